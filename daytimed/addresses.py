@@ -1,0 +1,142 @@
+"""
+The one grammar of addresses, for listeners and for the probe.
+
+    [SCHEME://]HOST:PORT    :PORT    PORT    [V6]:PORT    unix:///PATH
+
+SCHEME is one of the network names of Go's net package: tcp tcp4 tcp6 udp udp4 udp6 unix. PORT is a number or the
+name of a service. Nothing is resolved here: names become numbers when a socket is made.
+
+The probe starts with this module, so it imports next to nothing.
+"""
+
+from __future__ import annotations
+
+import re
+
+SCHEMES = ("tcp", "tcp4", "tcp6", "udp", "udp4", "udp6", "unix")
+
+#: sizeof(sun_path) - 1, unix(7)
+LONGEST_UNIX_PATH = 107
+
+_SERVICE_NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?\Z")  # RFC 6335, section 5.1
+_HOST = re.compile(r"[^\s/\[\]:@\x00-\x20\x7f]+\Z")
+
+
+class Address:
+    """Where to listen or to ask: a scheme with either a host and a port or, for `unix`, a path."""
+
+    __slots__ = ("host", "path", "port", "scheme")
+
+    def __init__(self, scheme: str, host: str = "", port: int | str = 0, path: str = "") -> None:
+        self.scheme = scheme
+        self.host = host
+        self.port = port
+        self.path = path
+
+    @property
+    def transport(self) -> str:
+        """`tcp`, `udp` or `unix`."""
+        return self.scheme.rstrip("46")
+
+    def _key(self) -> tuple[str, str, int | str, str]:
+        return (self.scheme, self.host, self.port, self.path)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Address) and self._key() == other._key()
+
+    def __hash__(self) -> int:
+        return hash(self._key())
+
+    def __repr__(self) -> str:
+        return f"Address({str(self)!r})"
+
+    def __str__(self) -> str:
+        if self.scheme == "unix":
+            return f"unix://{self.path}"
+        return f"{self.scheme}://{join_host_port(self.host, self.port)}"
+
+
+def join_host_port(host: str, port: int | str) -> str:
+    """Write a host and a port as one word, with brackets around an IPv6 address."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def unmap(host: str) -> str:
+    """Write an IPv4 address that came over an IPv6 socket (::ffff:a.b.c.d, RFC 4291) as plain IPv4."""
+    return host[7:] if host.startswith("::ffff:") and "." in host else host
+
+
+def parse(text: str, default_port: int | None = None) -> Address:
+    """
+    Read an address.
+
+    Args:
+        text: The address as a person wrote it.
+        default_port: The port of an address that is a host alone; None refuses such an address.
+
+    Raises:
+        ValueError: With the reason, to be put behind the place where the address stands.
+    """
+    scheme, separator, rest = text.partition("://")
+    if not separator:
+        scheme, rest = "tcp", text
+    elif scheme not in SCHEMES:
+        raise ValueError(f"{text!r} has the unknown scheme {scheme!r}; it is one of {' '.join(SCHEMES)}")
+    if scheme == "unix":
+        return _parse_path(text, rest)
+    host, port = _split_host_port(text, rest)
+    if host.startswith("["):
+        host = _check_v6(text, scheme, host[1:-1])
+    elif host and not _HOST.match(host):
+        raise ValueError(f"{text!r} has a host that cannot be one: {host!r}")
+    if port is None:
+        if default_port is None:
+            raise ValueError(f"{text!r} has no port; write HOST:PORT, for example {host or 'localhost'}:6000")
+        return Address(scheme, host, default_port)
+    return Address(scheme, host, _check_port(text, port))
+
+
+def _parse_path(text: str, path: str) -> Address:
+    if not path.startswith("/") or path.endswith("/"):
+        raise ValueError(f"{text!r} needs the absolute path of a socket, as in unix:///run/daytimed.sock")
+    if "\0" in path or len(path.encode(errors="surrogateescape")) > LONGEST_UNIX_PATH:
+        raise ValueError(f"{text!r} has a path that no socket can have; at most {LONGEST_UNIX_PATH} bytes, no NUL")
+    return Address("unix", path=path)
+
+
+def _split_host_port(text: str, rest: str) -> tuple[str, str | None]:
+    if rest.startswith("["):
+        host, bracket, port = rest.partition("]")
+        if not bracket or (port and not port.startswith(":")):
+            raise ValueError(f"{text!r} is no address; an IPv6 address is written [::1]:6000")
+        return host + bracket, port[1:] if port else None
+    if rest.count(":") > 1:
+        raise ValueError(f"{text!r} has an IPv6 address without brackets; write [::1]:6000")
+    if rest.isascii() and rest.isdigit():
+        return "", rest
+    host, colon, port = rest.partition(":")
+    if not host and not colon:
+        raise ValueError("an address is empty; write HOST:PORT, :PORT, PORT, [V6]:PORT or unix:///PATH")
+    return host, port if colon else None
+
+
+def _check_v6(text: str, scheme: str, host: str) -> str:
+    import ipaddress  # not for the runs that name a host
+
+    try:
+        ipaddress.IPv6Address(host)
+    except ValueError:
+        raise ValueError(f"{text!r} has no IPv6 address in its brackets") from None
+    if scheme.endswith("4"):
+        raise ValueError(f"{text!r} asks for IPv4 and gives an IPv6 address; use {scheme[:-1]}6://")
+    return host
+
+
+def _check_port(text: str, port: str) -> int | str:
+    if port.isascii() and port.isdigit():
+        if len(port) > 5 or int(port) > 65535:
+            raise ValueError(f"{text!r} has the port {port[:20]}; ports go from 0 to 65535")
+        return int(port)
+    if not _SERVICE_NAME.match(port) or len(port) > 15:
+        raise ValueError(f"{text!r} has no port after its colon; write a number or a service name like daytime")
+    return port

@@ -1,0 +1,119 @@
+"""
+Where the time comes from: zones of the civil calendar and the kernel's word on its own clock.
+
+A zone is a function from seconds since 1970-01-01 UTC to a `time.struct_time` whose `tm_gmtoff` and `tm_zone` are
+set. It keeps nothing between two calls, so a clock that is stepped cannot make it wrong.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta, tzinfo
+from typing import NamedTuple
+from zoneinfo import ZoneInfo
+
+Zone = Callable[[int], time.struct_time]
+
+#: Bits of the status and the state of adjtimex(2), <sys/timex.h>.
+STA_INS = 0x0010
+STA_DEL = 0x0020
+STA_UNSYNC = 0x0040
+
+#: Health 1 of the NIST code promises an error below five seconds; beyond that it is unknown to us.
+_WORST_KNOWN_ERROR_US = 5_000_000
+
+
+class KernelClock(NamedTuple):
+    """What the kernel knows of its clock, in the figures of the NIST daytime code."""
+
+    leap: int
+    """0 none, 1 a second is added at the end of the month, 2 one is deleted."""
+
+    health: int
+    """0 synchronised, 1 within five seconds, 3 error unknown."""
+
+
+UNKNOWN_CLOCK = KernelClock(leap=0, health=3)
+
+
+class _Timex(ctypes.Structure):
+    """struct timex as far as it is read here; the padding holds the rest, adjtimex(2)."""
+
+    _fields_ = (
+        ("modes", ctypes.c_uint),
+        ("offset", ctypes.c_long),
+        ("freq", ctypes.c_long),
+        ("maxerror", ctypes.c_long),
+        ("esterror", ctypes.c_long),
+        ("status", ctypes.c_int),
+        ("rest", ctypes.c_byte * 256),
+    )
+
+
+def load_zone(name: str) -> Zone:
+    """
+    Return the zone of a name: `local` (TZ or /etc/localtime), `UTC`, or a name of the IANA database.
+
+    Raises:
+        ValueError: If the system has no such zone.
+    """
+    if name == "local":
+        time.tzset()
+        return time.localtime
+    if name == "UTC":
+        return _zone_of(UTC)
+    try:
+        # no_cache: after a reload the zone is what the database says then
+        return _zone_of(ZoneInfo.no_cache(name))
+    except (OSError, ValueError, LookupError):
+        raise ValueError(
+            f"{name!r} is no time zone of this system; "
+            "use local, UTC or an IANA name like Europe/Berlin (package tzdata)"
+        ) from None
+
+
+def _zone_of(zone: tzinfo) -> Zone:
+    def civil(seconds: int) -> time.struct_time:
+        moment = datetime.fromtimestamp(seconds, zone)
+        offset = moment.utcoffset() or timedelta(0)
+        fields = (*moment.timetuple(), moment.tzname(), offset.days * 86400 + offset.seconds)
+        return time.struct_time(fields)
+
+    return civil
+
+
+def read_kernel_clock() -> KernelClock:
+    """
+    Ask the kernel for leap second and health, adjtimex(2) with no mode set.
+
+    Raises:
+        OSError: If it may not be asked (ProtectClock=yes of systemd, for one).
+    """
+    libc = ctypes.CDLL(None, use_errno=True)
+    if not hasattr(libc, "adjtimex"):
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+    timex = _Timex()
+    if libc.adjtimex(ctypes.byref(timex)) < 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
+    return judge_kernel_clock(timex.status, timex.maxerror)
+
+
+def judge_kernel_clock(status: int, maxerror_us: int) -> KernelClock:
+    """Turn the status bits and the maximum error of adjtimex(2) into leap and health."""
+    leap = 1 if status & STA_INS else 2 if status & STA_DEL else 0
+    if status & STA_UNSYNC or maxerror_us >= _WORST_KNOWN_ERROR_US:
+        return KernelClock(leap, UNKNOWN_CLOCK.health)
+    return KernelClock(leap, 0 if maxerror_us < 1_000_000 else 1)
+
+
+def ask_kernel_clock() -> KernelClock:
+    """Return what the kernel says of its clock, or that nothing is known."""
+    try:
+        return read_kernel_clock()
+    except OSError:
+        return UNKNOWN_CLOCK

@@ -1,0 +1,133 @@
+"""
+Counters in one anonymous shared map, made before the first fork.
+
+Each worker has one slot and is its only writer, so there are no locks and a killed worker leaves nothing held. The
+master reads all slots, and folds the slot of a dead worker into the totals when it reaps it. Two cells at the head
+belong to everyone: see their comments.
+
+Cells are unsigned 64-bit numbers; a store of one is a single aligned write on every machine Linux runs on with 64
+bits.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+
+from daytimed.reasons import OS_ERROR, REASONS
+
+#: Room for two generations of the most workers there may be, and for as many that are on their way out.
+SLOTS = 4096
+
+#: Cells of a slot.
+READY = 0
+"""1 once the worker is about to accept for the first time."""
+BUSY_SINCE = 1
+"""CLOCK_MONOTONIC in nanoseconds when the client at hand was accepted; 0 between clients."""
+ACCEPTED = 2
+SERVED = 3
+DROPPED = 4
+"""The first of one cell for each reason."""
+SUPPRESSED_SERVED = DROPPED + len(REASONS)
+SUPPRESSED_DROPPED = SUPPRESSED_SERVED + 1
+LOG_LOST = SUPPRESSED_DROPPED + 1
+SLOT_CELLS = 16
+"""Two cache lines, so that no two workers write to the same one."""
+
+#: Cells of the head.
+WATCHED = 0
+"""1 while the master looks at the slots every second; a worker that finds 0 wakes it. Written by the master."""
+LOG_BUDGET = 1
+"""When the budget of client events is full again. Written by all: a lost update costs one line too many."""
+
+#: The table of limits.RateLimit, behind the slots: its pages exist only once they are used.
+RATE_CELLS = 65536
+
+Cells = memoryview
+
+
+class Counts:
+    """What was counted: one worker's slot, or the sum over many."""
+
+    __slots__ = ("accepted", "dropped", "log_lost", "served", "suppressed_dropped", "suppressed_served")
+
+    def __init__(self) -> None:
+        self.accepted = 0
+        self.served = 0
+        self.dropped = [0] * len(REASONS)
+        self.suppressed_served = 0
+        self.suppressed_dropped = 0
+        self.log_lost = 0
+
+    def add(self, slot: Cells) -> None:
+        """Add the figures of a slot."""
+        cells = slot.tolist()
+        self.accepted += cells[ACCEPTED]
+        self.served += cells[SERVED]
+        for reason in range(len(REASONS)):
+            self.dropped[reason] += cells[DROPPED + reason]
+        self.suppressed_served += cells[SUPPRESSED_SERVED]
+        self.suppressed_dropped += cells[SUPPRESSED_DROPPED]
+        self.log_lost += cells[LOG_LOST]
+
+    def by_reason(self) -> dict[str, int]:
+        """Return how many were dropped for each reason that occurred."""
+        return {REASONS[reason]: count for reason, count in enumerate(self.dropped) if count}
+
+
+class Counters:
+    """The map, its slots and the totals of the workers that are gone."""
+
+    def __init__(self) -> None:
+        size = 8 * (SLOT_CELLS * (1 + SLOTS) + RATE_CELLS)
+        self._cells = memoryview(mmap.mmap(-1, size)).cast("Q")
+        self.head: Cells = self._cells[:SLOT_CELLS]
+        self.rates: Cells = self._cells[SLOT_CELLS * (1 + SLOTS) :]
+        self.secret = os.urandom(16)
+        """Keeps it unknown outside which sources share a rate cell."""
+        self.gone = Counts()
+        # the master's own slot is the first; its log can lose events too
+        self._free = list(range(SLOTS - 1, 0, -1))
+        self._used = {0}
+
+    def slot(self, index: int) -> Cells:
+        """Return the cells of a slot."""
+        start = SLOT_CELLS * (1 + index)
+        return self._cells[start : start + SLOT_CELLS]
+
+    def acquire(self) -> int | None:
+        """Return the index of a free slot, all zeros; None when every one is in use."""
+        if not self._free:
+            return None
+        index = self._free.pop()
+        self._used.add(index)
+        return index
+
+    def release(self, index: int) -> int:
+        """
+        Fold the slot of a worker that is gone into the totals, and free it.
+
+        A worker that was killed with a client in its hands has accepted one more than it served and dropped; that
+        client is counted as dropped here.
+
+        Returns:
+            How many clients it had in its hands: 0 or 1.
+        """
+        slot = self.slot(index)
+        lost = slot[ACCEPTED] - slot[SERVED] - sum(slot[DROPPED : DROPPED + len(REASONS)])
+        slot[DROPPED + OS_ERROR] += lost
+        self.gone.add(slot)
+        slot[:] = memoryview(bytes(8 * SLOT_CELLS)).cast("Q")
+        self._used.discard(index)
+        self._free.append(index)
+        return int(lost)
+
+    def total(self) -> Counts:
+        """Return the sum over all workers there are and were."""
+        counts = Counts()
+        for name in ("accepted", "served", "suppressed_served", "suppressed_dropped", "log_lost"):
+            setattr(counts, name, getattr(self.gone, name))
+        counts.dropped = list(self.gone.dropped)
+        for index in self._used:
+            counts.add(self.slot(index))
+        return counts

@@ -1,0 +1,265 @@
+"""
+The bytes of a reply: one pure function a format, from one instant to what goes on the wire.
+
+`compile_format` puts a cache of one second around a format. It is keyed by the second itself, so a clock that is
+stepped, forth or back, never shows a stale time. Names of days and months are English in any locale.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable
+
+from daytimed.clock import KernelClock, Zone
+
+DAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
+MONTHS = (
+    "January", "February", "March", "April", "May", "June",
+    "July", "August", "September", "October", "November", "December",
+)  # fmt: skip
+
+#: Seconds from 1900-01-01 to 1970-01-01 UTC, RFC 868.
+EPOCH_1900 = 2_208_988_800
+#: The Modified Julian Date of 1970-01-01.
+EPOCH_MJD = 40_587
+NS = 1_000_000_000
+
+STRFTIME = "strftime:"
+LONGEST_STRFTIME = 512
+#: Who keeps the time of the `nist` format: only NIST may write UTC(NIST).
+NIST_LABEL = "daytimed"
+
+Civil = time.struct_time
+Reply = Callable[[int], bytes]
+"""From nanoseconds since 1970-01-01 UTC to the bytes of a reply."""
+
+
+def sentence_parts(civil: Civil) -> tuple[bytes, bytes]:
+    """Return what stands before and after the fraction of the second in `sentence`, as Go prints a time."""
+    head = (
+        f"The Date Time is: {civil.tm_year:04}-{civil.tm_mon:02}-{civil.tm_mday:02}"
+        f" {civil.tm_hour:02}:{civil.tm_min:02}:{civil.tm_sec:02}"
+    )
+    return head.encode(), f" {offset_digits(civil.tm_gmtoff)} {civil.tm_zone}\r\n".encode()
+
+
+def fraction(nanoseconds: int) -> bytes:
+    """Return the fraction of a second as Go prints it: no trailing zeros, nothing at all for zero."""
+    return (b".%09d" % nanoseconds).rstrip(b"0") if nanoseconds else b""
+
+
+def offset_digits(seconds: int, separator: str = "") -> str:
+    """Return an offset from UTC as +hhmm, or with a separator as +hh:mm; seconds of an offset are cut, as Go does."""
+    hours, minutes = divmod(abs(seconds) // 60, 60)
+    return f"{'-' if seconds < 0 else '+'}{hours:02}{separator}{minutes:02}"
+
+
+def sentence(civil: Civil, nanoseconds: int) -> bytes:
+    """`The Date Time is: 2026-11-22 12:00:00.123456789 +0530 IST`."""
+    head, tail = sentence_parts(civil)
+    return head + fraction(nanoseconds) + tail
+
+
+def rfc867(civil: Civil) -> bytes:
+    """`Sunday, November 22, 2026 12:00:00-UTC`, the first form of RFC 867."""
+    return (
+        f"{DAYS[civil.tm_wday]}, {MONTHS[civil.tm_mon - 1]} {civil.tm_mday}, {civil.tm_year}"
+        f" {clock_time(civil)}-{civil.tm_zone}\r\n"
+    ).encode()
+
+
+def smtp(civil: Civil) -> bytes:
+    """`22 NOV 26 12:00:00 UTC`, the second form of RFC 867."""
+    month = MONTHS[civil.tm_mon - 1][:3].upper()
+    return f"{civil.tm_mday:02} {month} {civil.tm_year % 100:02} {clock_time(civil)} {civil.tm_zone}\r\n".encode()
+
+
+def ctime(civil: Civil) -> bytes:
+    """`Sun Nov 22 12:00:00 2026`, as the inetds send it."""
+    month = MONTHS[civil.tm_mon - 1][:3]
+    return f"{DAYS[civil.tm_wday][:3]} {month} {civil.tm_mday:2} {clock_time(civil)} {civil.tm_year}\r\n".encode()
+
+
+def xinetd(civil: Civil) -> bytes:
+    """`22 NOV 2026 12:00:00 UTC`, as xinetd sends it."""
+    month = MONTHS[civil.tm_mon - 1][:3].upper()
+    return f"{civil.tm_mday:02} {month} {civil.tm_year} {clock_time(civil)} {civil.tm_zone}\r\n".encode()
+
+
+def iso8601(civil: Civil) -> bytes:
+    """`2026-11-22T12:00:00+05:30`, RFC 3339."""
+    date = f"{civil.tm_year:04}-{civil.tm_mon:02}-{civil.tm_mday:02}"
+    return f"{date}T{clock_time(civil)}{offset_digits(civil.tm_gmtoff, ':')}\r\n".encode()
+
+
+def unix(seconds: int) -> bytes:
+    """`1795348800`."""
+    return b"%d\r\n" % seconds
+
+
+def rfc868(seconds: int) -> bytes:
+    """Four bytes, big-endian: seconds since 1900-01-01 UTC, which begin again at 0 on 2036-02-07 (RFC 868)."""
+    return ((seconds + EPOCH_1900) & 0xFFFFFFFF).to_bytes(4, "big")
+
+
+def nist(seconds: int, zone: Zone, kernel: KernelClock) -> bytes:
+    """
+    The NIST daytime code: MJD, date and time in UTC, daylight-saving code, leap, health, advance, label, mark.
+
+    Nothing is advanced for the network, so the advance is 0.0.
+    """
+    utc = time.gmtime(seconds)
+    day = EPOCH_MJD + seconds // 86400
+    date = f"{utc.tm_year % 100:02}-{utc.tm_mon:02}-{utc.tm_mday:02}"
+    code = f"{daylight_code(seconds, zone):02} {kernel.leap} {kernel.health} 0.0 UTC({NIST_LABEL}) *"
+    return f"\n{day} {date} {clock_time(utc)} {code} \n".encode()
+
+
+def daylight_code(seconds: int, zone: Zone) -> int:
+    """
+    Return the daylight-saving field TT of the NIST code for a zone.
+
+    0 is standard time and 50 daylight-saving time. In the month of a change the days to it are counted down, to 1 on
+    the day on which daylight-saving time ends and to 51 on the day on which it begins.
+    """
+    today = zone(seconds)
+    daylight = today.tm_isdst > 0
+    steady = 50 if daylight else 0
+    for days in range(32):
+        # noon is after any change of the clock on its day
+        noon = zone(seconds + days * 86400 + (12 - today.tm_hour) * 3600)
+        if noon.tm_mon != today.tm_mon:
+            return steady
+        if (noon.tm_isdst > 0) != daylight:
+            return days + 1 + (0 if daylight else 50)
+    return steady
+
+
+def clock_time(civil: Civil) -> str:
+    """Return `HH:MM:SS`."""
+    return f"{civil.tm_hour:02}:{civil.tm_min:02}:{civil.tm_sec:02}"
+
+
+#: What strftime(3) would take from the locale, as the C locale has it.
+_ENGLISH: dict[str, Callable[[Civil], str]] = {
+    "a": lambda civil: DAYS[civil.tm_wday][:3],
+    "A": lambda civil: DAYS[civil.tm_wday],
+    "b": lambda civil: MONTHS[civil.tm_mon - 1][:3],
+    "h": lambda civil: MONTHS[civil.tm_mon - 1][:3],
+    "B": lambda civil: MONTHS[civil.tm_mon - 1],
+    "p": lambda civil: "AM" if civil.tm_hour < 12 else "PM",
+    "P": lambda civil: "am" if civil.tm_hour < 12 else "pm",
+    "c": lambda civil: ctime(civil).decode()[:-2],
+    "x": lambda civil: f"{civil.tm_mon:02}/{civil.tm_mday:02}/{civil.tm_year % 100:02}",
+    "X": clock_time,
+    "r": lambda civil: f"{(civil.tm_hour - 1) % 12 + 1:02}{clock_time(civil)[2:]} {_ENGLISH['p'](civil)}",
+    # Python's own strftime takes these from the C library, which may hold another zone than the listener's
+    "z": lambda civil: offset_digits(civil.tm_gmtoff),
+    "Z": lambda civil: civil.tm_zone,
+}
+_DIRECTIVE = re.compile(r"%(?P<upper>\^?)[EO]?(?P<name>[aAbhBpPcxXrzZ])|%(?P<epoch>s)|%.", re.DOTALL)
+
+
+def strftime(pattern: str, civil: Civil, seconds: int) -> bytes:
+    """Return a pattern of strftime(3) filled in for one second, with a line end; names are the C locale's."""
+
+    def english(match: re.Match[str]) -> str:
+        if match["name"]:
+            word = _ENGLISH[match["name"]](civil).replace("%", "%%")
+            return word.upper() if match["upper"] else word
+        return str(seconds) if match["epoch"] else match[0]
+
+    line = time.strftime(_DIRECTIVE.sub(english, pattern), civil)
+    return line.encode(errors="surrogateescape")[:LONGEST_STRFTIME] + b"\r\n"
+
+
+#: The formats that depend on nothing but the calendar.
+CALENDAR: dict[str, Callable[[Civil], bytes]] = {
+    "rfc867": rfc867,
+    "smtp": smtp,
+    "ctime": ctime,
+    "xinetd": xinetd,
+    "iso8601": iso8601,
+}
+#: The formats that depend on nothing but the second.
+COUNTS: dict[str, Callable[[int], bytes]] = {"unix": unix, "rfc868": rfc868}
+
+NAMES = ("sentence", *CALENDAR, *COUNTS, "nist")
+
+
+def check_format(name: str) -> str:
+    """
+    Return the name of a format, or a `strftime:` pattern, if it can be served.
+
+    Raises:
+        ValueError: With the reason.
+    """
+    if name in NAMES:
+        return name
+    if not name.startswith(STRFTIME):
+        raise ValueError(f"{name!r} is no format; it is one of {' '.join(NAMES)} or strftime:PATTERN")
+    pattern = name[len(STRFTIME) :]
+    if not pattern:
+        raise ValueError("strftime: has no pattern; write for example strftime:%H:%M:%S")
+    try:
+        if len(pattern.encode()) > LONGEST_STRFTIME:
+            raise ValueError(f"the pattern is longer than {LONGEST_STRFTIME} bytes")
+        # a Wednesday in September, the longest names there are; the C library makes nothing of what is far too long
+        if not 2 < len(strftime(pattern, time.gmtime(1_789_603_199), 1_789_603_199)) < LONGEST_STRFTIME + 2:
+            raise ValueError(f"what it makes is empty, or longer than {LONGEST_STRFTIME - 1} bytes")
+    except ValueError as error:
+        raise ValueError(f"{name[:40]!r} cannot be served: {error}") from None
+    return name
+
+
+def compile_format(name: str, zone: Zone, kernel: Callable[[], KernelClock]) -> Reply:
+    """
+    Return the function that makes the replies of one format in one zone.
+
+    Args:
+        name: A format that `check_format` has passed.
+        zone: The zone of the calendar formats.
+        kernel: Asked once a second for leap and health, by `nist` alone.
+    """
+    if name == "sentence":
+        return _compile_sentence(zone)
+    if name in CALENDAR:
+        calendar = CALENDAR[name]
+        return _cache_second(lambda seconds: calendar(zone(seconds)))
+    if name in COUNTS:
+        return _cache_second(COUNTS[name])
+    if name == "nist":
+        return _cache_second(lambda seconds: nist(seconds, zone, kernel()))
+    pattern = name[len(STRFTIME) :]
+    return _cache_second(lambda seconds: strftime(pattern, zone(seconds), seconds))
+
+
+def _cache_second(render: Callable[[int], bytes]) -> Reply:
+    cached = -1
+    line = b""
+
+    def reply(now_ns: int) -> bytes:
+        nonlocal cached, line
+        seconds = now_ns // NS
+        if seconds != cached:
+            line = render(seconds)
+            cached = seconds
+        return line
+
+    return reply
+
+
+def _compile_sentence(zone: Zone) -> Reply:
+    cached = -1
+    head = tail = b""
+
+    def reply(now_ns: int) -> bytes:
+        nonlocal cached, head, tail
+        seconds, nanoseconds = divmod(now_ns, NS)
+        if seconds != cached:
+            head, tail = sentence_parts(zone(seconds))
+            cached = seconds
+        return head + fraction(nanoseconds) + tail
+
+    return reply

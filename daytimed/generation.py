@@ -1,0 +1,153 @@
+"""A generation: the workers started from one loaded configuration, in one team for each listener."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from daytimed import clock, formats, limits
+from daytimed.addresses import Address
+from daytimed.config import MOST_WORKERS, Config, ListenerConfig
+from daytimed.counters import LOG_BUDGET, LOG_LOST, READY, Cells, Counters
+from daytimed.limits import Budget, Gate, NetworkSet, RateLimit
+from daytimed.listeners import Listener, open_listeners
+from daytimed.log import Log
+from daytimed.respawn import Respawn
+from daytimed.worker import ClientLog, Worker
+
+MakeLog = Callable[[Callable[[], None]], Log]
+"""Makes a log of this generation's settings; the argument is called for each event that is lost."""
+
+
+@dataclass(slots=True)
+class Child:
+    """A worker as the master sees it."""
+
+    pid: int
+    slot: int
+    cells: Cells
+    started_at: float
+    was_ready: bool = False
+    retiring: bool = False
+    signal_at: float = 0.0
+    """When SIGTERM is sent the next time, once it is retiring."""
+    signal_delay_s: float = 0.0
+    kill_at: float = 0.0
+    stopped: bool = False
+    """Held by SIGSTOP or a debugger's like."""
+    busy_since: int = 0
+    """What its slot said at the last look, and at how many looks in a row it has not moved since."""
+    still: int = 0
+    killed: bool = False
+
+
+@dataclass(slots=True)
+class Team:
+    """The workers of one listener in one generation, and how many are wanted."""
+
+    listener: Listener
+    settings: ListenerConfig
+    wanted: int
+    respawn: Respawn = field(default_factory=Respawn)
+    children: dict[int, Child] = field(default_factory=dict)
+
+    @property
+    def missing(self) -> int:
+        """How many workers are to be started."""
+        return self.wanted - len(self.children)
+
+    @property
+    def ready(self) -> int:
+        """How many workers accept clients."""
+        return sum(1 for child in self.children.values() if child.cells[READY])
+
+
+class Generation:
+    """Everything that was made from one configuration."""
+
+    def __init__(self, number: int, config: Config, listeners: Sequence[tuple[Listener, ListenerConfig]]) -> None:
+        self.number = number
+        self.config = config
+        cpus = len(os.sched_getaffinity(0))
+        # the sum over all listeners was checked when it was loaded, but for what "one for each CPU" is here
+        most = max(1, MOST_WORKERS // max(1, len(listeners)))
+        self.teams = [Team(listener, settings, settings.workers or min(cpus, most)) for listener, settings in listeners]
+        self._own_ports = frozenset(team.listener.port for team in self.teams if team.listener.is_datagram)
+
+    @property
+    def workers(self) -> int:
+        """How many workers there are."""
+        return sum(len(team.children) for team in self.teams)
+
+    @property
+    def is_ready(self) -> bool:
+        """Say whether every listener has its workers, or has some and can have no more."""
+        return all(team.ready >= team.wanted or (team.ready > 0 and team.respawn.is_hopeless) for team in self.teams)
+
+    @property
+    def hopeless(self) -> Team | None:
+        """A listener that has no worker and can have none."""
+        return next((team for team in self.teams if team.respawn.is_hopeless and not team.children), None)
+
+    def make_worker(self, team: Team, counters: Counters, slot: int) -> Worker:
+        """Make what a worker of a team needs, in the worker itself."""
+        access, settings = self.config.access, team.settings
+        rate = access.rate or (limits.UDP_RATE if team.listener.is_datagram else 0.0)
+        return Worker(
+            listener=team.listener,
+            name=settings.name,
+            reply=formats.compile_format(settings.format, clock.load_zone(settings.timezone), clock.ask_kernel_clock),
+            gate=Gate(
+                NetworkSet(access.allow),
+                NetworkSet(access.deny),
+                RateLimit(counters.rates, rate, access.burst, counters.secret) if rate else None,
+            ),
+            head=counters.head,
+            slot=counters.slot(slot),
+            own_ports=self._own_ports,
+        )
+
+    def make_worker_logs(self, make_log: MakeLog, worker: Worker, counters: Counters) -> tuple[Log, ClientLog]:
+        """Make the log of a worker, and its log of clients."""
+
+        def count_lost() -> None:
+            worker.slot[LOG_LOST] += 1
+
+        log = make_log(count_lost)
+        settings = self.config.log
+        budget = None
+        if settings.client_rate:
+            budget = Budget(counters.head, LOG_BUDGET, settings.client_rate, settings.client_burst)
+        return log, ClientLog(log, worker.name, settings.clients, NetworkSet(settings.quiet), budget)
+
+
+def open_all(
+    config: Config, open_now: Sequence[Listener]
+) -> tuple[list[tuple[Listener, ListenerConfig]], list[Listener]]:
+    """
+    Open what a configuration listens on, but keep what is open already.
+
+    Returns:
+        The listeners with their settings, and those of them that are new.
+
+    Raises:
+        ListenError, NoPermissionError: With nothing left open that is new.
+    """
+    by_address: dict[Address, list[Listener]] = {}
+    for listener in open_now:
+        by_address.setdefault(listener.requested, []).append(listener)
+    listeners: list[tuple[Listener, ListenerConfig]] = []
+    opened: list[Listener] = []
+    try:
+        for settings in config.listeners:
+            sockets = by_address.get(settings.address)
+            if sockets is None:
+                sockets = open_listeners(settings.address)
+                opened += sockets
+            listeners += [(listener, settings) for listener in sockets]
+    except BaseException:
+        for listener in opened:
+            listener.close()
+        raise
+    return listeners, opened

@@ -1,0 +1,92 @@
+"""
+`--inetd`: answer the one client on standard input, for xinetd, inetd and systemd's Accept=yes.
+
+Standard error is often the client's socket too, so nothing is ever written there: the log goes to it only where it is
+something else, and else to the system log.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+
+from daytimed import clock, formats, limits, session, worker
+from daytimed.addresses import unmap
+from daytimed.config import Config
+from daytimed.errors import EXIT_OK, UsageError
+from daytimed.limits import Gate, NetworkSet
+from daytimed.listeners import ask_for_destinations
+from daytimed.log import Output, error_descriptor
+from daytimed.reasons import DENIED, REASONS
+
+_STDIN = 0
+
+
+def run(config: Config) -> int:
+    """
+    Answer the client.
+
+    Raises:
+        UsageError: If standard input is no client.
+    """
+    settings = config.listeners[0]
+    reply = formats.compile_format(settings.format, clock.load_zone(settings.timezone), clock.ask_kernel_clock)
+    try:
+        client = socket.socket(fileno=os.dup(_STDIN))
+    except OSError:
+        raise UsageError(
+            "--inetd: standard input is no socket; an inetd or Accept=yes of systemd makes it one"
+        ) from None
+    gate = Gate(NetworkSet(config.access.allow), NetworkSet(config.access.deny), None)
+    if client.type == socket.SOCK_DGRAM:
+        peer, size, dropped = _answer_datagram(client, reply, gate)
+    elif client.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+        raise UsageError("--inetd: standard input is a listening socket; use wait = no, nowait or Accept=yes")
+    else:
+        peer, size, dropped = _serve_stream(client, reply, gate)
+    if peer is not None:
+        _tell(config, settings.name, peer, size, dropped)
+    return EXIT_OK
+
+
+def _serve_stream(client: socket.socket, reply: formats.Reply, gate: Gate) -> tuple[tuple[str, int], int, int | None]:
+    try:
+        name = client.getpeername()
+    except OSError as error:
+        return ("unknown", 0), 0, session.reason_for(error)
+    peer = (unmap(name[0]), int(name[1])) if isinstance(name, tuple) else ("unix", 0)
+    dropped = gate.judge(peer[0], 0) if gate and client.family != socket.AF_UNIX else None
+    if dropped is not None:
+        return peer, 0, dropped
+    line = reply(time.time_ns())
+    return peer, len(line), session.serve(client, line)
+
+
+def _answer_datagram(
+    server: socket.socket, reply: formats.Reply, gate: Gate
+) -> tuple[tuple[str, int] | None, int, int | None]:
+    ask_for_destinations(server)
+    try:
+        _, control, _, name = server.recvmsg(1, worker.CONTROL_SPACE, socket.MSG_DONTWAIT)
+    except BlockingIOError:
+        # another server that waited on the same socket has taken it
+        return None, 0, None
+    peer = (unmap(name[0]), int(name[1]))
+    source = worker.reply_source(control)
+    if source is None or limits.is_loop(*peer, frozenset({server.getsockname()[1]})):
+        return peer, 0, DENIED
+    dropped = gate.judge(peer[0], 0)
+    if dropped is not None:
+        return peer, 0, dropped
+    line = reply(time.time_ns())
+    return peer, len(line), session.answer(server, line, source, name)
+
+
+def _tell(config: Config, listener: str, peer: tuple[str, int], size: int, dropped: int | None) -> None:
+    log = Output(error_descriptor()).make_log(config.log.format, config.log.level, lambda: None)
+    client, port = peer
+    if dropped is None and config.log.clients == "all" and client not in NetworkSet(config.log.quiet):
+        log.event("client_served", client=client, port=port, listener=listener, bytes=size)
+    elif dropped is not None and config.log.clients != "none":
+        log.event("client_dropped", client=client, port=port, listener=listener, reason=REASONS[dropped])

@@ -1,0 +1,188 @@
+"""
+Listeners: sockets that are bound here, and what is known of each.
+
+A socket is bound by the master, shared by its workers, and never shut down: the worker that stops closes its own
+copy. Only the binder removes the path of a unix socket, and only while it is still the one it made.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+import stat
+from typing import Any
+
+from daytimed.addresses import Address, join_host_port
+from daytimed.errors import DaytimedError, ListenError, NoPermissionError
+
+#: The kernel cuts it to net.core.somaxconn.
+BACKLOG = 65535
+
+#: From <linux/in.h> and <linux/ipv6.h>; the socket module has no name for the first before Python 3.14.
+IP_PKTINFO = 8
+
+#: An IPv6 address that the host does not have, or a family that the kernel does not have.
+_NO_SUCH_ADDRESS = frozenset({errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT})
+
+
+class Listener:
+    """A bound socket."""
+
+    def __init__(self, sock: socket.socket, requested: Address) -> None:
+        self.socket = sock
+        self.requested = requested
+        self._identity = _identity(requested.path) if requested.path else None
+
+    @property
+    def is_datagram(self) -> bool:
+        return self.socket.type == socket.SOCK_DGRAM
+
+    @property
+    def address(self) -> str:
+        """Where it is bound, as tcp://HOST:PORT with the port that the kernel gave, or unix:///PATH."""
+        if self.requested.scheme == "unix":
+            return str(self.requested)
+        host, port = self.socket.getsockname()[:2]
+        return f"{self.requested.transport}://{join_host_port(host, port)}"
+
+    @property
+    def port(self) -> int:
+        """The port it is bound to; 0 for a unix socket."""
+        return 0 if self.requested.scheme == "unix" else int(self.socket.getsockname()[1])
+
+    def close(self) -> None:
+        """Close the socket and remove the path it made."""
+        self.socket.close()
+        if self._identity and _identity(self.requested.path) == self._identity:
+            os.unlink(self.requested.path)
+
+
+def open_listeners(address: Address) -> list[Listener]:
+    """
+    Bind and listen at an address: one socket for each number that its host name stands for.
+
+    No host at all is every address of the machine, for `tcp` and `udp` IPv4 and IPv6 on one socket, or IPv4 alone
+    where the kernel has no IPv6.
+
+    Raises:
+        ListenError, NoPermissionError: With one sentence.
+    """
+    if address.scheme == "unix":
+        return [_open_unix(address)]
+    opened: list[Listener] = []
+    skipped: OSError | None = None
+    try:
+        for family, place in _resolve(address):
+            try:
+                opened.append(Listener(_bind(address, family, place), address))
+            except OSError as error:
+                if family != socket.AF_INET6 or error.errno not in _NO_SUCH_ADDRESS:
+                    raise
+                skipped = error
+            else:
+                if not address.host:
+                    break
+        if not opened and skipped:
+            raise skipped
+    except OSError as error:
+        for listener in opened:
+            listener.close()
+        raise _explain(address, error) from None
+    return opened
+
+
+def _resolve(address: Address) -> list[tuple[socket.AddressFamily, Any]]:
+    wanted = {"4": socket.AF_INET, "6": socket.AF_INET6}.get(address.scheme[-1], socket.AF_UNSPEC)
+    kind = socket.SOCK_DGRAM if address.transport == "udp" else socket.SOCK_STREAM
+    try:
+        found = socket.getaddrinfo(address.host or None, address.port, wanted, kind, 0, socket.AI_PASSIVE)
+    except (socket.gaierror, UnicodeError) as error:
+        reason = error.strerror if isinstance(error, socket.gaierror) else "not a host name"
+        raise ListenError(f"{address}: cannot resolve: {reason}") from None
+    places: list[tuple[socket.AddressFamily, Any]] = [(family, place) for family, _, _, _, place in found]
+    # without a host, IPv6 first: its socket takes IPv4 too
+    places.sort(key=lambda each: each[0] != socket.AF_INET6)
+    return list(dict.fromkeys(places)) if address.host else places
+
+
+def _bind(address: Address, family: socket.AddressFamily, place: Any) -> socket.socket:
+    datagram = address.transport == "udp"
+    sock = socket.socket(family, socket.SOCK_DGRAM if datagram else socket.SOCK_STREAM)
+    try:
+        if family == socket.AF_INET6:
+            # said every time: the system's default may be either (ipv6(7), bindv6only)
+            both = not address.host and not address.scheme.endswith("6")
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0 if both else 1)
+        if datagram:
+            ask_for_destinations(sock)
+            sock.bind(place)
+        else:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            sock.bind(place)
+            sock.listen(BACKLOG)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+def ask_for_destinations(sock: socket.socket) -> None:
+    """Have every datagram tell which of our addresses it was sent to, so that the reply comes from there."""
+    if sock.family == socket.AF_INET6:
+        sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO, 1)
+    # a socket for both families tells of IPv4 this way alone, as IPv4-mapped pktinfo leaves out broadcasts
+    if sock.family == socket.AF_INET or not sock.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY):
+        sock.setsockopt(socket.IPPROTO_IP, IP_PKTINFO, 1)
+
+
+def _open_unix(address: Address) -> Listener:
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        try:
+            sock.bind(address.path)
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE or not _is_stale(address.path):
+                raise
+            os.unlink(address.path)
+            sock.bind(address.path)
+        # the time is for everyone; who may reach it is said by the folder's mode
+        os.chmod(address.path, 0o666)
+        sock.listen(BACKLOG)
+    except OSError as error:
+        sock.close()
+        raise _explain(address, error) from None
+    return Listener(sock, address)
+
+
+def _is_stale(path: str) -> bool:
+    """Say whether a path is a socket that nobody listens on any more."""
+    if not stat.S_ISSOCK(os.stat(path, follow_symlinks=False).st_mode):
+        return False
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
+        # a listener whose queue is full is alive, and must not be waited for
+        client.setblocking(False)
+        return client.connect_ex(path) == errno.ECONNREFUSED
+
+
+def _identity(path: str) -> tuple[int, int] | None:
+    try:
+        status = os.stat(path, follow_symlinks=False)
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
+
+
+def _explain(address: Address, error: OSError) -> DaytimedError:
+    text = f"{address}: cannot listen: {error.strerror}"
+    if error.errno in (errno.EACCES, errno.EPERM):
+        hint = "use the socket unit or CAP_NET_BIND_SERVICE for a port below 1024"
+        if address.scheme == "unix":
+            hint = "this user may not make a socket there"
+        return NoPermissionError(f"{text}; {hint}")
+    if error.errno == errno.EADDRINUSE:
+        found = f"lsof {address.path}" if address.scheme == "unix" else f"ss -lnp 'sport = :{address.port}'"
+        return ListenError(f"{text}; stop the program that has it (to find it: {found}) or choose another address")
+    if error.errno == errno.EADDRNOTAVAIL:
+        return ListenError(f"{text}; this machine has no such address (see: ip address)")
+    return ListenError(text)

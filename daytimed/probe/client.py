@@ -1,0 +1,183 @@
+"""
+One question to one server: resolve, connect, send what is to be sent, read to the end of file.
+
+Everything together has one deadline, name resolution too. Whatever goes wrong is an `Answer` with a reason, together
+with the bytes that came before it; nothing here raises for what a server or a network does.
+"""
+
+from __future__ import annotations
+
+import errno
+import socket
+import time
+from _thread import allocate_lock, start_new_thread
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from daytimed.addresses import Address
+
+    Place = tuple[socket.AddressFamily, int, tuple[Any, ...] | str]
+
+_CHUNK = 65536
+_FAMILIES = {"4": socket.AF_INET, "6": socket.AF_INET6}
+_FAMILY_NAMES = {socket.AF_INET: "ipv4", socket.AF_INET6: "ipv6", socket.AF_UNIX: "unix"}
+_REASONS = {
+    errno.ECONNREFUSED: "connection refused; nothing listens there",
+    errno.ECONNRESET: "the server reset the connection",
+    errno.EHOSTUNREACH: "no route to the host",
+    errno.ENETUNREACH: "the network is unreachable",
+    errno.ENOENT: "there is no such socket",
+}
+
+
+class Answer:
+    """What came of one question."""
+
+    __slots__ = ("address", "connect_s", "family", "reason", "reply", "total_s")
+
+    def __init__(self, address: Address) -> None:
+        self.address = address
+        self.family: str | None = None
+        self.reply = b""
+        self.connect_s: float | None = None
+        """Seconds from the start to the connection, name resolution included; None if there was none."""
+        self.total_s = 0.0
+        self.reason: str | None = None
+        """Why it went wrong; None if the reply came, whole and not empty."""
+
+
+class _AskError(Exception):
+    """Ends a question, with the reason."""
+
+
+def ask(address: Address, request: bytes, timeout_s: float, max_bytes: int) -> Answer:
+    """
+    Ask one server.
+
+    Args:
+        address: Whom.
+        request: Sent first, if it is not empty.
+        timeout_s: For everything together.
+        max_bytes: Most that is read of a reply.
+    """
+    answer = Answer(address)
+    started = time.monotonic()
+    deadline = started + timeout_s
+    try:
+        with _connect(_resolve(address, deadline), deadline) as connection:
+            answer.connect_s = time.monotonic() - started
+            answer.family = _FAMILY_NAMES.get(connection.family)
+            if address.transport == "udp":
+                _exchange_datagrams(connection, request, deadline, max_bytes, answer)
+            else:
+                _read_stream(connection, request, deadline, max_bytes, answer)
+        if not answer.reply:
+            raise _AskError("the server closed without sending a byte")
+    except _AskError as error:
+        answer.reason = str(error)
+    except TimeoutError:
+        came = f"{len(answer.reply)} bytes and no end of file" if answer.reply else "no reply"
+        answer.reason = f"{came if answer.connect_s is not None else 'no connection'} within {timeout_s:g} s"
+    except OSError as error:
+        answer.reason = _REASONS.get(error.errno or 0) or error.strerror or str(error)
+    answer.total_s = time.monotonic() - started
+    return answer
+
+
+def _left(deadline: float) -> float:
+    """Return the seconds that are left; raise TimeoutError when there are none."""
+    left = deadline - time.monotonic()
+    if left <= 0:
+        raise TimeoutError
+    return left
+
+
+def _resolve(address: Address, deadline: float) -> list[Place]:
+    if address.scheme == "unix":
+        return [(socket.AF_UNIX, socket.SOCK_STREAM, address.path)]
+    kind = socket.SOCK_DGRAM if address.transport == "udp" else socket.SOCK_STREAM
+    family = _FAMILIES.get(address.scheme[-1], socket.AF_UNSPEC)
+    host = address.host or "localhost"
+
+    def look_up(flags: int) -> list[Place]:
+        found = socket.getaddrinfo(host, address.port, family, kind, 0, flags)
+        return [(each[0], each[1], each[4]) for each in found]
+
+    try:
+        try:
+            return look_up(socket.AI_NUMERICHOST)
+        except socket.gaierror:
+            return _with_deadline(lambda: look_up(0), deadline)
+    except socket.gaierror as error:
+        raise _AskError(f"cannot resolve {host}: {error.strerror}") from None
+    except UnicodeError:
+        raise _AskError(f"cannot resolve {host}: not a host name") from None
+
+
+def _with_deadline(look_up: Callable[[], list[Place]], deadline: float) -> list[Place]:
+    """Run what cannot be interrupted in a thread that is left behind when time is up."""
+    result: list[list[Place] | Exception] = []
+    done = allocate_lock()
+    done.acquire()
+
+    def run() -> None:
+        try:
+            result.append(look_up())
+        except Exception as error:
+            result.append(error)
+        finally:
+            done.release()
+
+    start_new_thread(run, ())
+    if not done.acquire(timeout=_left(deadline)):
+        raise TimeoutError
+    if isinstance(result[0], Exception):
+        raise result[0]
+    return result[0]
+
+
+def _connect(places: list[Place], deadline: float) -> socket.socket:
+    """Connect to the first place that answers; each has its share of the time that is left."""
+    error: OSError | None = None
+    for tried, (family, kind, place) in enumerate(places):
+        connection = None
+        try:
+            connection = socket.socket(family, kind)
+            connection.settimeout(_left(deadline) / (len(places) - tried))
+            connection.connect(place)
+            return connection
+        except OSError as failed:
+            error = failed
+            if connection is not None:
+                connection.close()
+    raise error or OSError(errno.EADDRNOTAVAIL, "no address")
+
+
+def _read_stream(connection: socket.socket, request: bytes, deadline: float, max_bytes: int, answer: Answer) -> None:
+    if request:
+        connection.settimeout(_left(deadline))
+        connection.sendall(request)
+    while True:
+        connection.settimeout(_left(deadline))
+        # one byte more than allowed tells too long from just long enough
+        chunk = connection.recv(min(_CHUNK, max_bytes + 1 - len(answer.reply)))
+        if not chunk:
+            return
+        answer.reply += chunk
+        if len(answer.reply) > max_bytes:
+            answer.reply = answer.reply[:max_bytes]
+            raise _AskError(f"the reply is longer than {max_bytes} bytes; see --max-bytes")
+
+
+def _exchange_datagrams(
+    connection: socket.socket, request: bytes, deadline: float, max_bytes: int, answer: Answer
+) -> None:
+    connection.settimeout(_left(deadline))
+    connection.send(request)
+    answer.reply = connection.recv(_CHUNK)
+    if len(answer.reply) > max_bytes:
+        answer.reply = answer.reply[:max_bytes]
+        raise _AskError(f"the reply is longer than {max_bytes} bytes; see --max-bytes")

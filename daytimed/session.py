@@ -1,0 +1,89 @@
+"""
+One client: everything that can happen to it, and the rule that drops it.
+
+Whatever a client does, or whatever error its socket gives, it is closed, counted under one reason and forgotten.
+Nothing here waits for a client and nothing here logs. An exception that is no OSError is our bug and goes through.
+"""
+
+from __future__ import annotations
+
+import _socket
+import errno
+import socket
+from fcntl import ioctl
+from termios import FIONREAD
+from typing import Any
+
+from daytimed.reasons import NO_FD, NO_MEMORY, OS_ERROR, RESET, TIMEOUT
+
+# as plain numbers: an enum costs more than the system call it is given to
+_SEND_FLAGS = int(socket.MSG_MORE | socket.MSG_DONTWAIT)
+_DONTWAIT = int(socket.MSG_DONTWAIT)
+_SHUT_WR = int(socket.SHUT_WR)
+_NOTHING_UNREAD = bytes(4)
+
+#: Most that is read and thrown away of what a client has sent.
+DISCARDED = 1 << 18
+
+_REASONS = {
+    errno.ECONNRESET: RESET,
+    errno.EPIPE: RESET,
+    errno.ENOTCONN: RESET,
+    errno.ECONNABORTED: RESET,
+    errno.ECONNREFUSED: RESET,
+    errno.ETIMEDOUT: TIMEOUT,
+    # the socket does not take the reply at once, and waiting is not done
+    errno.EAGAIN: TIMEOUT,
+    errno.EMFILE: NO_FD,
+    errno.ENFILE: NO_FD,
+    errno.ENOBUFS: NO_MEMORY,
+    errno.ENOMEM: NO_MEMORY,
+}
+
+
+def reason_for(error: OSError) -> int:
+    """Return why a client with this error is dropped, as an index of REASONS."""
+    return _REASONS.get(error.errno or 0, OS_ERROR)
+
+
+def serve(client: _socket.socket, reply: bytes) -> int | None:
+    """
+    Send the reply, end the stream and close.
+
+    The reply stays back (MSG_MORE) until the end of the stream goes with it in one segment. A close straight after
+    that would lose the reply of a client that has written something, so the stream is ended first; and what the
+    client has written is thrown away (RFC 867), because closing with unread data is a reset (RFC 1122, 4.2.2.13),
+    and would give up a reply that is still on its way.
+
+    Returns:
+        None if the client was served, or why it was dropped, as an index of REASONS.
+    """
+    try:
+        sent = client.send(reply, _SEND_FLAGS)
+        client.shutdown(_SHUT_WR)
+        if ioctl(client.fileno(), FIONREAD, _NOTHING_UNREAD) != _NOTHING_UNREAD:
+            client.recv(DISCARDED, _DONTWAIT)
+        return None if sent == len(reply) else TIMEOUT
+    except OSError as error:
+        return reason_for(error)
+    finally:
+        client.close()
+
+
+def answer(server: _socket.socket, reply: bytes, control: list[tuple[int, int, bytes]], peer: Any) -> int | None:
+    """
+    Send one datagram in reply to one.
+
+    Args:
+        server: The listener.
+        control: Says from which of our addresses, in the form of recvmsg(2).
+        peer: Where the datagram came from.
+
+    Returns:
+        As `serve`.
+    """
+    try:
+        server.sendmsg([reply], control, _DONTWAIT, peer)
+        return None
+    except OSError as error:
+        return reason_for(error)

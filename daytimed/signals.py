@@ -1,0 +1,100 @@
+"""
+Signals: the master takes them one by one and has no handlers; a worker has the one that ends its accept.
+
+The master blocks all its signals for good, before the first fork, so none can be lost between a fork and the
+worker's own handlers, and nothing ever runs in the middle of something else (pitfalls of prefork servers: handlers
+that log, reap, or swallow the signal meant for a child).
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import time
+from collections.abc import Callable
+
+STOP = frozenset({signal.SIGTERM, signal.SIGINT})
+RELOAD = signal.SIGHUP
+STATISTICS = signal.SIGUSR1
+#: From a worker: it is ready, or the first client after a quiet time has come.
+WAKE = signal.SIGUSR2
+CHILD = signal.SIGCHLD
+
+MASTER = STOP | {RELOAD, STATISTICS, WAKE, CHILD}
+
+#: Longest that one wait is let run; only so that an absurd deadline cannot overflow.
+_LONGEST_WAIT_S = 86400.0
+
+_PR_SET_PDEATHSIG = 1
+
+
+def prepare_master() -> None:
+    """Block the signals of the master."""
+    # systemd 258 and later do not start a notify-reload service that has no handler for SIGHUP; blocked, it never runs
+    signal.signal(RELOAD, _do_nothing)
+    # a parent may have left this ignored, and then there is nothing to reap
+    signal.signal(CHILD, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_BLOCK, MASTER)
+
+
+def wait(deadline: float | None) -> list[int]:
+    """
+    Wait for signals and take all that are pending.
+
+    Args:
+        deadline: A time of `time.monotonic`, seconds; None waits for ever.
+
+    Returns:
+        The signals, in the order taken; none when the deadline has come.
+    """
+    if deadline is None:
+        info = signal.sigwaitinfo(MASTER)
+    else:
+        timeout = min(max(0.0, deadline - time.monotonic()), _LONGEST_WAIT_S)
+        first = signal.sigtimedwait(MASTER, timeout)
+        if first is None:
+            return []
+        info = first
+    taken = [info.si_signo]
+    while (another := signal.sigtimedwait(MASTER, 0)) is not None:
+        taken.append(another.si_signo)
+    return taken
+
+
+def prepare_worker(stop: Callable[[], None]) -> None:
+    """
+    Give a fresh child its own handlers, and only then unblock.
+
+    Args:
+        stop: Runs in the handler of SIGTERM, as often as that comes.
+    """
+    signal.signal(signal.SIGTERM, lambda number, frame: stop())
+    # these are the master's: Ctrl-C reaches the whole process group, and someone may send the others to it
+    for number in (signal.SIGINT, RELOAD, STATISTICS, WAKE):
+        signal.signal(number, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, MASTER)
+
+
+def find_prctl() -> Callable[..., int]:
+    """Return prctl(2); looked up in the master, so that a worker finds it in memory."""
+    prctl: Callable[..., int] = ctypes.CDLL(None).prctl
+    return prctl
+
+
+def die_with(parent: int, prctl: Callable[..., int]) -> bool:
+    """
+    Have the kernel end this process when its parent ends, prctl(2).
+
+    By SIGKILL: a SIGTERM that falls just before accept would be seen at the next client only, and nobody would be
+    left to repeat it, so the port would stay taken.
+
+    Returns:
+        False if the parent was gone before.
+    """
+    prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)
+    return os.getppid() == parent
+
+
+def _do_nothing(number: int, frame: object) -> None:
+    pass
