@@ -79,6 +79,8 @@ def _serve(master: Master, lock: PidFile, writing: int, owner: Owner, keep_stder
     except DaytimedError as error:
         code = error.exit_code
         _report(writing, code, str(error))
+    except daemon.daemon.DaemonError as error:
+        _report(writing, code, f"--daemon: cannot detach: {error}")
     except BaseException as error:
         traceback.print_exc()
         _report(writing, code, f"--daemon: {error}")

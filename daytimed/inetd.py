@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import socket
 import time
+from typing import Any, NamedTuple
 
 from daytimed import clock, formats, limits, session, worker
 from daytimed.addresses import unmap
@@ -18,7 +19,8 @@ from daytimed.errors import EXIT_OK, UsageError
 from daytimed.limits import Gate, NetworkSet
 from daytimed.listeners import ask_for_destinations
 from daytimed.log import Output, error_descriptor
-from daytimed.reasons import DENIED, REASONS
+from daytimed.reasons import DENIED
+from daytimed.worker import ClientLog
 
 _STDIN = 0
 
@@ -40,53 +42,51 @@ def run(config: Config) -> int:
         ) from None
     gate = Gate(NetworkSet(config.access.allow), NetworkSet(config.access.deny), None)
     if client.type == socket.SOCK_DGRAM:
-        peer, size, dropped = _answer_datagram(client, reply, gate)
+        outcome = _answer_datagram(client, reply, gate)
     elif client.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
         raise UsageError("--inetd: standard input is a listening socket; use wait = no, nowait or Accept=yes")
     else:
-        peer, size, dropped = _serve_stream(client, reply, gate)
-    if peer is not None:
-        _tell(config, settings.name, peer, size, dropped)
+        outcome = _serve_stream(client, reply, gate)
+    if outcome is not None:
+        log = Output(error_descriptor()).make_log(config.log.format, config.log.level, lambda: None)
+        client_log = ClientLog(log, settings.name, config.log.clients, NetworkSet(config.log.quiet), None)
+        client_log.tell(outcome.peer, 0, outcome.size, outcome.dropped)
     return EXIT_OK
 
 
-def _serve_stream(client: socket.socket, reply: formats.Reply, gate: Gate) -> tuple[tuple[str, int], int, int | None]:
+class _Outcome(NamedTuple):
+    peer: Any
+    """As accept gives it."""
+    size: int
+    dropped: int | None
+
+
+def _serve_stream(client: socket.socket, reply: formats.Reply, gate: Gate) -> _Outcome:
     try:
-        name = client.getpeername()
+        peer = client.getpeername()
     except OSError as error:
-        return ("unknown", 0), 0, session.reason_for(error)
-    peer = (unmap(name[0]), int(name[1])) if isinstance(name, tuple) else ("unix", 0)
-    dropped = gate.judge(peer[0], 0) if gate and client.family != socket.AF_UNIX else None
+        # gone before anybody looked; it has no name any more
+        return _Outcome(("unknown", 0), 0, session.reason_for(error))
+    dropped = gate.judge(unmap(peer[0]), 0) if gate and client.family != socket.AF_UNIX else None
     if dropped is not None:
-        return peer, 0, dropped
+        return _Outcome(peer, 0, dropped)
     line = reply(time.time_ns())
-    return peer, len(line), session.serve(client, line)
+    return _Outcome(peer, len(line), session.serve(client, line))
 
 
-def _answer_datagram(
-    server: socket.socket, reply: formats.Reply, gate: Gate
-) -> tuple[tuple[str, int] | None, int, int | None]:
+def _answer_datagram(server: socket.socket, reply: formats.Reply, gate: Gate) -> _Outcome | None:
     ask_for_destinations(server)
     try:
-        _, control, _, name = server.recvmsg(1, worker.CONTROL_SPACE, socket.MSG_DONTWAIT)
+        _, control, _, peer = server.recvmsg(1, worker.CONTROL_SPACE, socket.MSG_DONTWAIT)
     except BlockingIOError:
         # another server that waited on the same socket has taken it
-        return None, 0, None
-    peer = (unmap(name[0]), int(name[1]))
+        return None
+    host, port = unmap(peer[0]), peer[1]
     source = worker.reply_source(control)
-    if source is None or limits.is_loop(*peer, frozenset({server.getsockname()[1]})):
-        return peer, 0, DENIED
-    dropped = gate.judge(peer[0], 0)
+    if source is None or limits.is_loop(host, port, frozenset({server.getsockname()[1]})):
+        return _Outcome(peer, 0, DENIED)
+    dropped = gate.judge(host, 0)
     if dropped is not None:
-        return peer, 0, dropped
+        return _Outcome(peer, 0, dropped)
     line = reply(time.time_ns())
-    return peer, len(line), session.answer(server, line, source, name)
-
-
-def _tell(config: Config, listener: str, peer: tuple[str, int], size: int, dropped: int | None) -> None:
-    log = Output(error_descriptor()).make_log(config.log.format, config.log.level, lambda: None)
-    client, port = peer
-    if dropped is None and config.log.clients == "all" and client not in NetworkSet(config.log.quiet):
-        log.event("client_served", client=client, port=port, listener=listener, bytes=size)
-    elif dropped is not None and config.log.clients != "none":
-        log.event("client_dropped", client=client, port=port, listener=listener, reason=REASONS[dropped])
+    return _Outcome(peer, len(line), session.answer(server, line, source, peer))

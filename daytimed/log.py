@@ -158,7 +158,7 @@ class Output:
             fd: The descriptor to write lines to; None for the system log.
         """
         self._to_syslog = fd is None
-        self._colors = fd is not None and os.isatty(fd) and "NO_COLOR" not in os.environ
+        self._to_terminal = fd is not None and os.isatty(fd)
         self._sink = syslog_sink() if fd is None else stream_sink(fd)
 
     def make_log(self, form: str, level: str, on_lost: Callable[[], None]) -> Log:
@@ -166,8 +166,9 @@ class Output:
         if self._to_syslog:
             form = "syslog"
         elif form == "auto":
-            form = "console" if self._colors else "json"
-        return Log(self._sink, form, level, on_lost, colors=self._colors)
+            form = "console" if self._to_terminal else "json"
+        colors = self._to_terminal and "NO_COLOR" not in os.environ
+        return Log(self._sink, form, level, on_lost, colors=colors)
 
 
 def error_descriptor() -> int | None:

@@ -72,6 +72,8 @@ class Master:
         self._generations = 0
         self._ready = False
         self._stopping = False
+        self._reloading = False
+        """Whether a generation has taken over and the workers before it are still on their way out."""
         self._look_at: float | None = None
         self._last_accepted = 0
         self._summary_at = 0.0
@@ -196,7 +198,7 @@ class Master:
             return
         self._tell_listeners([team for team in generation.teams if team.listener not in known])
         self._close_unused()
-        self._log.event("daemon_reloaded", generation=generation.number, workers=generation.workers)
+        self._reloading = True
 
     def _close_unused(self) -> None:
         used = {team.listener for generation in self._generations_alive() for team in generation.teams}
@@ -214,6 +216,10 @@ class Master:
             for generation in self._generations_alive():
                 self._fill(generation, now)
             self._judge_pending(now)
+        if self._reloading and not self._pending and not self._retired and self._current:
+            # only now is every client served by what the new configuration says
+            self._reloading = False
+            self._log.event("daemon_reloaded", generation=self._current.number, workers=self._current.workers)
         for child, _ in self._retired.values():
             if now >= child.kill_at:
                 self._kill(child)
@@ -324,7 +330,7 @@ class Master:
                 return
             found = self._find(pid)
             if found is None:
-                # not a worker: whoever ran us may have left us a child
+                # no worker: whoever ran us may have left us a child
                 continue
             child, team = found
             if os.WIFSTOPPED(status) or os.WIFCONTINUED(status):

@@ -53,6 +53,7 @@ _IPV6_PKTINFO = 50
 #: Room for struct in_pktinfo and struct in6_pktinfo, both with their headers, cmsg(3).
 CONTROL_SPACE = 128
 _IN_PKTINFO = struct.Struct("=i4s4s")
+_UNKNOWN = bytes(4)
 
 
 class ClientLog:
@@ -70,22 +71,32 @@ class ClientLog:
         """Say whether there is anything to tell."""
         return self._served or self._dropped
 
-    def tell(self, slot: Cells, peer: Any, now_ns: int, size: int, dropped: int | None) -> None:
-        """Log one client, or count that it is not logged."""
+    def tell(self, peer: Any, now_ns: int, size: int, dropped: int | None) -> bool:
+        """
+        Log one client.
+
+        Args:
+            peer: As accept gives it; empty for a unix socket.
+            size: Bytes that were sent.
+            dropped: None if it was served, or why it was dropped.
+
+        Returns:
+            False if the budget is used up and somebody has to count it.
+        """
         if dropped is None:
             if not self._served or (self._quiet and peer and unmap(peer[0]) in self._quiet):
-                return
+                return True
         elif not self._dropped:
-            return
+            return True
         if self._budget and not self._budget.take(now_ns):
-            slot[SUPPRESSED_SERVED if dropped is None else SUPPRESSED_DROPPED] += 1
-            return
+            return False
         client, port = (unmap(peer[0]), peer[1]) if peer else ("unix", 0)
         if dropped is None:
             self._log.event("client_served", client=client, port=port, listener=self._listener, bytes=size)
         else:
             reason = REASONS[dropped]
             self._log.event("client_dropped", client=client, port=port, listener=self._listener, reason=reason)
+        return True
 
 
 class Worker:
@@ -169,8 +180,8 @@ class Worker:
                 slot[SERVED] += 1
             else:
                 slot[DROPPED + dropped] += 1
-            if tell:
-                tell(slot, peer, now, len(line), dropped)
+            if tell and not tell(peer, now, len(line), dropped):
+                slot[SUPPRESSED_SERVED if dropped is None else SUPPRESSED_DROPPED] += 1
             slot[BUSY_SINCE] = 0
             if self._pauses:
                 self._resume()
@@ -202,7 +213,8 @@ class Worker:
                 line = self.reply(time.time_ns())
                 dropped = session.answer(server, line, source, peer)
             slot[SERVED if dropped is None else DROPPED + dropped] += 1
-            client_log.tell(slot, peer, now, len(line), dropped)
+            if not client_log.tell(peer, now, len(line), dropped):
+                slot[SUPPRESSED_SERVED if dropped is None else SUPPRESSED_DROPPED] += 1
             slot[BUSY_SINCE] = 0
             if self._pauses:
                 self._resume()
@@ -249,7 +261,10 @@ def reply_source(control: Sequence[tuple[int, int, bytes]]) -> list[tuple[int, i
     for level, kind, data in control:
         if level == _IPPROTO_IP and kind == IP_PKTINFO:
             _, local, destination = _IN_PKTINFO.unpack(data[: _IN_PKTINFO.size])
-            return None if local != destination else [(level, kind, _IN_PKTINFO.pack(0, local, bytes(4)))]
+            if local == _UNKNOWN:
+                # it came before the socket was told to say; the kernel chooses our address
+                return None if destination[0] >= 224 else []
+            return None if local != destination else [(level, kind, _IN_PKTINFO.pack(0, local, _UNKNOWN))]
     for level, kind, data in control:
         if level == _IPPROTO_IPV6 and kind == _IPV6_PKTINFO:
             return None if data[0] == 0xFF else [(level, kind, data)]

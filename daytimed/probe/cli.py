@@ -35,7 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         options = _make_parser().parse_args(arguments)
         asked = _addresses(options)
     except _UsageError as error:
-        _complain(str(error))
+        _complain(f"{error}; see daytime-get --help")
         return _EXIT_UNKNOWN
     worst = 0
     try:
@@ -95,7 +95,7 @@ class _UsageError(Exception):
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
-        raise _UsageError(f"{message}; see daytime-get --help")
+        raise _UsageError(message)
 
 
 def _make_parser() -> argparse.ArgumentParser:

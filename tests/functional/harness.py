@@ -1,0 +1,238 @@
+"""
+The real daemon as a test sees it: started, watched through its log, stopped, and held to what it always promises.
+
+Nothing here waits for time to pass: it waits for an event of the log, the end of a file or of a process, and
+DEADLINE_S only bounds how long a failing test takes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+DEADLINE_S = 30.0
+
+Event = dict[str, Any]
+
+DAYTIMED = (sys.executable, "-m", "daytimed")
+DAYTIME_GET = (sys.executable, "-m", "daytimed.probe")
+
+
+def clean_environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Return the environment without what would change the programs under test."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("DAYTIMED_")}
+    return {**kept, "TZ": "UTC", **(extra or {})}
+
+
+def run(*command: str, **options: Any) -> subprocess.CompletedProcess[bytes]:
+    """Run a command to its end and keep what it wrote."""
+    options.setdefault("env", clean_environment())
+    options.setdefault("stdin", subprocess.DEVNULL)
+    if "stdout" not in options and "stderr" not in options:
+        options["capture_output"] = True
+    return subprocess.run(command, timeout=DEADLINE_S, check=False, **options)
+
+
+def read_all(connection: socket.socket) -> bytes:
+    """Read to the end of file; raises what the connection raises."""
+    parts = []
+    while part := connection.recv(65536):
+        parts.append(part)
+    return b"".join(parts)
+
+
+def fetch(port: int, host: str = "127.0.0.1", request: bytes = b"") -> bytes:
+    """Be one client."""
+    with socket.create_connection((host, port), timeout=DEADLINE_S) as connection:
+        if request:
+            connection.sendall(request)
+        return read_all(connection)
+
+
+def wait_until(condition: Callable[[], bool], what: str) -> None:
+    """Wait for a state of the system that no event tells of."""
+    deadline = time.monotonic() + DEADLINE_S
+    while not condition():
+        assert time.monotonic() < deadline, f"never came true: {what}"
+        # a look, not a wait: what is looked at has no event
+        time.sleep(0.005)
+
+
+def process_state(pid: int) -> str:
+    """Return the state letter of proc(5), or an empty text when there is no such process."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
+
+
+def descriptors(pid: int) -> list[str]:
+    """Return what the descriptors of a process refer to, without the numbers of the things themselves."""
+    folder = Path(f"/proc/{pid}/fd")
+    found = []
+    for entry in folder.iterdir():
+        with contextlib.suppress(FileNotFoundError):
+            found.append(str(entry.readlink()).partition(":")[0])
+    return sorted(found)
+
+
+class Daemon:
+    """One run of the daemon. Use it in a `with`: leaving stops it and checks what holds for every run."""
+
+    def __init__(
+        self,
+        *arguments: str,
+        config: Path | None = None,
+        env: Mapping[str, str] | None = None,
+        expect_exit: int = 0,
+        prefix: Sequence[str] = (),
+        check_descriptors: bool = True,
+        **popen: Any,
+    ) -> None:
+        if config is not None:
+            arguments = ("-c", str(config), *arguments)
+        self.command = [*prefix, *DAYTIMED, "--log-format", "json", *arguments]
+        self.env = clean_environment(env)
+        self.expect_exit = expect_exit
+        self.check_descriptors = check_descriptors
+        self.popen = popen
+        self.lines: list[str] = []
+        self.events: list[Event] = []
+        self._changed = threading.Condition()
+        self._ended = False
+
+    def __enter__(self) -> Daemon:
+        self.process = subprocess.Popen(
+            self.command, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, env=self.env, **self.popen
+        )
+        self._reader = threading.Thread(target=self._read)
+        self._reader.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        try:
+            if self.process.poll() is None:
+                if kind is None and self.check_descriptors:
+                    self._check_descriptors()
+                self.process.send_signal(signal.SIGTERM)
+            code = self.process.wait(DEADLINE_S)
+        finally:
+            self.process.kill()
+            self.process.wait()
+            self._reader.join(DEADLINE_S)
+            assert self.process.stderr
+            self.process.stderr.close()
+            print(f"--- log of {' '.join(self.command)}", *self.lines, sep="\n")
+        if kind is not None:
+            return
+        assert not self._reader.is_alive(), "a process of the daemon outlived it and holds its standard error"
+        assert not [line for line in self.lines if "Traceback" in line]
+        assert code == self.expect_exit
+        # what a killed master leaves is for init to reap
+        assert [pid for pid in self.worker_pids() if process_state(pid) not in ("", "Z")] == []
+
+    def _read(self) -> None:
+        assert self.process.stderr
+        for raw in self.process.stderr:
+            line = raw.decode().rstrip("\n")
+            with self._changed:
+                self.lines.append(line)
+                with contextlib.suppress(ValueError):
+                    self.events.append(json.loads(line))
+                self._changed.notify_all()
+        with self._changed:
+            self._ended = True
+            self._changed.notify_all()
+
+    def _check_descriptors(self) -> None:
+        """Hold that no process of the daemon has more open than its work needs."""
+        # one that has just ended is a zombie until its master has been scheduled; one that stays is a fault
+        wait_until(lambda: not [pid for pid in self.worker_pids() if process_state(pid) == "Z"], "no zombie is left")
+        for pid in [self.process.pid, *self.live_workers()]:
+            with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+                sockets = descriptors(pid).count("socket")
+                most = max(1, len(self.bound())) if pid == self.process.pid else 1
+                # one client may be in a worker's hands
+                assert sockets <= most + (pid != self.process.pid), f"process {pid} has {descriptors(pid)}"
+
+    def send(self, number: signal.Signals) -> None:
+        """Send the master a signal."""
+        self.process.send_signal(number)
+
+    def wait_events(self, name: str, count: int = 1, **fields: Any) -> list[Event]:
+        """Wait until so many events of a name, with these fields, have been logged."""
+        with self._changed:
+            done = self._changed.wait_for(lambda: len(self.find(name, **fields)) >= count or self._ended, DEADLINE_S)
+            found = self.find(name, **fields)
+            assert done and len(found) >= count, f"{len(found)} of {count} {name} {fields} in\n" + "\n".join(self.lines)
+            return found
+
+    def wait_event(self, name: str, **fields: Any) -> Event:
+        """Wait until an event of a name, with these fields, has been logged; return the last."""
+        return self.wait_events(name, **fields)[-1]
+
+    def find(self, name: str, **fields: Any) -> list[Event]:
+        """Return the events of a name with these fields, so far."""
+        return [
+            event
+            for event in self.events
+            if event["event"] == name and all(event.get(key) == value for key, value in fields.items())
+        ]
+
+    def ready(self) -> Daemon:
+        """Wait until it serves."""
+        self.wait_event("daemon_ready")
+        return self
+
+    def wait(self) -> int:
+        """Wait until it has ended, and its log with it."""
+        code = self.process.wait(DEADLINE_S)
+        self._reader.join(DEADLINE_S)
+        return code
+
+    def bound(self) -> list[str]:
+        """Return the addresses it listens on."""
+        closed = [event["address"] for event in self.find("listener_closed")]
+        return [event["address"] for event in self.find("listener_opened") if event["address"] not in closed]
+
+    def port(self, listener: str = "daytime") -> int:
+        """Return the port of a listener."""
+        address: str = self.wait_event("listener_opened", listener=listener)["address"]
+        return int(address.rpartition(":")[2])
+
+    def worker_pids(self) -> list[int]:
+        """Return all workers there were."""
+        return [event["pid"] for event in self.find("worker_started")]
+
+    def live_workers(self) -> list[int]:
+        """Return the workers there are."""
+        gone = [event["pid"] for event in self.find("worker_exited")]
+        return [pid for pid in self.worker_pids() if pid not in gone]
+
+    def statistics(self) -> Event:
+        """Ask for the statistics and return them."""
+        count = len(self.find("statistics"))
+        self.send(signal.SIGUSR1)
+        return self.wait_events("statistics", count + 1)[-1]
+
+
+@contextlib.contextmanager
+def serving(*arguments: str, **options: Any) -> Iterator[Daemon]:
+    """Have a daemon that is ready, on a port of 127.0.0.1 unless the arguments say where."""
+    if "-l" not in arguments and "config" not in options:
+        arguments = ("-l", "tcp://127.0.0.1:0", *arguments)
+    with Daemon(*arguments, **options) as daemon:
+        yield daemon.ready()

@@ -1,0 +1,66 @@
+"""
+A closed loop of many clients: THREADS at once, each CLIENTS in a row, every other one writing 64 KiB first.
+
+    load.py PORT THREADS CLIENTS
+
+Prints what came of them as one JSON object: whole replies, and everything else by its name.
+"""
+
+from __future__ import annotations
+
+import collections
+import contextlib
+import errno
+import json
+import re
+import socket
+import sys
+import threading
+
+WRITTEN = b"x" * 65536
+WHOLE = re.compile(rb"The Date Time is: \d{4}-\d\d-\d\d \d\d:\d\d:\d\d(\.\d{1,9})? [+-]\d{4} \w+\r\n")
+TIMEOUT_S = 60.0
+
+
+def ask(port: int, source: str, *, write: bool) -> str:
+    """Be one client, and say how it ended."""
+    reply = b""
+    try:
+        with socket.socket() as client:
+            client.settimeout(TIMEOUT_S)
+            # ports do not run out: each thread has an address of its own
+            client.bind((source, 0))
+            client.connect(("127.0.0.1", port))
+            if write:
+                # the server may have closed already, which is no fault of its: it reads nothing
+                with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+                    client.sendall(WRITTEN)
+            while part := client.recv(4096):
+                reply += part
+    except OSError as error:
+        name = errno.errorcode.get(error.errno or 0, type(error).__name__)
+        return f"{name} after {len(reply)} bytes"
+    if not reply:
+        return "empty"
+    return "whole" if WHOLE.fullmatch(reply) else "short"
+
+
+def main() -> None:
+    """Run the load."""
+    port, threads, clients = (int(argument) for argument in sys.argv[1:])
+    outcomes: collections.Counter[str] = collections.Counter()
+
+    def loop(number: int) -> None:
+        mine = collections.Counter(ask(port, f"127.0.1.{number + 1}", write=bool(turn % 2)) for turn in range(clients))
+        outcomes.update(mine)
+
+    running = [threading.Thread(target=loop, args=(number,)) for number in range(threads)]
+    for thread in running:
+        thread.start()
+    for thread in running:
+        thread.join()
+    json.dump(outcomes, sys.stdout)
+
+
+if __name__ == "__main__":
+    main()

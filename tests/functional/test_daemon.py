@@ -1,0 +1,252 @@
+"""--daemon: detached, with an honest exit status, a pid file that blocks nothing, and a clean stop."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pty
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from harness import DAYTIMED, DEADLINE_S, clean_environment, fetch, process_state, run, wait_until
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return int(server.getsockname()[1])
+
+
+@contextlib.contextmanager
+def detached(pidfile: Path, *arguments: str, expect_gone: bool = True, **options: object) -> Iterator[int]:
+    """Have a detached daemon; yields its pid and stops it by the pid in its file."""
+    log = pidfile.with_suffix(".log")
+    with log.open("ab") as stderr:
+        done = run(
+            *DAYTIMED, "--daemon", "--pidfile", str(pidfile), *arguments,
+            stdout=subprocess.DEVNULL, stderr=stderr, **options,
+        )  # fmt: skip
+    print(log.read_text())
+    assert done.returncode == 0
+    pid = int(pidfile.read_text())
+    try:
+        yield pid
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGTERM)
+        wait_until(lambda: process_state(pid) in ("", "Z"), "the daemon has ended")
+    if expect_gone:
+        assert not pidfile.exists()
+
+
+def test_it_detaches_serves_and_stops_on_its_pid(tmp_path: Path) -> None:
+    """The command returns 0 once clients are served; the daemon has a session of its own and works in /."""
+    port = free_port()
+    with detached(tmp_path / "pid", "-l", f"127.0.0.1:{port}") as pid:
+        # no waiting: the command has returned, so it serves
+        assert fetch(port).startswith(b"The Date Time is: ")
+        assert os.getsid(pid) != os.getsid(0)
+        assert os.getsid(pid) != pid, "a session leader could get a terminal again"
+        assert Path(f"/proc/{pid}/cwd").readlink() == Path("/")
+        assert re.search(r"^Umask:\s+0022$", Path(f"/proc/{pid}/status").read_text(), re.MULTILINE)
+        links = [str(Path(f"/proc/{pid}/fd/{each}").readlink()) for each in (0, 1, 2)]
+        assert links == ["/dev/null", "/dev/null", str(tmp_path / "pid.log")]
+
+
+def test_the_log_goes_on_in_the_file_it_was_given(tmp_path: Path) -> None:
+    """Standard error that is no terminal is kept: start, clients and stop are all there."""
+    port = free_port()
+    with detached(tmp_path / "pid", "-l", f"127.0.0.1:{port}"):
+        fetch(port)
+    log = (tmp_path / "pid.log").read_text()
+    for name in ("daemon_starting", "daemon_ready", "client_served", "daemon_stopped"):
+        assert f'"event": "{name}"' in log
+
+
+def test_it_keeps_only_what_it_needs(tmp_path: Path) -> None:
+    """Descriptors that the starter had open are closed; a worker has nothing of the master's."""
+    reading, writing = os.pipe()
+    port = free_port()
+    with detached(tmp_path / "pid", "-l", f"127.0.0.1:{port}", pass_fds=[writing]) as pid:
+        os.close(writing)
+        assert os.read(reading, 1) == b"", "the daemon has the pipe still"
+        worker = int(Path(f"/proc/{pid}/task/{pid}/children").read_text().split()[0])
+        kinds = [str(each.readlink()) for each in Path(f"/proc/{worker}/fd").iterdir()]
+        assert not [kind for kind in kinds if kind.endswith("/pid")]
+        assert len([kind for kind in kinds if kind.startswith("socket:")]) == 1
+    os.close(reading)
+
+
+def test_a_second_one_is_told_of_the_first(tmp_path: Path) -> None:
+    """The lock on the pid file is held: 69, with the pid of the one that runs, and that one is not disturbed."""
+    port, pidfile = free_port(), tmp_path / "pid"
+    with detached(pidfile, "-l", f"127.0.0.1:{port}") as pid:
+        done = run(*DAYTIMED, "--daemon", "--pidfile", str(pidfile), "-l", "127.0.0.1:0")
+        assert done.returncode == 69
+        assert done.stderr.decode() == (
+            f"daytimed: {pidfile}: daytimed is running already with pid {pid}; stop it first\n"
+        )
+        assert int(pidfile.read_text()) == pid
+        assert fetch(port)
+
+
+def test_a_stale_pid_file_blocks_nothing(tmp_path: Path) -> None:
+    """After kill -9 the file stays, and the next start takes it over."""
+    port, pidfile = free_port(), tmp_path / "pid"
+    with detached(pidfile, "-l", f"127.0.0.1:{port}", expect_gone=False) as pid:
+        workers = [int(each) for each in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+        os.kill(pid, signal.SIGKILL)
+    assert pidfile.read_text() == f"{pid}\n"
+    wait_until(lambda: all(process_state(each) in ("", "Z") for each in workers), "the workers have ended")
+    with detached(pidfile, "-l", f"127.0.0.1:{port}") as second:
+        assert second != pid
+        assert fetch(port)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["-l", "127.0.0.1:PORT"], 69, "Address already in use"),
+        (["-c", "/nonexistent/file"], 78, "No such file or directory"),
+        (["--pidfile", "/nonexistent/pid"], 69, "cannot write the pid file"),
+    ],
+)
+def test_a_failed_start_is_told_where_it_was_started(
+    tmp_path: Path, arguments: list[str], code: int, message: str
+) -> None:
+    """The exit status is the daemon's and the reason is one line; no pid file is left."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        arguments = [each.replace("PORT", str(taken.getsockname()[1])) for each in arguments]
+        done = run(*DAYTIMED, "--daemon", "--pidfile", str(tmp_path / "pid"), *arguments)
+    assert done.returncode == code
+    assert len(done.stderr.splitlines()) == 1
+    assert message in done.stderr.decode()
+    assert not (tmp_path / "pid").exists()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="becoming another user needs root")
+def test_a_failed_detaching_is_told_where_it_was_started(tmp_path: Path) -> None:
+    """At the limit of processes it cannot fork a second time: one line, and 70."""
+    folder = tmp_path / "own"
+    folder.mkdir()
+    os.chown(folder, 54323, 54323)
+    tmp_path.chmod(0o755)
+    done = run(
+        "setpriv", "--reuid=54323", "--regid=54323", "--clear-groups", "--inh-caps=+dac_override",
+        "--ambient-caps=+dac_override", "--bounding-set=-all,+dac_override", "prlimit", "--nproc=2:2",
+        *DAYTIMED, "--daemon", "--pidfile", str(folder / "pid"), "-l", "127.0.0.1:0",
+    )  # fmt: skip
+    assert done.returncode == 70, done.stderr
+    assert done.stderr.decode() == (
+        "daytimed: --daemon: cannot detach: Failed first fork: [11] Resource temporarily unavailable\n"
+    )
+    assert not (folder / "pid").exists()
+
+
+def test_workers_that_cannot_start_are_told_where_it_was_started(tmp_path: Path) -> None:
+    """A failure after the detaching still reaches the foreground, with 70."""
+    script = (
+        "import sys\n"
+        "from daytimed import cli, worker\n"
+        "worker.Worker.run = lambda *a, **k: sys.exit(1)\n"
+        "sys.exit(cli.main())\n"
+    )
+    done = run(sys.executable, "-c", script, "--daemon", "--pidfile", str(tmp_path / "pid"), "-l", "127.0.0.1:0")
+    assert done.returncode == 70
+    assert done.stderr.splitlines()[-1] == (
+        b"daytimed: no worker of daytime can be started: 6 tries failed; the log says why"
+    )
+    assert not (tmp_path / "pid").exists()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="becoming another user needs root")
+def test_it_becomes_the_user_and_group_asked_for(tmp_path: Path) -> None:
+    """--user gives up user, group and the groups of root, in master and workers, before the first client."""
+    port, pidfile = free_port(), tmp_path / "pid"
+    with detached(
+        pidfile, "-l", f"127.0.0.1:{port}", "--user", "nobody", "--group", "nogroup", expect_gone=False
+    ) as pid:
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        for process in (str(pid), *children):
+            status = Path(f"/proc/{process}/status").read_text()
+            assert re.search(r"^Uid:\s+65534\s+65534\s+65534\s+65534$", status, re.MULTILINE)
+            assert re.search(r"^Gid:\s+65534\s+65534\s+65534\s+65534$", status, re.MULTILINE)
+            assert re.search(r"^Groups:\s+65534 $", status, re.MULTILINE)
+        assert fetch(port)
+    # the folder is root's: the file stays behind, empty, and blocks nothing
+    assert not pidfile.exists() or pidfile.read_text() == ""
+
+
+def test_under_a_manager_it_is_refused(tmp_path: Path) -> None:
+    """With NOTIFY_SOCKET set somebody expects this very process to serve."""
+    done = run(
+        *DAYTIMED, "--daemon", "--pidfile", str(tmp_path / "pid"),
+        env=clean_environment({"NOTIFY_SOCKET": "/run/nobody"}),
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert (
+        done.stderr == b"daytimed: --daemon: NOTIFY_SOCKET is set, so a manager runs this already; leave --daemon out\n"
+    )
+
+
+def test_with_all_standard_descriptors_closed(tmp_path: Path) -> None:
+    """Started by something that closed 0, 1 and 2, it detaches and serves."""
+    port, pidfile = free_port(), tmp_path / "pid"
+    command = [*DAYTIMED, "--daemon", "--pidfile", str(pidfile), "-l", f"127.0.0.1:{port}"]
+    done = subprocess.run(
+        ["sh", "-c", 'exec "$@" <&- >&- 2>&-', "sh", *command], env=clean_environment(), timeout=DEADLINE_S, check=False
+    )
+    assert done.returncode == 0
+    pid = int(pidfile.read_text())
+    try:
+        assert fetch(port).startswith(b"The Date Time is: ")
+    finally:
+        os.kill(pid, signal.SIGTERM)
+        wait_until(lambda: process_state(pid) in ("", "Z"), "the daemon has ended")
+
+
+def test_started_from_a_terminal_it_lets_go_of_it(tmp_path: Path) -> None:
+    """The terminal is free afterwards: its other end reads the end of it, and the daemon serves on."""
+    port, pidfile = free_port(), tmp_path / "pid"
+    child, controller = pty.fork()
+    if child == 0:
+        os.execvpe(
+            sys.executable,
+            [*DAYTIMED, "--daemon", "--pidfile", str(pidfile), "-l", f"127.0.0.1:{port}"],
+            clean_environment(),
+        )
+    shown = b""
+    with contextlib.suppress(OSError):
+        # EIO is how a terminal that nobody has open any more ends
+        while part := os.read(controller, 4096):
+            shown += part
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0, shown
+    os.close(controller)
+    pid = int(pidfile.read_text())
+    try:
+        assert shown == b""
+        assert fetch(port)
+    finally:
+        os.kill(pid, signal.SIGTERM)
+        wait_until(lambda: process_state(pid) in ("", "Z"), "the daemon has ended")
+
+
+def test_a_daemon_that_is_killed_while_it_starts_is_told(tmp_path: Path) -> None:
+    """Nothing comes from it: 70 and a line, not a command that hangs."""
+    script = (
+        "import os, signal, sys\n"
+        "from daytimed import cli, master\n"
+        "master.Master.run = lambda *a, **k: os.kill(os.getpid(), signal.SIGKILL)\n"
+        "sys.exit(cli.main())\n"
+    )
+    begun = time.monotonic()
+    done = run(sys.executable, "-c", script, "--daemon", "--pidfile", str(tmp_path / "pid"), "-l", "127.0.0.1:0")
+    assert done.returncode == 70
+    assert done.stderr == b"daytimed: --daemon: the daemon was killed before it served\n"
+    assert time.monotonic() - begun < DEADLINE_S

@@ -1,0 +1,222 @@
+"""What a person can get wrong: one clear line, the promised exit code, and no traceback."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+from pathlib import Path
+
+import pytest
+from harness import DAYTIMED, DEADLINE_S, clean_environment, run
+
+
+def fail(*arguments: str, **options: object) -> tuple[int, list[str]]:
+    """Run the daemon where it has to fail; return its exit code and what it said."""
+    done = run(*DAYTIMED, *arguments, **options)
+    assert done.stdout == b""
+    return done.returncode, done.stderr.decode().splitlines()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (["--nosuch"], "daytimed: unrecognized arguments: --nosuch; see daytimed --help"),
+        (["-f"], "daytimed: argument -f/--format: expected one argument; see daytimed --help"),
+        (
+            ["-w", "many"],
+            'daytimed: argument -w/--workers: "many" is not a whole number from 0 to 1024; see daytimed --help',
+        ),
+        (
+            ["-l", "ftp://:21"],
+            "daytimed: argument -l/--listen: 'ftp://:21' has the unknown scheme 'ftp'; it is one of "
+            "tcp tcp4 tcp6 udp udp4 udp6 unix; see daytimed --help",
+        ),
+        (
+            ["--check", "--inetd"],
+            "daytimed: argument --inetd: not allowed with argument --check; see daytimed --help",
+        ),
+        (["--user", "nobody"], "daytimed: argument --user: goes with --daemon only; see daytimed --help"),
+        (
+            ["--inetd"],
+            "daytimed: --inetd: standard input is no socket; an inetd or Accept=yes of systemd makes it one",
+        ),
+        (["--daemon", "--user", "nosuch"], "daytimed: argument --user: this system has no user 'nosuch'"),
+    ],
+)
+def test_a_wrong_command_line_is_2(arguments: list[str], line: str) -> None:
+    """Each is told in one line."""
+    assert (2, [line]) == fail(*arguments)
+
+
+def test_a_port_in_use_is_69() -> None:
+    """The line names the address, why, and how to find who has it."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        code, lines = fail("-l", f"127.0.0.1:{port}")
+    assert code == 69
+    assert lines == [
+        f"daytimed: tcp://127.0.0.1:{port}: cannot listen: Address already in use; stop the program that has it "
+        f"(to find it: ss -lnp 'sport = :{port}') or choose another address"
+    ]
+
+
+def test_an_address_of_another_machine_is_69() -> None:
+    """192.0.2.1 (TEST-NET) is nobody's."""
+    code, lines = fail("-l", "192.0.2.1:0")
+    assert code == 69
+    assert lines == [
+        "daytimed: tcp://192.0.2.1:0: cannot listen: Cannot assign requested address; "
+        "this machine has no such address (see: ip address)"
+    ]
+
+
+def test_a_host_that_does_not_resolve_is_69() -> None:
+    """The name, and what the resolver says."""
+    code, lines = fail("-l", "host.invalid:0")
+    assert code == 69
+    assert len(lines) == 1
+    assert lines[0].startswith("daytimed: tcp://host.invalid:0: cannot resolve: ")
+
+
+def test_a_unix_socket_that_is_served_is_69(tmp_path: Path) -> None:
+    """A path where somebody listens is not taken away."""
+    path = tmp_path / "socket"
+    with socket.socket(socket.AF_UNIX) as alive:
+        alive.bind(str(path))
+        alive.listen()
+        code, lines = fail("-l", f"unix://{path}")
+    assert code == 69
+    assert "Address already in use" in lines[0]
+    assert path.exists()
+
+
+def test_a_path_that_is_no_socket_is_69_and_stays(tmp_path: Path) -> None:
+    """A file in the place of the socket is nothing to remove."""
+    path = tmp_path / "file"
+    path.write_text("precious")
+    code, lines = fail("-l", f"unix://{path}")
+    assert (code, len(lines)) == (69, 1)
+    assert path.read_text() == "precious"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="becoming another user needs root")
+def test_a_port_below_1024_without_permission_is_77() -> None:
+    """The line says what gives the permission."""
+    command = [
+        "setpriv", "--reuid=54321", "--regid=54321", "--clear-groups", "--inh-caps=+dac_override",
+        "--ambient-caps=+dac_override", "--bounding-set=-all,+dac_override",
+    ]  # fmt: skip
+    # a network of its own: elsewhere net.ipv4.ip_unprivileged_port_start may have been lowered
+    done = run("unshare", "--net", *command, *DAYTIMED, "-l", "0.0.0.0:13")
+    assert done.returncode == 77, done.stderr
+    assert done.stderr.decode().splitlines() == [
+        "daytimed: tcp://0.0.0.0:13: cannot listen: Permission denied; "
+        "use the socket unit or CAP_NET_BIND_SERVICE for a port below 1024"
+    ]
+
+
+@pytest.mark.parametrize("mode", [[], ["--check"], ["--print-config"]])
+def test_a_bad_file_is_78_with_every_fault_by_its_key_path(tmp_path: Path, mode: list[str]) -> None:
+    """All faults of a file are told at once, by the daemon, --check and --print-config alike."""
+    path = tmp_path / "bad.toml"
+    path.write_text(
+        'worker = 2\nformat = "nosuch"\ntimezone = "Mars/Olympus"\n'
+        '[[listener]]\naddress = "::1:6000"\n[[listener]]\nadress = ":1"\naddress = ":7"\nworkers = 9999\n'
+        '[access]\nallow = ["10.0.0.1/8"]\nrate = -1\n[log]\nlevel = "loud"\nformat = 3\n[logs]\n'
+    )
+    code, lines = fail("-c", str(path), *mode)
+    where = f"daytimed: {path}: "
+    assert code == 78
+    assert lines == [
+        f"{where}worker: unknown key; did you mean workers?",
+        f"{where}format: 'nosuch' is no format; it is one of sentence rfc867 smtp ctime xinetd iso8601 unix rfc868 nist"
+        " or strftime:PATTERN",
+        f"{where}timezone: 'Mars/Olympus' is no time zone of this system; use local, UTC or an IANA name like "
+        "Europe/Berlin (package tzdata)",
+        f"{where}listener[0].address: '::1:6000' has an IPv6 address without brackets; write [::1]:6000",
+        f"{where}listener[1].adress: unknown key; did you mean address?",
+        f"{where}listener[1].workers: 9999 is not a whole number from 0 to 1024",
+        f'{where}access.allow: "10.0.0.1/8" is no network; write an address or address/prefix with no bit set behind '
+        "the prefix",
+        f"{where}access.rate: -1 is not a number from 0 to 1000000",
+        f'{where}log.level: "loud" is not one of debug, info, warning, error, critical',
+        f"{where}log.format: 3 is not one of auto, console, json, journal",
+        f"{where}logs: unknown key; did you mean log?",
+    ]
+
+
+def test_a_file_that_is_missing_is_78() -> None:
+    """A file named with -c has to be there."""
+    assert fail("-c", "/nonexistent/daytimed.toml") == (
+        78,
+        ["daytimed: /nonexistent/daytimed.toml: No such file or directory; give the path of a file with -c"],
+    )
+
+
+def test_a_bad_environment_variable_is_78() -> None:
+    """The variable is named as the place."""
+    code, lines = fail("--check", env=clean_environment({"DAYTIMED_LOG_LEVEL": "loud", "DAYTIMED_LISTEN": ":1 x"}))
+    assert code == 78
+    assert lines == [
+        'daytimed: DAYTIMED_LOG_LEVEL: "loud" is not one of debug, info, warning, error, critical',
+        "daytimed: DAYTIMED_LISTEN: 'x' has no port; write HOST:PORT, for example x:6000",
+    ]
+
+
+def test_check_says_ok(tmp_path: Path) -> None:
+    """`--check` prints FILE: ok and ends with 0."""
+    path = tmp_path / "good.toml"
+    path.write_text("workers = 3\n")
+    done = run(*DAYTIMED, "--check", "-c", str(path))
+    assert (done.returncode, done.stdout, done.stderr) == (0, f"{path}: ok\n".encode(), b"")
+
+
+def test_print_config_can_be_loaded_again(tmp_path: Path) -> None:
+    """What --print-config says, of file, environment and flags together, loads to the same."""
+    path = tmp_path / "first.toml"
+    path.write_text('workers = 3\nformat = "ctime"\n[log]\nquiet = ["10.0.0.0/8", "::1"]\n')
+    env = clean_environment({"DAYTIMED_FORMAT": "unix", "DAYTIMED_ACCESS_DENY": "192.0.2.0/24, 2001:db8::/32"})
+    first = run(
+        *DAYTIMED, "--print-config", "-c", str(path), "-w", "5", "-l", "unix:///run/t", "-l", "[::1]:13", env=env
+    )
+    again = tmp_path / "again.toml"
+    again.write_bytes(first.stdout)
+    second = run(*DAYTIMED, "--print-config", "-c", str(again))
+    assert first.returncode == 0
+    assert first.stdout == second.stdout
+    assert b'workers = 5\ntimezone = "local"\nformat = "unix"\n' in first.stdout
+    assert b'address = "tcp://[::1]:13"' in first.stdout
+
+
+def test_help_and_version_are_0() -> None:
+    """--help names every flag, on standard output; --version the version."""
+    done = run(*DAYTIMED, "--help")
+    assert done.returncode == 0
+    flags = "-c -l -f -z -w --log-level --log-format --check --print-config --inetd --daemon --pidfile --user --group"
+    for flag in (*flags.split(), "--version", "--help"):
+        assert f"{flag}".encode() in done.stdout
+    assert run(*DAYTIMED, "--version").stdout.startswith(b"daytimed 0.")
+
+
+def test_a_full_standard_output_is_told() -> None:
+    """--print-config into a full disk fails in one line."""
+    with Path("/dev/full").open("wb") as full:
+        done = run(*DAYTIMED, "--print-config", stdout=full, stderr=subprocess.PIPE)
+    assert done.returncode == 70
+    assert done.stderr == b"daytimed: standard output: cannot write: No space left on device\n"
+
+
+def test_an_unknown_variable_is_told_and_not_refused() -> None:
+    """DAYTIMED_* variables of other programs do not stop a start; the first event names them."""
+    process = subprocess.Popen(
+        [*DAYTIMED, "-l", "127.0.0.1:0", "--log-format", "json"],
+        env=clean_environment({"DAYTIMED_HOME": "/x"}), stderr=subprocess.PIPE,
+    )  # fmt: skip
+    assert process.stderr
+    try:
+        assert b'"ignored_variables": "DAYTIMED_HOME"' in process.stderr.readline()
+    finally:
+        process.terminate()
+        process.communicate(timeout=DEADLINE_S)
+    assert process.returncode == 0

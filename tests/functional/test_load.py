@@ -1,0 +1,114 @@
+"""A hundred thousand clients, half of them writing 64 KiB first, and what is done to the daemon meanwhile."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from harness import Daemon, clean_environment, serving
+
+THREADS, CLIENTS = 50, 2000
+#: Bounds a run that hangs; a good one takes a tenth of it.
+LONGEST_S = 180.0
+LOAD = Path(__file__).with_name("load.py")
+
+
+def load(port: int, threads: int = THREADS, clients: int = CLIENTS) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, str(LOAD), str(port), str(threads), str(clients)],
+        stdout=subprocess.PIPE, text=True, env=clean_environment(),
+    )  # fmt: skip
+
+
+def outcomes(running: subprocess.Popen[str]) -> dict[str, int]:
+    out, _ = running.communicate(timeout=LONGEST_S)
+    print("outcomes of the clients:", out)
+    assert running.returncode == 0
+    return json.loads(out)  # type: ignore[no-any-return]
+
+
+@contextlib.contextmanager
+def every(interval_s: float, act: Callable[[], None]) -> Iterator[None]:
+    """Do something again and again while the body runs."""
+    over = threading.Event()
+
+    def repeat() -> None:
+        while not over.wait(interval_s):
+            act()
+
+    thread = threading.Thread(target=repeat)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+
+
+@pytest.fixture
+def daemon() -> Iterator[Daemon]:
+    with serving() as running:
+        yield running
+
+
+def test_a_hundred_thousand_clients_get_their_replies(daemon: Daemon) -> None:
+    """Every reply is whole; none is reset, short or missing; and the daemon counted just as many."""
+    assert outcomes(load(daemon.port())) == {"whole": THREADS * CLIENTS}
+    figures = daemon.statistics()
+    assert (figures["accepted"], figures["served"], figures["dropped"]) == (100_000, 100_000, 0)
+
+
+def test_reloads_under_load_lose_nobody(daemon: Daemon) -> None:
+    """SIGHUP every 100 ms: no client notices."""
+    with every(0.1, lambda: daemon.send(signal.SIGHUP)):
+        assert outcomes(load(daemon.port())) == {"whole": THREADS * CLIENTS}
+    assert len(daemon.find("daemon_reloaded")) >= 10
+    figures = daemon.statistics()
+    assert (figures["accepted"], figures["served"], figures["dropped"]) == (100_000, 100_000, 0)
+
+
+def test_killed_workers_lose_only_the_client_in_their_hands(daemon: Daemon) -> None:
+    """SIGKILL to a worker every 100 ms: each costs one client at the most, and the figures still add up."""
+    killed: list[int] = []
+
+    def kill() -> None:
+        if workers := daemon.live_workers():
+            with contextlib.suppress(ProcessLookupError):
+                victim = random.choice(workers)
+                os.kill(victim, signal.SIGKILL)
+                killed.append(victim)
+
+    with every(0.1, kill):
+        ended = outcomes(load(daemon.port()))
+    failed = sum(ended.values()) - ended["whole"]
+    assert sum(ended.values()) == THREADS * CLIENTS
+    assert len(killed) >= 10
+    assert failed <= len(set(killed))
+    figures = daemon.statistics()
+    assert figures["accepted"] == figures["served"] + figures["dropped"]
+    # killed between its accept and its note of it, a worker has told nobody of the client
+    assert 0 <= THREADS * CLIENTS - figures["accepted"] <= len(set(killed))
+
+
+def test_a_stop_under_load_loses_no_accepted_client(daemon: Daemon) -> None:
+    """SIGTERM in the middle: whom the daemon has accepted has a whole reply; the rest never had a byte of one."""
+    running = load(daemon.port(), clients=400)
+    daemon.wait_event("client_served")
+    while daemon.statistics()["served"] < 2000:
+        pass
+    daemon.send(signal.SIGTERM)
+    assert daemon.wait() == 0
+    ended = outcomes(running)
+    stopped = daemon.wait_event("daemon_stopped")
+    assert stopped["accepted"] == stopped["served"] == ended["whole"]
+    # refused, or still in the queue of the kernel when the port was closed: nobody has read a part of a reply
+    assert not [outcome for outcome in ended if outcome != "whole" and not outcome.endswith("after 0 bytes")]

@@ -1,0 +1,248 @@
+"""The log: what it says, how much of it, and that the service never waits for it."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import signal
+import socket
+import subprocess
+import threading
+from pathlib import Path
+
+import pytest
+from harness import DAYTIMED, DEADLINE_S, clean_environment, fetch, serving, wait_until
+
+from daytimed.log import EVENTS
+
+
+def config_file(folder: Path, text: str) -> Path:
+    path = folder / "daytimed.toml"
+    path.write_text('[[listener]]\naddress = "127.0.0.1:0"\n' + text)
+    return path
+
+
+def test_every_event_has_a_time_a_level_a_name_and_a_sentence(tmp_path: Path) -> None:
+    """Each line of the JSON log is one object with the four, and no event is unknown to the table."""
+    with serving(config=config_file(tmp_path, "")) as daemon:
+        fetch(daemon.port())
+        os.kill(daemon.live_workers()[0], signal.SIGKILL)
+        daemon.wait_event("worker_exited")
+        daemon.send(signal.SIGHUP)
+        daemon.wait_event("daemon_reloaded")
+        daemon.statistics()
+    assert len(daemon.events) == len(daemon.lines)
+    for event in daemon.events:
+        assert list(event)[:4] == ["timestamp", "level", "event", "message"]
+        assert event["event"] in EVENTS
+        assert "{" not in event["message"]
+    names = [event["event"] for event in daemon.events]
+    assert names[0] == "daemon_starting"
+    assert names[-1] == "daemon_stopped"
+    assert names.index("listener_opened") < names.index("worker_started") < names.index("daemon_ready")
+
+
+def test_a_flood_is_logged_within_its_budget_and_summed_up(tmp_path: Path) -> None:
+    """The burst is logged one by one, the rest in clients_suppressed; together they are all there were."""
+    config = config_file(tmp_path, "[log]\nclient_rate = 1\nclient_burst = 50\n")
+    with serving(config=config) as daemon:
+        for _ in range(1000):
+            fetch(daemon.port())
+        daemon.wait_event("clients_suppressed")
+        daemon.send(signal.SIGTERM)
+        daemon.wait()
+    logged = len(daemon.find("client_served"))
+    summed_up = sum(event["served"] for event in daemon.find("clients_suppressed"))
+    assert logged + summed_up == 1000
+    # the budget, what grew while the test ran, and what two workers may take in the same moment
+    assert 50 <= logged <= 50 + DEADLINE_S + 5
+
+
+@pytest.mark.parametrize(("clients", "served", "dropped"), [("all", 1, 1), ("dropped", 0, 1), ("none", 0, 0)])
+def test_which_clients_are_logged(tmp_path: Path, clients: str, served: int, dropped: int) -> None:
+    """log.clients says which; nothing that a client does is louder than info."""
+    config = config_file(tmp_path, f'[access]\ndeny = ["127.0.0.9"]\n[log]\nclients = "{clients}"\n')
+    with serving(config=config) as daemon:
+        fetch(daemon.port())
+        be_denied(daemon.port())
+        daemon.send(signal.SIGTERM)
+        daemon.wait()
+    assert len(daemon.find("client_served")) == served
+    assert len(daemon.find("client_dropped")) == dropped
+    assert all(event["level"] == "info" for event in daemon.events if event["event"].startswith("client"))
+
+
+def be_denied(port: int) -> None:
+    with socket.create_connection(("127.0.0.1", port), timeout=DEADLINE_S, source_address=("127.0.0.9", 0)) as client:
+        assert client.recv(1) == b""
+
+
+def test_quiet_networks_are_served_without_a_line(tmp_path: Path) -> None:
+    """The served clients of log.quiet are not logged and not summed up; their drops are."""
+    config = config_file(tmp_path, '[access]\ndeny = ["127.0.0.9"]\n[log]\nquiet = ["127.0.0.0/8"]\n')
+    with serving(config=config) as daemon:
+        fetch(daemon.port())
+        be_denied(daemon.port())
+        daemon.wait_event("client_dropped", client="127.0.0.9")
+        daemon.send(signal.SIGTERM)
+        daemon.wait()
+    assert daemon.find("client_served") == []
+    assert daemon.find("clients_suppressed") == []
+    assert daemon.wait_event("daemon_stopped")["served"] == 1
+
+
+def test_a_level_above_info_leaves_only_what_is_wrong(tmp_path: Path) -> None:
+    """At `warning` a good run says nothing, and a killed worker does."""
+    port = free_port()
+    process = subprocess.Popen(
+        [*DAYTIMED, "-l", f"127.0.0.1:{port}", "--log-level", "warning", "--log-format", "json", "-w", "1"],
+        env=clean_environment(), stderr=subprocess.PIPE,
+    )  # fmt: skip
+    try:
+        wait_until(lambda: connects(port), "it listens")
+        fetch(port)
+        worker = int(Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()[0])
+        os.kill(worker, signal.SIGKILL)
+        assert process.stderr
+        assert json.loads(process.stderr.readline())["event"] == "worker_exited"
+    finally:
+        process.terminate()
+        _, rest = process.communicate(timeout=DEADLINE_S)
+    assert (process.returncode, rest) == (0, b"")
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return int(server.getsockname()[1])
+
+
+def connects(port: int) -> bool:
+    with socket.socket() as client:
+        return client.connect_ex(("127.0.0.1", port)) == 0
+
+
+def serve_with_stderr(stderr: int) -> None:
+    """Serve three hundred clients with a standard error that is of no use, reload, and stop with 0."""
+    port = free_port()
+    process = subprocess.Popen([*DAYTIMED, "-l", f"127.0.0.1:{port}"], env=clean_environment(), stderr=stderr)
+    try:
+        wait_until(lambda: connects(port), "it listens")
+        for _ in range(300):
+            assert fetch(port).endswith(b"\r\n")
+        process.send_signal(signal.SIGHUP)
+        process.send_signal(signal.SIGUSR1)
+        assert fetch(port).endswith(b"\r\n")
+    finally:
+        process.terminate()
+        assert process.wait(DEADLINE_S) == 0
+
+
+def test_a_standard_error_whose_reader_is_gone_costs_nothing_but_lines() -> None:
+    """EPIPE at every line: it serves on."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    serve_with_stderr(writing)
+    os.close(writing)
+
+
+def test_a_full_disk_behind_standard_error_costs_nothing_but_lines() -> None:
+    """ENOSPC at every line: it serves on."""
+    full = os.open("/dev/full", os.O_WRONLY)
+    serve_with_stderr(full)
+    os.close(full)
+
+
+def test_a_terminal_that_is_stopped_costs_nothing_but_lines() -> None:
+    """A terminal that takes no more (Ctrl-S) holds nobody up."""
+    controller, terminal = pty.openpty()
+    import termios
+
+    termios.tcflow(terminal, termios.TCOOFF)
+    serve_with_stderr(terminal)
+    os.close(terminal)
+    os.close(controller)
+
+
+def test_a_socket_that_nobody_reads_costs_nothing_but_lines() -> None:
+    """Standard error may be a socket (a supervisor's), and that may be full."""
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        serve_with_stderr(theirs.fileno())
+
+
+def test_a_blocked_pipe_holds_nobody_up_and_the_loss_is_told() -> None:
+    """A pipe that is not read fills; clients are served; when it is read again, log_lost says how many are missing."""
+    reading, writing = os.pipe()
+    port = free_port()
+    process = subprocess.Popen(
+        [*DAYTIMED, "-l", f"127.0.0.1:{port}", "--log-format", "json"],
+        env=clean_environment({"DAYTIMED_LOG_CLIENT_RATE": "0"}), stderr=writing,
+    )  # fmt: skip
+    os.close(writing)
+    try:
+        wait_until(lambda: connects(port), "it listens")
+        for _ in range(1500):
+            assert fetch(port).endswith(b"\r\n")
+        lines: list[bytes] = []
+        lost = threading.Event()
+
+        def read() -> None:
+            with os.fdopen(reading, "rb") as stream:
+                for line in stream:
+                    lines.append(line)
+                    if b'"log_lost"' in line:
+                        lost.set()
+
+        reader = threading.Thread(target=read)
+        reader.start()
+        process.send_signal(signal.SIGUSR1)
+        assert lost.wait(DEADLINE_S)
+    finally:
+        process.terminate()
+        assert process.wait(DEADLINE_S) == 0
+    reader.join(DEADLINE_S)
+    events = [json.loads(line) for line in lines]
+    told = sum(event["lost"] for event in events if event["event"] == "log_lost")
+    served = events[-1]["served"]
+    logged = sum(1 for event in events if event["event"] == "client_served")
+    assert events[-1]["event"] == "daemon_stopped"
+    assert told > 0
+    # the start, the stop and the signals are few; all else were clients
+    assert served <= logged + told <= served + 10
+
+
+def test_the_pipe_of_the_shell_stays_blocking() -> None:
+    """O_NONBLOCK is never set on the standard error that others share."""
+    reading, writing = os.pipe()
+    port = free_port()
+    process = subprocess.Popen([*DAYTIMED, "-l", f"127.0.0.1:{port}"], env=clean_environment(), stderr=writing)
+    try:
+        wait_until(lambda: connects(port), "it listens")
+        assert os.get_blocking(writing)
+    finally:
+        process.terminate()
+        assert process.wait(DEADLINE_S) == 0
+    os.close(reading)
+    os.close(writing)
+
+
+def test_on_a_terminal_the_console_shows_sentence_and_name() -> None:
+    """`auto` on a terminal: the sentence, the name of the event, the fields, in colour; NO_COLOR is honoured."""
+    for environment, coloured in (({"TERM": "xterm"}, True), ({"TERM": "xterm", "NO_COLOR": "1"}, False)):
+        controller, terminal = pty.openpty()
+        process = subprocess.Popen(
+            [*DAYTIMED, "-l", "127.0.0.1:0"], env=clean_environment(environment), stderr=terminal
+        )
+        os.close(terminal)
+        shown = b""
+        try:
+            while b"daemon_ready" not in shown:
+                shown += os.read(controller, 65536)
+        finally:
+            process.terminate()
+            assert process.wait(DEADLINE_S) == 0
+        os.close(controller)
+        assert b"Listening on tcp://127.0.0.1:" in shown
+        assert b'"event"' not in shown
+        assert (b"\x1b[" in shown) is coloured

@@ -1,0 +1,435 @@
+"""The master and its workers: start, stop, reload, respawn, and what happens when one of them is gone."""
+
+from __future__ import annotations
+
+import os
+import resource
+import select
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from harness import DAYTIMED, DEADLINE_S, Daemon, clean_environment, fetch, process_state, read_all, serving, wait_until
+
+
+def children(pid: int) -> list[int]:
+    return [int(each) for each in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def test_the_master_forks_the_workers_that_are_wanted_and_has_no_threads() -> None:
+    """`-w 3` is three workers of one listener; the master has one thread."""
+    with serving("-w", "3") as daemon:
+        assert sorted(children(daemon.process.pid)) == sorted(daemon.live_workers())
+        assert len(daemon.live_workers()) == 3
+        assert len(list(Path(f"/proc/{daemon.process.pid}/task").iterdir())) == 1
+
+
+def test_workers_default_to_one_for_each_usable_cpu() -> None:
+    """Without a number there is one worker for each CPU that the daemon may use."""
+    with serving() as daemon:
+        assert len(daemon.live_workers()) == len(os.sched_getaffinity(0))
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_term_and_int_stop_with_status_0(number: signal.Signals) -> None:
+    """Each of the two stops the daemon, which says by which, and adds up."""
+    with serving() as daemon:
+        fetch(daemon.port())
+        daemon.send(number)
+        assert daemon.wait() == 0
+        assert daemon.find("daemon_stopping", signal=number.name)
+        stopped = daemon.wait_event("daemon_stopped")
+        assert (stopped["accepted"], stopped["served"], stopped["dropped"]) == (1, 1, 0)
+
+
+def test_a_signal_to_the_whole_process_group_is_a_clean_stop() -> None:
+    """Ctrl-C reaches master and workers alike; every worker still ends as asked."""
+    with serving("-w", "4", start_new_session=True) as daemon:
+        os.killpg(daemon.process.pid, signal.SIGINT)
+        assert daemon.wait() == 0
+        assert [event["how"] for event in daemon.find("worker_exited")] == ["stopped as asked"] * 4
+
+
+def test_a_second_term_stops_at_once() -> None:
+    """A worker that cannot stop is killed at the second TERM and not at the deadline."""
+    with serving("-w", "1") as daemon:
+        worker = daemon.live_workers()[0]
+        os.kill(worker, signal.SIGSTOP)
+        daemon.send(signal.SIGTERM)
+        daemon.wait_event("daemon_stopping")
+        begun = time.monotonic()
+        daemon.send(signal.SIGTERM)
+        assert daemon.wait() == 0
+        assert daemon.wait_event("worker_exited", pid=worker)["how"] == "was killed by SIGKILL"
+        assert time.monotonic() - begun < 4, "the deadline of a stop is 5 s"
+
+
+def test_a_worker_that_does_not_stop_is_killed_at_the_deadline() -> None:
+    """One TERM is enough: a held worker is killed, and the daemon ends with 0."""
+    with serving("-w", "1") as daemon:
+        worker = daemon.live_workers()[0]
+        os.kill(worker, signal.SIGSTOP)
+        daemon.send(signal.SIGTERM)
+        assert daemon.wait() == 0
+        assert daemon.wait_event("worker_exited", pid=worker)["how"] == "was killed by SIGKILL"
+
+
+def test_a_killed_worker_is_replaced_at_once_when_it_has_served() -> None:
+    """The one listener goes on being served by a worker that knows nothing of the dead one."""
+    with serving("-w", "1") as daemon:
+        fetch(daemon.port())
+        os.kill(daemon.live_workers()[0], signal.SIGKILL)
+        event = daemon.wait_event("worker_exited")
+        assert (event["level"], event["how"], event["served"]) == ("warning", "was killed by SIGKILL", 1)
+        daemon.wait_events("worker_started", 2)
+        assert fetch(daemon.port())
+        figures = daemon.statistics()
+        assert (figures["accepted"], figures["served"]) == (2, 2)
+
+
+def test_a_worker_that_dies_again_and_again_before_its_first_client_is_delayed_ever_longer() -> None:
+    """The third replacement of a worker that never served comes later than the first did."""
+    with serving("-w", "1") as daemon:
+        stamps = []
+        for count in range(1, 5):
+            daemon.wait_events("worker_started", count)
+            pid = daemon.worker_pids()[-1]
+            # ready, so that it is no failed start: its stop signal is no longer blocked
+            wait_until(lambda pid=pid: is_accepting(pid), "the worker accepts")  # type: ignore[misc]
+            os.kill(pid, signal.SIGKILL)
+            daemon.wait_event("worker_exited", pid=pid)
+            stamps.append(time.monotonic())
+        daemon.wait_events("worker_started", 5)
+        assert stamps[3] - stamps[2] > 0.15
+        assert fetch(daemon.port())
+
+
+def is_accepting(pid: int) -> bool:
+    wchan = Path(f"/proc/{pid}/syscall")
+    try:
+        return wchan.read_text().split()[0] in ("288", "43", "242", "202")
+    except (OSError, IndexError):
+        return False
+
+
+def test_a_daemon_whose_workers_cannot_start_gives_up_with_70(tmp_path: Path) -> None:
+    """A worker that fails at its start, every time, ends the daemon, with one line and the reason in the log."""
+    # the zone is there when the configuration is checked, and gone when a worker wants it
+    zones = tmp_path / "zones"
+    zones.mkdir()
+    database = Path("/usr/share/zoneinfo/Etc/GMT+7")
+    os.mkfifo(tmp_path / "gate")
+    shutil.copy(database, zones / "Vanishing")
+    script = (
+        "import os, sys\n"
+        "from daytimed import clock, cli\n"
+        "real = clock.load_zone\n"
+        "master = os.getpid()\n"
+        "def load_zone(name):\n"
+        "    if os.getpid() != master:\n"
+        f"        os.path.exists({str(zones / 'Vanishing')!r}) and os.unlink({str(zones / 'Vanishing')!r})\n"
+        "    return real(name)\n"
+        "clock.load_zone = load_zone\n"
+        "sys.exit(cli.main())\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script, "-l", "127.0.0.1:0", "-z", "Vanishing", "--log-format", "json", "-w", "1"],
+        env=clean_environment({"PYTHONTZPATH": str(zones)}),
+        capture_output=True, text=True, timeout=DEADLINE_S, check=False,
+    )  # fmt: skip
+    assert done.returncode == 70, done.stderr
+    assert done.stderr.splitlines()[-1] == (
+        "daytimed: no worker of daytime can be started: 6 tries failed; the log says why"
+    )
+    assert "'Vanishing' is no time zone of this system" in done.stderr
+
+
+def test_a_stopped_worker_is_stuck_and_replaced() -> None:
+    """A worker held by SIGSTOP is seen, killed and replaced, and that is logged."""
+    with serving("-w", "1") as daemon:
+        held = daemon.live_workers()[0]
+        os.kill(held, signal.SIGSTOP)
+        assert daemon.wait_event("worker_stuck")["pid"] == held
+        assert daemon.wait_event("worker_exited", pid=held)["how"] == "was killed by SIGKILL"
+        assert fetch(daemon.port())
+
+
+def test_a_worker_that_is_stopped_and_goes_on_is_left_alone() -> None:
+    """SIGCONT in time makes a held worker a good one again."""
+    with serving("-w", "1") as daemon:
+        held = daemon.live_workers()[0]
+        os.kill(held, signal.SIGSTOP)
+        wait_until(lambda: process_state(held) == "T", "the worker is stopped")
+        os.kill(held, signal.SIGCONT)
+        assert fetch(daemon.port())
+        assert daemon.live_workers() == [held]
+
+
+@pytest.mark.parametrize("load", [False, True])
+def test_orphans_end_themselves(load: bool) -> None:
+    """When the master is killed its workers end too, so that the port is free for the next start."""
+    with serving("-w", "4", expect_exit=-signal.SIGKILL) as daemon:
+        port, workers = daemon.port(), daemon.live_workers()
+        if load:
+            fetch(port)
+        daemon.send(signal.SIGKILL)
+        daemon.wait()
+        wait_until(lambda: not any(process_state(pid) not in ("", "Z") for pid in workers), "all workers are gone")
+    with serving("-l", f"127.0.0.1:{port}") as daemon:
+        assert fetch(port)
+
+
+def test_a_reload_takes_the_new_configuration_and_keeps_the_socket(tmp_path: Path) -> None:
+    """HUP: new workers with the new format on the same socket, then the old ones retire."""
+    config = tmp_path / "daytimed.toml"
+    config.write_text('workers = 1\n[[listener]]\naddress = "127.0.0.1:0"\n')
+    with serving(config=config) as daemon:
+        port, old = daemon.port(), daemon.live_workers()
+        config.write_text('workers = 2\nformat = "unix"\n[[listener]]\naddress = "127.0.0.1:0"\n')
+        daemon.send(signal.SIGHUP)
+        daemon.wait_event("daemon_reloaded", generation=2)
+        daemon.wait_event("worker_exited", pid=old[0], how="stopped as asked")
+        assert fetch(port).strip().isdigit()
+        assert len(daemon.live_workers()) == 2
+        assert not daemon.find("listener_closed")
+
+
+def test_a_reload_opens_and_closes_listeners(tmp_path: Path) -> None:
+    """What the new file lists and the old did not is opened, and the other way round."""
+    config, path = tmp_path / "daytimed.toml", tmp_path / "socket"
+    config.write_text(f'[[listener]]\naddress = "127.0.0.1:0"\n[[listener]]\naddress = "unix://{path}"\n')
+    with serving(config=config) as daemon:
+        config.write_text('[[listener]]\naddress = "127.0.0.1:0"\n[[listener]]\nname="v6"\naddress = "[::1]:0"\n')
+        daemon.send(signal.SIGHUP)
+        daemon.wait_event("daemon_reloaded")
+        assert daemon.wait_event("listener_closed")["address"] == f"unix://{path}"
+        assert not path.exists()
+        assert fetch(daemon.port("v6"), "::1")
+        assert fetch(daemon.port("daytime"))
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("workers = [", "not TOML"),
+        ('format = "nosuch"\nworkers = -1', "format: 'nosuch' is no format"),
+        (None, "No such file or directory"),
+        ('[[listener]]\naddress = "127.0.0.1:PORT"\n', "Address already in use"),
+    ],
+)
+def test_a_reload_that_fails_changes_nothing(tmp_path: Path, text: str | None, reason: str) -> None:
+    """A bad file, a missing one, or an address that is taken: reload_rejected, and the same workers serve on."""
+    config = tmp_path / "daytimed.toml"
+    config.write_text('[[listener]]\naddress = "127.0.0.1:0"\n')
+    with serving(config=config) as daemon, socket.create_server(("127.0.0.1", 0)) as taken:
+        workers = daemon.live_workers()
+        if text is None:
+            config.unlink()
+        else:
+            config.write_text(text.replace("PORT", str(taken.getsockname()[1])))
+        daemon.send(signal.SIGHUP)
+        event = daemon.wait_event("reload_rejected")
+        assert reason in event["error"]
+        assert event["level"] == "error"
+        assert "\n" not in event["error"]
+        assert fetch(daemon.port())
+        assert daemon.live_workers() == workers
+        config.write_text('format = "unix"\n[[listener]]\naddress = "127.0.0.1:0"\n')
+        daemon.send(signal.SIGHUP)
+        daemon.wait_event("daemon_reloaded")
+        assert fetch(daemon.port()).strip().isdigit()
+
+
+def test_a_storm_of_signals_leaves_it_serving() -> None:
+    """Two thousand signals of every kind but the stops, in turn: it serves, adds up, and stops with 0."""
+    with serving() as daemon:
+        kinds = (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGCHLD)
+        for turn in range(2000):
+            daemon.send(kinds[turn % len(kinds)])
+        assert fetch(daemon.port())
+        figures = daemon.statistics()
+        assert figures["accepted"] == figures["served"] + figures["dropped"]
+
+
+@pytest.mark.skipif(shutil.which("strace") is None, reason="strace is not installed")
+def test_an_idle_daemon_makes_no_system_call(tmp_path: Path) -> None:
+    """For ten seconds, master and workers sleep: strace of all of them stays empty."""
+    trace = tmp_path / "trace"
+    with serving("-l", "tcp://127.0.0.1:0", "-l", "udp://127.0.0.1:0") as daemon:
+        fetch(daemon.port())
+        master = daemon.process.pid
+        # it looks at its workers for a moment after a client; then it sleeps without an end, in rt_sigtimedwait
+        wait_until(
+            lambda: Path(f"/proc/{master}/syscall").read_text().split()[3] == "0x0", "the master sleeps for good"
+        )
+        pids = [argument for pid in (master, *daemon.live_workers()) for argument in ("-p", str(pid))]
+        done = subprocess.run(
+            ["timeout", "--signal=INT", "10", "strace", "-f", "-qq", "-o", str(trace), *pids],
+            capture_output=True, text=True, check=False, timeout=DEADLINE_S,
+        )  # fmt: skip
+        if "Operation not permitted" in done.stderr:
+            pytest.skip("strace may not attach here")
+        # what a process was waiting in when strace came and went is shown, unfinished; any more would be a wake-up
+        calls = [
+            line for line in trace.read_text().splitlines() if "detached" not in line and "<unfinished" not in line
+        ]
+        begun = [line for line in trace.read_text().splitlines() if "<unfinished" in line or "detached" in line]
+        assert calls == []
+        assert len(begun) <= 1 + len(daemon.live_workers())
+
+
+def test_out_of_descriptors_a_worker_pauses_and_goes_on() -> None:
+    """No descriptor for a client: one warning, a pause, no exit; and the waiting client is served in the end."""
+    with serving("-w", "1") as daemon:
+        worker = daemon.live_workers()[0]
+        fetch(daemon.port())
+        limit = resource.prlimit(worker, resource.RLIMIT_NOFILE)
+        resource.prlimit(worker, resource.RLIMIT_NOFILE, (0, limit[1]))
+        with socket.create_connection(("127.0.0.1", daemon.port()), timeout=DEADLINE_S) as waiting:
+            paused = daemon.wait_event("accept_paused")
+            assert (paused["level"], paused["error"]) == ("warning", "Too many open files")
+            resource.prlimit(worker, resource.RLIMIT_NOFILE, limit)
+            assert read_all(waiting)
+        daemon.wait_event("accept_resumed")
+        assert len(daemon.find("accept_paused")) == 1
+        assert daemon.live_workers() == [worker]
+
+
+def test_with_16_descriptors_a_flood_is_served() -> None:
+    """RLIMIT_NOFILE at 16: four hundred clients that are all connected at once get their replies."""
+    limit = ["prlimit", "--nofile=16:16"]
+    with serving(prefix=limit) as daemon:
+        clients = [socket.create_connection(("127.0.0.1", daemon.port()), timeout=DEADLINE_S) for _ in range(400)]
+        for client in clients:
+            with client:
+                assert read_all(client)
+        assert daemon.statistics()["served"] == 400
+
+
+def as_user(number: int) -> list[str]:
+    """Return what runs a command as a user of its own, which may still read the interpreter wherever that is."""
+    return [
+        "setpriv", f"--reuid={number}", f"--regid={number}", "--clear-groups",
+        "--inh-caps=+dac_override", "--ambient-caps=+dac_override", "--bounding-set=-all,+dac_override",
+    ]  # fmt: skip
+
+
+def limit_processes(pid: int, soft: str) -> None:
+    """Set RLIMIT_NPROC of a process of that user, as that user: root without CAP_SYS_RESOURCE may not."""
+    command = ["setpriv", "--reuid=54321", "--regid=54321", "--clear-groups", "prlimit", f"--pid={pid}"]
+    subprocess.run([*command, f"--nproc={soft}:"], check=True, capture_output=True)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="becoming another user needs root")
+def test_when_fork_fails_the_workers_that_are_left_serve_on() -> None:
+    """At the limit of processes a killed worker is missed, told, retried and replaced when there is room."""
+    with serving("-w", "2", prefix=as_user(54321)) as daemon:
+        fetch(daemon.port())
+        master = daemon.process.pid
+        limit = resource.getrlimit(resource.RLIMIT_NPROC)[0]
+        limit_processes(master, "1")
+        victim, survivor = daemon.live_workers()
+        os.kill(victim, signal.SIGKILL)
+        failed = daemon.wait_event("worker_exited", pid=None)
+        assert failed["how"] == "could not be forked: Resource temporarily unavailable"
+        assert failed["level"] == "warning"
+        daemon.wait_events("worker_exited", 3, pid=None)
+        assert fetch(daemon.port())
+        assert survivor in daemon.live_workers()
+        limit_processes(master, "unlimited" if limit == resource.RLIM_INFINITY else str(limit))
+        daemon.wait_events("worker_started", 3)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="becoming another user needs root")
+def test_a_daemon_that_can_fork_nothing_gives_up_with_70() -> None:
+    """At its start, without a single worker, it tells why and ends with 70."""
+    with Daemon("-l", "127.0.0.1:0", prefix=[*as_user(54322), "prlimit", "--nproc=1:1"], expect_exit=70) as daemon:
+        assert daemon.wait() == 70
+        assert daemon.lines[-1] == "daytimed: no worker of daytime can be started: 6 tries failed; the log says why"
+        assert len(daemon.find("worker_exited", pid=None)) == 6
+
+
+def test_somebody_making_the_shared_socket_non_blocking_does_not_make_it_spin() -> None:
+    """O_NONBLOCK, set through another copy of the socket, is undone by the first worker that meets it."""
+    inherited = socket.create_server(("127.0.0.1", 0))
+    inherited.close()
+    with serving("-w", "1") as daemon:
+        pidfd = os.pidfd_open(daemon.process.pid)
+        try:
+            copy = next(found for number in range(3, 32) if (found := duplicate(pidfd, number)) is not None)
+        except PermissionError:
+            pytest.skip("pidfd_getfd is not allowed here")
+        finally:
+            os.close(pidfd)
+        os.set_blocking(copy, False)
+        assert fetch(daemon.port())
+        assert fetch(daemon.port())
+        wait_until(lambda: os.get_blocking(copy), "the socket blocks again")
+        os.close(copy)
+        assert daemon.live_workers() == daemon.worker_pids()
+
+
+def duplicate(pidfd: int, number: int) -> int | None:
+    """Return a copy of another process's descriptor if it is a listening socket, pidfd_getfd(2)."""
+    import ctypes
+
+    copy = ctypes.CDLL(None, use_errno=True).syscall(438, pidfd, number, 0)
+    if copy < 0:
+        if ctypes.get_errno() == 1:
+            raise PermissionError
+        return None
+    try:
+        probe = socket.socket(fileno=os.dup(copy))
+        with probe:
+            if probe.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+                return int(copy)
+    except OSError:
+        pass
+    os.close(copy)
+    return None
+
+
+def test_closed_standard_descriptors_are_not_taken_for_clients() -> None:
+    """Started with 0, 1 and 2 closed, it serves, and no log line ends up at a client."""
+    with socket.create_server(("127.0.0.1", 0)) as reserved:
+        port = reserved.getsockname()[1]
+    process = subprocess.Popen(
+        ["sh", "-c", 'exec "$@" <&- >&- 2>&-', "sh", *DAYTIMED, "-l", f"127.0.0.1:{port}"], env=clean_environment()
+    )
+    try:
+        wait_until(lambda: connects(port), "it listens")
+        for _ in range(20):
+            assert fetch(port).startswith(b"The Date Time is: ")
+            assert fetch(port).count(b"\n") == 1
+    finally:
+        process.terminate()
+        assert process.wait(DEADLINE_S) == 0
+
+
+def connects(port: int) -> bool:
+    with socket.socket() as client:
+        return client.connect_ex(("127.0.0.1", port)) == 0
+
+
+def test_a_foreign_child_is_not_taken_for_a_worker() -> None:
+    """A child that whoever ran us left behind is reaped and changes nothing."""
+    script = 'sh -c "exit 3" & exec "$@"'
+    with serving(prefix=["sh", "-c", script, "sh"]) as daemon:
+        assert fetch(daemon.port())
+        assert daemon.live_workers() == daemon.worker_pids()
+        assert [pid for pid in children(daemon.process.pid) if process_state(pid) == "Z"] == []
+
+
+def test_a_pipe_that_ends_tells_that_nobody_holds_it() -> None:
+    """After the stop no process of the daemon is left that holds a descriptor it was given."""
+    reading, writing = os.pipe()
+    with serving(pass_fds=[writing], check_descriptors=False):
+        os.close(writing)
+        assert select.select([reading], [], [], 0)[0] == []
+    assert os.read(reading, 1) == b""
+    os.close(reading)
