@@ -72,6 +72,7 @@ class Master:
         self._generations = 0
         self._ready = False
         self._stopping = False
+        self._reload_wanted = False
         self._reloading = False
         """Whether a generation has taken over and the workers before it are still on their way out."""
         self._look_at: float | None = None
@@ -132,8 +133,8 @@ class Master:
         if signals.STOP & set(taken):
             self._stop(signal.Signals(next(number for number in taken if number in signals.STOP)), now)
         self._reap(now)
-        if signals.RELOAD in taken and not self._stopping:
-            self._reload(now)
+        if signals.RELOAD in taken:
+            self._reload_wanted = True
         if signals.STATISTICS in taken:
             self._tell_statistics()
         if signals.WAKE in taken and not self._stopping and self._look_at is None:
@@ -156,9 +157,7 @@ class Master:
             self._retire(generation, now)
 
     def _reload(self, now: float) -> None:
-        if self._pending:
-            # the workers of the last reload are still starting; the file may have changed since
-            self._abandon(self._pending, now)
+        self._reload_wanted = False
         self._log.event("daemon_reloading")
         try:
             self._pending = self._make_generation(self._load())
@@ -212,14 +211,17 @@ class Master:
 
     def _converge(self, now: float) -> None:
         """Make the workers there are those that are wanted."""
+        if self._reloading and self._current and not self._retired:
+            # only now is every client served by what the new configuration says
+            self._reloading = False
+            self._log.event("daemon_reloaded", generation=self._current.number, workers=self._current.workers)
+        if self._reload_wanted and not self._pending and not self._reloading and not self._stopping:
+            # one after the other: signals that come faster than workers start must not keep each other from the end
+            self._reload(now)
         if not self._stopping:
             for generation in self._generations_alive():
                 self._fill(generation, now)
             self._judge_pending(now)
-        if self._reloading and not self._pending and not self._retired and self._current:
-            # only now is every client served by what the new configuration says
-            self._reloading = False
-            self._log.event("daemon_reloaded", generation=self._current.number, workers=self._current.workers)
         for child, _ in self._retired.values():
             if now >= child.kill_at:
                 self._kill(child)

@@ -16,7 +16,7 @@ HEALTHY_AFTER_S = 10.0
 #: So many starts in a row before one is ready show that none will ever be.
 GIVE_UP_AFTER = 6
 #: Workers that worked and died may be replaced at once so often, and from then on one a second.
-RESTART_BURST = 100
+RESTART_BURST = 1000
 RESTART_INTERVAL_S = 1
 
 

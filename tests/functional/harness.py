@@ -97,6 +97,7 @@ class Daemon:
         env: Mapping[str, str] | None = None,
         expect_exit: int = 0,
         prefix: Sequence[str] = (),
+        expect_killed: bool = False,
         check_descriptors: bool = True,
         **popen: Any,
     ) -> None:
@@ -105,6 +106,7 @@ class Daemon:
         self.command = [*prefix, *DAYTIMED, "--log-format", "json", *arguments]
         self.env = clean_environment(env)
         self.expect_exit = expect_exit
+        self.expect_killed = expect_killed
         self.check_descriptors = check_descriptors
         self.popen = popen
         self.lines: list[str] = []
@@ -141,6 +143,11 @@ class Daemon:
         assert not self._reader.is_alive(), "a process of the daemon outlived it and holds its standard error"
         assert not [line for line in self.lines if "Traceback" in line]
         assert code == self.expect_exit
+        stopping = next((i for i, event in enumerate(self.events) if event["event"] == "daemon_stopping"), None)
+        if stopping is not None and not self.expect_killed:
+            # every worker that was there at the stop ended because it was asked to
+            exits = [event["how"] for event in self.events[stopping:] if event["event"] == "worker_exited"]
+            assert exits == ["stopped as asked"] * len(exits)
         # what a killed master leaves is for init to reap
         assert [pid for pid in self.worker_pids() if process_state(pid) not in ("", "Z")] == []
 
@@ -222,11 +229,19 @@ class Daemon:
         gone = [event["pid"] for event in self.find("worker_exited")]
         return [pid for pid in self.worker_pids() if pid not in gone]
 
-    def statistics(self) -> Event:
-        """Ask for the statistics and return them."""
-        count = len(self.find("statistics"))
-        self.send(signal.SIGUSR1)
-        return self.wait_events("statistics", count + 1)[-1]
+    def statistics(self, accepted: int = 0) -> Event:
+        """
+        Ask for the statistics and return them.
+
+        A client reads the end of file before it is counted, so they are asked for until so many are accepted and
+        every one of them is accounted for.
+        """
+        while True:
+            count = len(self.find("statistics"))
+            self.send(signal.SIGUSR1)
+            figures = self.wait_events("statistics", count + 1)[-1]
+            if figures["accepted"] >= accepted and figures["accepted"] == figures["served"] + figures["dropped"]:
+                return figures
 
 
 @contextlib.contextmanager

@@ -60,7 +60,7 @@ def test_telnet_shows_the_line() -> None:
 def test_socat_asks_over_udp(listen: str, target: str) -> None:
     """One datagram for one datagram."""
     with serving("-l", listen) as daemon:
-        done = run("socat", "-t", "5", "-", f"{target}:{daemon.port()},shut-null", input=b"\n", stdin=None)
+        done = run("socat", "-t", "1", "-", f"{target}:{daemon.port()},shut-null", input=b"\n", stdin=None)
     assert SENTENCE.match(done.stdout), done
 
 
