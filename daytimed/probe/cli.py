@@ -104,6 +104,8 @@ def _make_parser() -> argparse.ArgumentParser:
         description="Ask daytime servers (RFC 867) for the time and print what they say.",
         epilog="Exit status: 0 a whole reply from everyone asked, 2 not so, 3 wrong arguments.",
         allow_abbrev=False,
+        # argparse makes one for every argument, and loads much to find the width it would have
+        formatter_class=lambda prog: argparse.HelpFormatter(prog, width=_terminal_width()),
     )
     parser.add_argument(
         "addresses", metavar="ADDRESS", nargs="*",
@@ -134,6 +136,13 @@ def _make_parser() -> argparse.ArgumentParser:
     parser.add_argument("-q", "--quiet", action="store_true", help="print nothing; the exit status says it")
     parser.add_argument("--version", action="version", version=f"daytime-get {__version__}")
     return parser
+
+
+def _terminal_width() -> int:
+    try:
+        return max(40, int(os.environ.get("COLUMNS") or os.get_terminal_size(1).columns) - 2)
+    except (OSError, ValueError):
+        return 78
 
 
 def _addresses(options: argparse.Namespace) -> list[addresses.Address]:
@@ -185,12 +194,11 @@ def _count(text: str) -> int:
 
 
 _ESCAPES = {"r": b"\r", "n": b"\n", "t": b"\t", "0": b"\0", "\\": b"\\"}
-_ESCAPE = re.compile(r"\\(x[0-9A-Fa-f]{2}|.|\Z)|[^\\]+", re.DOTALL)
 
 
 def _unescape(text: str) -> bytes:
     parts = []
-    for match in _ESCAPE.finditer(text):
+    for match in re.finditer(r"\\(x[0-9A-Fa-f]{2}|.|\Z)|[^\\]+", text, re.DOTALL):
         escape = match[1]
         if escape is None:
             parts.append(match[0].encode(errors="surrogateescape"))

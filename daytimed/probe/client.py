@@ -101,9 +101,11 @@ def _resolve(address: Address, deadline: float) -> list[Place]:
     kind = socket.SOCK_DGRAM if address.transport == "udp" else socket.SOCK_STREAM
     family = _FAMILIES.get(address.scheme[-1], socket.AF_UNSPEC)
     host = address.host or "localhost"
+    # bytes: for text, Python loads all of IDNA first
+    name = host.encode() if host.isascii() else host
 
     def look_up(flags: int) -> list[Place]:
-        found = socket.getaddrinfo(host, address.port, family, kind, 0, flags)
+        found = socket.getaddrinfo(name, address.port, family, kind, 0, flags)
         return [(each[0], each[1], each[4]) for each in found]
 
     try:
