@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from itertools import groupby
 
 from daytimed import clock, formats, limits
 from daytimed.addresses import Address
@@ -134,15 +135,18 @@ def open_all(
     Raises:
         ListenError, NoPermissionError: With nothing left open that is new.
     """
-    by_address: dict[Address, list[Listener]] = {}
-    for listener in open_now:
-        by_address.setdefault(listener.requested, []).append(listener)
+    # those of one opening stay together: port 0 is another port each time it is asked for
+    by_address: dict[Address, list[list[Listener]]] = {}
+    for _, together in groupby(open_now, key=lambda listener: listener.opening):
+        sockets = list(together)
+        by_address.setdefault(sockets[0].requested, []).append(sockets)
     listeners: list[tuple[Listener, ListenerConfig]] = []
     opened: list[Listener] = []
     try:
         for settings in config.listeners:
-            sockets = by_address.get(settings.address)
-            if sockets is None:
+            if by_address.get(settings.address):
+                sockets = by_address[settings.address].pop(0)
+            else:
                 sockets = open_listeners(settings.address)
                 opened += sockets
             listeners += [(listener, settings) for listener in sockets]

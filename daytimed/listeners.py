@@ -29,9 +29,11 @@ _NO_SUCH_ADDRESS = frozenset({errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT})
 class Listener:
     """A bound socket."""
 
-    def __init__(self, sock: socket.socket, requested: Address) -> None:
+    def __init__(self, sock: socket.socket, requested: Address, opening: object) -> None:
         self.socket = sock
         self.requested = requested
+        self.opening = opening
+        """The same object for all that were opened together: one host name may stand for several addresses."""
         self._identity = _identity(requested.path) if requested.path else None
 
     @property
@@ -71,11 +73,12 @@ def open_listeners(address: Address) -> list[Listener]:
     if address.scheme == "unix":
         return [_open_unix(address)]
     opened: list[Listener] = []
+    opening = object()
     skipped: OSError | None = None
     try:
         for family, place in _resolve(address):
             try:
-                opened.append(Listener(_bind(address, family, place), address))
+                opened.append(Listener(_bind(address, family, place), address, opening))
             except OSError as error:
                 if family != socket.AF_INET6 or error.errno not in _NO_SUCH_ADDRESS:
                     raise
@@ -152,7 +155,7 @@ def _open_unix(address: Address) -> Listener:
     except OSError as error:
         sock.close()
         raise _explain(address, error) from None
-    return Listener(sock, address)
+    return Listener(sock, address, object())
 
 
 def _is_stale(path: str) -> bool:

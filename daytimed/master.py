@@ -88,8 +88,9 @@ class Master:
         Raises:
             DaytimedError: With nothing left open.
         """
-        signals.prepare_master()
         self._pending = self._make_generation(self._load())
+        # not before: a name server that does not answer must not keep Ctrl-C from ending the start
+        signals.prepare_master()
 
     @property
     def descriptors(self) -> list[int]:

@@ -215,6 +215,23 @@ def test_a_reload_opens_and_closes_listeners(tmp_path: Path) -> None:
         assert fetch(daemon.port("daytime"))
 
 
+def test_a_reload_keeps_every_port_that_the_kernel_chose(tmp_path: Path) -> None:
+    """Listeners on port 0 keep each its own port over a reload, also where one name stands for two addresses."""
+    config = tmp_path / "daytimed.toml"
+    config.write_text(
+        '[[listener]]\naddress = "127.0.0.1:0"\n[[listener]]\nformat = "unix"\naddress = "127.0.0.1:0"\n'
+        '[[listener]]\naddress = "localhost:0"\n'
+    )
+    with serving("-w", "1", config=config) as daemon:
+        before, ports = daemon.bound(), (daemon.port("daytime"), daemon.port("daytime-2"))
+        daemon.send(signal.SIGHUP)
+        daemon.wait_event("daemon_reloaded")
+        assert daemon.bound() == before
+        assert fetch(ports[0]).startswith(b"The Date Time is: ")
+        assert fetch(ports[1]).strip().isdigit()
+        assert len(daemon.live_workers()) == len(before)
+
+
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
