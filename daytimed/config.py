@@ -29,6 +29,9 @@ ENVIRONMENT_PREFIX = "DAYTIMED_"
 #: The counters are one fixed piece of memory: see counters.SLOTS, which has room for two generations and more.
 MOST_WORKERS = 1024
 
+#: Once in a quarter of an hour, and more than one machine can serve.
+LEAST_RATE, MOST_RATE = 0.001, 1_000_000
+
 LOG_LEVELS = ("debug", "info", "warning", "error", "critical")
 LOG_FORMATS = ("auto", "console", "json", "journal")
 LOG_CLIENTS = ("all", "dropped", "none")
@@ -128,8 +131,8 @@ def _whole(least: int, most: int) -> Callable[[Any], int]:
 
 
 def _rate(value: Any) -> float:
-    if type(value) not in (int, float) or not 0 <= value <= 1_000_000:
-        raise ValueError(f"{_show(value)} is not a number from 0 to 1000000")
+    if type(value) not in (int, float) or not (value == 0 or LEAST_RATE <= value <= MOST_RATE):
+        raise ValueError(f"{_show(value)} is neither 0 nor a number from {LEAST_RATE} to {MOST_RATE}")
     return float(value)
 
 
@@ -358,7 +361,8 @@ def _read_file(path: str | None, problems: list[str]) -> dict[str, Any]:
         problems.append(f"{where}: {error.strerror}")
     except UnicodeDecodeError as error:
         problems.append(f"{where}: byte {error.start} is not UTF-8, which TOML has to be")
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
+        # tomllib's own error is a ValueError, and so is a number of thousands of digits
         problems.append(f"{where}: not TOML: {error}")
     return {}
 
@@ -391,7 +395,9 @@ def _check_listener_tables(value: Any, where: str, problems: list[str]) -> list[
     for number, table in enumerate(value):
         prefix = f"{where}: listener[{number}]."
         checked = _check_table(table, SECTIONS["listener"], prefix, problems)
-        tables.append({path.rpartition(".")[2]: each for path, each in checked.items()})
+        # what is wrong or missing is known to be there: it must not be taken for the default
+        faulty = dict.fromkeys(SECTIONS["listener"].keys() & {*table, "address"})
+        tables.append(faulty | {path.rpartition(".")[2]: each for path, each in checked.items()})
         if "address" not in table:
             problems.append(f"{prefix}address: missing; say where to listen")
     return tables
@@ -423,14 +429,13 @@ def _make_listeners(
             timezone=table.get("timezone", values["timezone"]),
         )
         for other, earlier in enumerate(listeners):
-            if earlier.address == listener.address and (listener.address.port or listener.address.path):
-                problems.append(
-                    f"{where}: listener[{number}].address: {listener.address} is that of listener[{other}] too"
-                )
-            if earlier.name == listener.name:
+            address = listener.address
+            if address and address == earlier.address and (address.port or address.path):
+                problems.append(f"{where}: listener[{number}].address: {address} is that of listener[{other}] too")
+            if listener.name and listener.name == earlier.name:
                 problems.append(f'{where}: listener[{number}].name: "{listener.name}" is that of listener[{other}] too')
         listeners.append(listener)
-    if sum(listener.workers or 1 for listener in listeners) > MOST_WORKERS:
+    if sum((listener.workers or 1) for listener in listeners) > MOST_WORKERS:
         problems.append(f"{where}: workers: more than {MOST_WORKERS} over all listeners; lower them")
     return tuple(listeners)
 

@@ -158,17 +158,24 @@ _ENGLISH: dict[str, Callable[[Civil], str]] = {
     "z": lambda civil: offset_digits(civil.tm_gmtoff),
     "Z": lambda civil: civil.tm_zone,
 }
-_DIRECTIVE = re.compile(r"%(?P<upper>\^?)[EO]?(?P<name>[aAbhBpPcxXrzZ])|%(?P<epoch>s)|%.", re.DOTALL)
+#: A directive with the flags and the width of glibc, strftime(3); `%%` and what is not ours are passed over.
+_DIRECTIVE = re.compile(r"%(?P<flags>[-_0^#]*)(?P<width>[0-9]{0,3})[EO]?(?P<name>[aAbhBpPcxXrzZs])|%.", re.DOTALL)
 
 
 def strftime(pattern: str, civil: Civil, seconds: int) -> bytes:
     """Return a pattern of strftime(3) filled in for one second, with a line end; names are the C locale's."""
 
     def english(match: re.Match[str]) -> str:
-        if match["name"]:
-            word = _ENGLISH[match["name"]](civil).replace("%", "%%")
-            return word.upper() if match["upper"] else word
-        return str(seconds) if match["epoch"] else match[0]
+        name = match["name"]
+        if not name:
+            return match[0]
+        word = str(seconds) if name == "s" else _ENGLISH[name](civil)
+        if "^" in match["flags"]:
+            word = word.upper()
+        elif "#" in match["flags"]:
+            word = word.swapcase()
+        zeros = "0" in match["flags"] or (name == "s" and not {"-", "_"} & set(match["flags"]))
+        return word.rjust(int(match["width"] or 0), "0" if zeros else " ").replace("%", "%%")
 
     line = time.strftime(_DIRECTIVE.sub(english, pattern), civil)
     return line.encode(errors="surrogateescape")[:LONGEST_STRFTIME] + b"\r\n"

@@ -96,7 +96,8 @@ class RateLimit:
     def __init__(self, cells: Cells, rate: float, burst: int, secret: bytes) -> None:
         self._cells = cells
         self._interval_us = max(1, round(1_000_000 / rate))
-        self._burst = burst
+        # what a cell can hold of the future: no source could use up more in the years it takes to run out
+        self._burst = min(burst, (_TIME_MASK >> 1) // self._interval_us)
         self._secret = secret
 
     def take(self, host: str, now_ns: int) -> bool:

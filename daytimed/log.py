@@ -219,7 +219,8 @@ def _write_if_ready(fd: int, line: bytes) -> int:
     poll.register(fd, select.POLLOUT)
     if not any(flags & select.POLLOUT for _, flags in poll.poll(0)):
         raise BlockingIOError
-    return os.write(fd, line)
+    # no more than a pipe that is ready takes at once, pipe(7)
+    return os.write(fd, line[: select.PIPE_BUF])
 
 
 def syslog_sink(path: str = SYSLOG_SOCKET) -> Sink:

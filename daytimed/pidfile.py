@@ -57,7 +57,8 @@ class PidFile:
         os.pwrite(self.fd, b"%d\n" % os.getpid(), 0)
 
     def remove(self) -> None:
-        """Take the file away; where the folder is no longer ours to write, leave it empty."""
+        """Take the file away, if it is still this one; where the folder is not ours to write, leave it empty."""
         os.ftruncate(self.fd, 0)
         with contextlib.suppress(OSError):
-            os.unlink(self.path)
+            if self._is_in_place():
+                os.unlink(self.path)

@@ -37,6 +37,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except _UsageError as error:
         _complain(f"{error}; see daytime-get --help")
         return _EXIT_UNKNOWN
+    if sys.stdout is None and not options.quiet:
+        _complain("standard output is closed; use -q to be told by the exit status alone")
+        return _EXIT_UNKNOWN
     worst = 0
     try:
         for address in asked:
@@ -85,8 +88,11 @@ def _forget_output() -> None:
 
 
 def _complain(line: str) -> None:
-    if sys.stderr is not None:
-        sys.stderr.write(f"daytime-get: {line}\n")
+    try:
+        os.write(2, f"daytime-get: {line}\n".encode(errors="backslashreplace"))
+    except OSError:
+        # nobody can be told; the exit status still says it
+        return
 
 
 class _UsageError(Exception):

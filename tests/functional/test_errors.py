@@ -139,7 +139,7 @@ def test_a_bad_file_is_78_with_every_fault_by_its_key_path(tmp_path: Path, mode:
         f"{where}listener[1].workers: 9999 is not a whole number from 0 to 1024",
         f'{where}access.allow: "10.0.0.1/8" is no network; write an address or address/prefix with no bit set behind '
         "the prefix",
-        f"{where}access.rate: -1 is not a number from 0 to 1000000",
+        f"{where}access.rate: -1 is neither 0 nor a number from 0.001 to 1000000",
         f'{where}log.level: "loud" is not one of debug, info, warning, error, critical',
         f"{where}log.format: 3 is not one of auto, console, json, journal",
         f"{where}logs: unknown key; did you mean log?",
