@@ -64,7 +64,7 @@ class ClientLog:
         self._listener = listener
         self._served = clients == "all" and log.is_enabled("client_served")
         self._dropped = clients != "none" and log.is_enabled("client_dropped")
-        self._quiet = quiet
+        self._quiet = quiet or None  # asked for every client, and None is quicker to ask than an empty set
         self._budget = budget
 
     def __bool__(self) -> bool:

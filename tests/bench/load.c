@@ -1,0 +1,199 @@
+/*
+ * A closed-loop load generator for daytime servers: every thread connects, reads to the end of file, and begins again.
+ *
+ *   load ADDRESS PORT THREADS TOTAL [WRITE_BYTES]
+ *
+ * A client writes WRITE_BYTES first, if any. A reply counts if it ends with CRLF and the end of file is clean. What is
+ * timed is connect(2) to end of file. On loopback the source addresses vary, so that ephemeral ports do not run out.
+ * Prints one line of JSON; the exit status is 0 whatever the server did, 2 for wrong usage, 1 if it cannot run itself.
+ */
+#define _GNU_SOURCE
+#include <arpa/inet.h>
+#include <errno.h>
+#include <netinet/in.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/time.h>
+#include <time.h>
+#include <unistd.h>
+
+enum { SOURCES = 64, MOST_THREADS = 1024, TIMEOUT_S = 5, MOST_ERRNO = 256, MOST_WRITE = 1 << 20 };
+/* Buckets are 1 us wide below 2 * STEPS, then STEPS to each power of two: below 1.6 % off, up to 2^32 us. */
+enum { STEPS = 64, BUCKETS = STEPS * 28 };
+enum phase { SOCKET, CONNECT, WRITE, READ, SHORT, PHASES };
+
+static const char *const phase_names[PHASES] = {"socket", "connect", "write", "read", "short"};
+
+struct client {
+    pthread_t thread;
+    uint64_t replies, max_us;
+    uint32_t errors[PHASES][MOST_ERRNO];
+    uint32_t histogram[BUCKETS];
+};
+
+static struct sockaddr_in server;
+static size_t write_bytes;
+static char nothing[MOST_WRITE];
+static atomic_long left;
+
+static uint64_t now_ns(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
+static unsigned bucket_of(uint64_t us)
+{
+    unsigned shift = 0;
+    while (us >> shift >= 2 * STEPS)
+        shift++;
+    unsigned bucket = shift * STEPS + (unsigned)(us >> shift);
+    return bucket < BUCKETS ? bucket : BUCKETS - 1;
+}
+
+/* The middle of a bucket, in microseconds. */
+static double value_of(unsigned bucket)
+{
+    unsigned shift = bucket < 2 * STEPS ? 0 : bucket / STEPS - 1;
+    return ((double)(bucket - shift * STEPS) + 0.5) * (double)((uint64_t)1 << shift);
+}
+
+static const char *name_of(int number)
+{
+    switch (number) {
+    case ECONNREFUSED: return "ECONNREFUSED";
+    case ECONNRESET: return "ECONNRESET";
+    case EPIPE: return "EPIPE";
+    case ETIMEDOUT: return "ETIMEDOUT";
+    case EINPROGRESS: /* connect(2) within SO_SNDTIMEO */
+    case EAGAIN: return "EAGAIN";
+    default: return strerror(number);
+    }
+}
+
+/* Be one client. Returns PHASES and sets *us if it was served, else the phase in which it was not, with errno set. */
+static enum phase ask(int fd, unsigned turn, uint64_t *us)
+{
+    struct timeval patience = {.tv_sec = TIMEOUT_S};
+    setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
+    setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof patience);
+    if (ntohl(server.sin_addr.s_addr) >> 24 == IN_LOOPBACKNET) {
+        struct sockaddr_in source = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(0x7f000001 + turn % SOURCES)};
+        int later = 1;
+        /* the port is chosen by connect, which knows the whole four-tuple */
+        setsockopt(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &later, sizeof later);
+        if (bind(fd, (struct sockaddr *)&source, sizeof source) < 0)
+            return SOCKET;
+    }
+    uint64_t start = now_ns();
+    if (connect(fd, (struct sockaddr *)&server, sizeof server) < 0)
+        return CONNECT;
+    for (size_t done = 0; done < write_bytes;) {
+        ssize_t sent = send(fd, nothing + done, write_bytes - done, MSG_NOSIGNAL);
+        if (sent < 0)
+            return WRITE;
+        done += (size_t)sent;
+    }
+    char reply[1024];
+    size_t size = 0;
+    for (;;) {
+        ssize_t got = recv(fd, reply + size, sizeof reply - size, 0);
+        if (got < 0)
+            return READ;
+        size += (size_t)got;
+        if (got == 0 || size == sizeof reply)
+            break;
+    }
+    *us = (now_ns() - start) / 1000;
+    errno = 0;
+    return size >= 2 && size < sizeof reply && memcmp(reply + size - 2, "\r\n", 2) == 0 ? PHASES : SHORT;
+}
+
+static void *run(void *argument)
+{
+    struct client *self = argument;
+    long turn;
+    while ((turn = atomic_fetch_sub(&left, 1)) > 0) {
+        uint64_t us = 0;
+        enum phase failed = SOCKET;
+        int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+        if (fd >= 0)
+            failed = ask(fd, (unsigned)turn, &us);
+        if (failed != PHASES) {
+            self->errors[failed][errno < MOST_ERRNO ? errno : 0]++;
+        } else {
+            self->replies++;
+            self->histogram[bucket_of(us)]++;
+            self->max_us = us > self->max_us ? us : self->max_us;
+        }
+        if (fd >= 0)
+            close(fd);
+    }
+    return NULL;
+}
+
+static double quantile(const struct client *sum, double share)
+{
+    uint64_t seen = 0;
+    for (unsigned bucket = 0; bucket < BUCKETS; bucket++) {
+        if ((seen += sum->histogram[bucket]) > 0 && (double)seen >= share * (double)sum->replies)
+            return value_of(bucket);
+    }
+    return 0;
+}
+
+static void print(const struct client *sum, double seconds)
+{
+    const char *separator = "";
+    printf("{\"replies\": %llu, \"errors\": {", (unsigned long long)sum->replies);
+    for (int phase = 0; phase < PHASES; phase++)
+        for (int number = 0; number < MOST_ERRNO; number++)
+            if (sum->errors[phase][number]) {
+                printf("%s\"%s%s%s\": %u", separator, phase_names[phase], number ? " " : "",
+                       number ? name_of(number) : "", sum->errors[phase][number]);
+                separator = ", ";
+            }
+    printf("}, \"seconds\": %.6f, \"replies_per_s\": %.1f, \"p50_us\": %.1f, \"p99_us\": %.1f, \"p999_us\": %.1f, "
+           "\"max_us\": %llu}\n", seconds, (double)sum->replies / seconds, quantile(sum, 0.5), quantile(sum, 0.99),
+           quantile(sum, 0.999), (unsigned long long)sum->max_us);
+}
+
+int main(int argc, char **argv)
+{
+    int threads = argc > 3 ? atoi(argv[3]) : 0;
+    long total = argc > 4 ? atol(argv[4]) : 0;
+    write_bytes = argc > 5 ? (size_t)atol(argv[5]) : 0;
+    server.sin_family = AF_INET;
+    if (argc < 5 || argc > 6 || inet_pton(AF_INET, argv[1], &server.sin_addr) != 1 || atoi(argv[2]) < 1 ||
+        threads < 1 || threads > MOST_THREADS || total < 1 || write_bytes > MOST_WRITE) {
+        fprintf(stderr, "usage: load ADDRESS PORT THREADS TOTAL [WRITE_BYTES]\n");
+        return 2;
+    }
+    server.sin_port = htons((uint16_t)atoi(argv[2]));
+    atomic_store(&left, total);
+    struct client *clients = calloc((size_t)threads + 1, sizeof *clients), *sum = clients + threads;
+    uint64_t start = now_ns();
+    for (int i = 0; i < threads; i++)
+        if (!clients || pthread_create(&clients[i].thread, NULL, run, &clients[i]) != 0) {
+            fprintf(stderr, "load: cannot start %d threads\n", threads);
+            return 1;
+        }
+    for (int i = 0; i < threads; i++) {
+        pthread_join(clients[i].thread, NULL);
+        sum->replies += clients[i].replies;
+        sum->max_us = clients[i].max_us > sum->max_us ? clients[i].max_us : sum->max_us;
+        for (int bucket = 0; bucket < BUCKETS; bucket++)
+            sum->histogram[bucket] += clients[i].histogram[bucket];
+        for (int phase = 0; phase < PHASES; phase++)
+            for (int number = 0; number < MOST_ERRNO; number++)
+                sum->errors[phase][number] += clients[i].errors[phase][number];
+    }
+    print(sum, (double)(now_ns() - start) / 1e9);
+    return 0;
+}

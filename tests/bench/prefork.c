@@ -1,0 +1,87 @@
+/*
+ * The peer in C: a prefork daytime server and nothing more, to see what the machine and its kernel cost anyway.
+ *
+ *   prefork [-1] PORT WORKERS
+ *
+ * Without -1 it does what the inetds do: write(2), close(2). With -1 the reply and the end of the stream leave in one
+ * segment, as daytimed does it. Nothing is counted, checked or thrown away here: it is the floor, not a server to use.
+ */
+#define _GNU_SOURCE
+#include <arpa/inet.h>
+#include <errno.h>
+#include <netinet/in.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+/* The sentence of daytimed, but that trailing zeros of the fraction stay. */
+static size_t sentence(char *line, size_t room)
+{
+    struct timespec now;
+    struct tm civil;
+    clock_gettime(CLOCK_REALTIME, &now);
+    localtime_r(&now.tv_sec, &civil);
+    long minutes = labs(civil.tm_gmtoff) / 60;
+    int size = snprintf(line, room, "The Date Time is: %04d-%02d-%02d %02d:%02d:%02d.%09ld %c%02ld%02ld %s\r\n",
+                        civil.tm_year + 1900, civil.tm_mon + 1, civil.tm_mday, civil.tm_hour, civil.tm_min,
+                        civil.tm_sec, now.tv_nsec, civil.tm_gmtoff < 0 ? '-' : '+', minutes / 60, minutes % 60,
+                        civil.tm_zone);
+    return size < 0 || (size_t)size >= room ? 0 : (size_t)size;
+}
+
+static void serve(int listener, int one_segment)
+{
+    char line[128];
+    for (;;) {
+        struct sockaddr_storage peer;
+        socklen_t length = sizeof peer;
+        int client = accept4(listener, (struct sockaddr *)&peer, &length, SOCK_CLOEXEC);
+        if (client < 0)
+            continue;
+        size_t size = sentence(line, sizeof line);
+        /* a client that is gone is no error of ours */
+        if (one_segment) {
+            if (send(client, line, size, MSG_MORE | MSG_NOSIGNAL) == (ssize_t)size)
+                shutdown(client, SHUT_WR);
+        } else if (write(client, line, size) < 0 && errno != EPIPE && errno != ECONNRESET) {
+            perror("write");
+        }
+        close(client);
+    }
+}
+
+int main(int argc, char **argv)
+{
+    int one_segment = argc > 1 && strcmp(argv[1], "-1") == 0;
+    if (argc != 3 + one_segment) {
+        fprintf(stderr, "usage: prefork [-1] PORT WORKERS\n");
+        return 2;
+    }
+    struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons((unsigned short)atoi(argv[1 + one_segment])),
+                                  .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    int listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), on = 1;
+    setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
+    if (bind(listener, (struct sockaddr *)&address, sizeof address) < 0 || listen(listener, 65535) < 0) {
+        perror("prefork");
+        return 1;
+    }
+    signal(SIGPIPE, SIG_IGN);
+    tzset();
+    pid_t parent = getpid();
+    for (int i = 0; i < atoi(argv[2 + one_segment]); i++)
+        if (fork() == 0) {
+            prctl(PR_SET_PDEATHSIG, SIGKILL);
+            if (getppid() == parent)
+                serve(listener, one_segment);
+            _exit(1);
+        }
+    while (wait(NULL) > 0) {
+    }
+    return 1;
+}
