@@ -172,8 +172,8 @@ def strftime(pattern: str, civil: Civil, seconds: int) -> bytes:
         word = str(seconds) if name == "s" else _ENGLISH[name](civil)
         if "^" in match["flags"]:
             word = word.upper()
-        elif "#" in match["flags"]:
-            word = word.swapcase()
+        elif "#" in match["flags"] and name in "aAbBhpZ":
+            word = word.lower() if name in "pZ" else word.upper()
         zeros = "0" in match["flags"] or (name == "s" and not {"-", "_"} & set(match["flags"]))
         return word.rjust(int(match["width"] or 0), "0" if zeros else " ").replace("%", "%%")
 

@@ -1,0 +1,224 @@
+"""The grammar of addresses."""
+
+# ruff: noqa: SIM300 - expected == actual, here and everywhere
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from daytimed import addresses
+from daytimed.addresses import LONGEST_UNIX_PATH, SCHEMES, Address, parse
+
+LONGEST_PATH = "/" + "a" * (LONGEST_UNIX_PATH - 1)
+
+GOOD = [
+    ("6000", Address("tcp", "", 6000), "tcp://:6000"),
+    (":6000", Address("tcp", "", 6000), "tcp://:6000"),
+    ("tcp://:6000", Address("tcp", "", 6000), "tcp://:6000"),
+    ("tcp://6000", Address("tcp", "", 6000), "tcp://:6000"),
+    ("0", Address("tcp", "", 0), "tcp://:0"),
+    ("65535", Address("tcp", "", 65535), "tcp://:65535"),
+    ("00013", Address("tcp", "", 13), "tcp://:13"),
+    ("localhost:6000", Address("tcp", "localhost", 6000), "tcp://localhost:6000"),
+    ("localhost:daytime", Address("tcp", "localhost", "daytime"), "tcp://localhost:daytime"),
+    (":daytime", Address("tcp", "", "daytime"), "tcp://:daytime"),
+    ("udp4://127.0.0.1:37", Address("udp4", "127.0.0.1", 37), "udp4://127.0.0.1:37"),
+    ("tcp4://:13", Address("tcp4", "", 13), "tcp4://:13"),
+    ("tcp6://:13", Address("tcp6", "", 13), "tcp6://:13"),
+    ("udp://:13", Address("udp", "", 13), "udp://:13"),
+    ("udp6://[::1]:13", Address("udp6", "::1", 13), "udp6://[::1]:13"),
+    ("[::1]:6000", Address("tcp", "::1", 6000), "tcp://[::1]:6000"),
+    ("[::]:6000", Address("tcp", "::", 6000), "tcp://[::]:6000"),
+    ("[fe80::1%eth0]:6000", Address("tcp", "fe80::1%eth0", 6000), "tcp://[fe80::1%eth0]:6000"),
+    ("[::ffff:192.0.2.1]:80", Address("tcp", "::ffff:192.0.2.1", 80), "tcp://[::ffff:192.0.2.1]:80"),
+    ("tcp://123:80", Address("tcp", "123", 80), "tcp://123:80"),
+    ("b\u00fccher.example:80", Address("tcp", "b\u00fccher.example", 80), "tcp://b\u00fccher.example:80"),
+    ("unix:///run/daytimed.sock", Address("unix", path="/run/daytimed.sock"), "unix:///run/daytimed.sock"),
+    ("unix:///a b:c", Address("unix", path="/a b:c"), "unix:///a b:c"),
+    (f"unix://{LONGEST_PATH}", Address("unix", path=LONGEST_PATH), f"unix://{LONGEST_PATH}"),
+]
+
+
+@pytest.mark.parametrize(("text", "address", "written"), GOOD, ids=lambda value: str(value)[:40])
+def test_good_addresses(text: str, address: Address, written: str) -> None:
+    """An address is read as it is meant, and has one way to be written."""
+    assert (address, written) == (parse(text), str(parse(text)))
+
+
+ONE_OF = "it is one of tcp tcp4 tcp6 udp udp4 udp6 unix"
+BAD = [
+    ("", "an address is empty; write HOST:PORT, :PORT, PORT, [V6]:PORT or unix:///PATH"),
+    ("tcp://", "an address is empty; write HOST:PORT, :PORT, PORT, [V6]:PORT or unix:///PATH"),
+    ("http://example.org:80", f"'http://example.org:80' has the unknown scheme 'http'; {ONE_OF}"),
+    ("TCP://:80", f"'TCP://:80' has the unknown scheme 'TCP'; {ONE_OF}"),
+    ("://:80", f"'://:80' has the unknown scheme ''; {ONE_OF}"),
+    ("localhost", "'localhost' has no port; write HOST:PORT, for example localhost:6000"),
+    ("udp://localhost", "'udp://localhost' has no port; write HOST:PORT, for example localhost:6000"),
+    ("[::1]", "'[::1]' has no port; write HOST:PORT, for example ::1:6000"),
+    ("localhost:", "'localhost:' has no port after its colon; write a number or a service name like daytime"),
+    (":", "':' has no port after its colon; write a number or a service name like daytime"),
+    (":-1", "':-1' has no port after its colon; write a number or a service name like daytime"),
+    (":day time", "':day time' has no port after its colon; write a number or a service name like daytime"),
+    (":6000/", "':6000/' has no port after its colon; write a number or a service name like daytime"),
+    (":" + "a" * 16, f"':{'a' * 16}' has no port after its colon; write a number or a service name like daytime"),
+    (":\u0661", "':\u0661' has no port after its colon; write a number or a service name like daytime"),
+    (":65536", "':65536' has the port 65536; ports go from 0 to 65535"),
+    (":000080", "':000080' has the port 000080; ports go from 0 to 65535"),
+    (":" + "9" * 50, f"':{'9' * 50}' has the port {'9' * 20}; ports go from 0 to 65535"),
+    ("::1", "'::1' has an IPv6 address without brackets; write [::1]:6000"),
+    ("2001:db8::1:6000", "'2001:db8::1:6000' has an IPv6 address without brackets; write [::1]:6000"),
+    ("[::1", "'[::1' is no address; an IPv6 address is written [::1]:6000"),
+    ("[::1]6000", "'[::1]6000' is no address; an IPv6 address is written [::1]:6000"),
+    ("[]:80", "'[]:80' has no IPv6 address in its brackets"),
+    ("[127.0.0.1]:80", "'[127.0.0.1]:80' has no IPv6 address in its brackets"),
+    ("[localhost]:80", "'[localhost]:80' has no IPv6 address in its brackets"),
+    ("tcp4://[::1]:80", "'tcp4://[::1]:80' asks for IPv4 and gives an IPv6 address; use tcp6://"),
+    ("udp4://[::1]:80", "'udp4://[::1]:80' asks for IPv4 and gives an IPv6 address; use udp6://"),
+    ("a b:80", "'a b:80' has a host that cannot be one: 'a b'"),
+    ("a\tb:80", "'a\\tb:80' has a host that cannot be one: 'a\\tb'"),
+    ("a\0b:80", "'a\\x00b:80' has a host that cannot be one: 'a\\x00b'"),
+    ("a\u00a0b:80", "'a\\xa0b:80' has a host that cannot be one: 'a\\xa0b'"),
+    ("\udcff:80", "'\\udcff:80' has a host that cannot be one: '\\udcff'"),
+    (":-", "':-' has no port after its colon; write a number or a service name like daytime"),
+    (":x-", "':x-' has no port after its colon; write a number or a service name like daytime"),
+    (":x_y", "':x_y' has no port after its colon; write a number or a service name like daytime"),
+    ("a/b:80", "'a/b:80' has a host that cannot be one: 'a/b'"),
+    ("user@host:80", "'user@host:80' has a host that cannot be one: 'user@host'"),
+    ("x[::1]:80", "'x[::1]:80' has an IPv6 address without brackets; write [::1]:6000"),
+    ("unix://", "'unix://' needs the absolute path of a socket, as in unix:///run/daytimed.sock"),
+    ("unix://run/x", "'unix://run/x' needs the absolute path of a socket, as in unix:///run/daytimed.sock"),
+    ("unix:///", "'unix:///' needs the absolute path of a socket, as in unix:///run/daytimed.sock"),
+    ("unix:///run/", "'unix:///run/' needs the absolute path of a socket, as in unix:///run/daytimed.sock"),
+    ("unix:///a\0", "'unix:///a\\x00' has a path that no socket can have; at most 107 bytes, no NUL"),
+    (
+        f"unix://{LONGEST_PATH}a",
+        f"'unix://{LONGEST_PATH}a' has a path that no socket can have; at most 107 bytes, no NUL",
+    ),
+    (
+        "unix:///" + "\u00e9" * 54,
+        f"'unix:///{chr(0xE9) * 54}' has a path that no socket can have; at most 107 bytes, no NUL",
+    ),
+]
+
+
+@pytest.mark.parametrize(("text", "expected"), BAD, ids=lambda value: value[:40])
+def test_bad_addresses(text: str, expected: str) -> None:
+    """What is no address is refused with the reason and what to write."""
+    with pytest.raises(ValueError) as caught:
+        parse(text)
+    assert expected == str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("localhost", Address("tcp", "localhost", 13)),
+        ("localhost:80", Address("tcp", "localhost", 80)),
+        ("80", Address("tcp", "", 80)),
+        ("[::1]", Address("tcp", "::1", 13)),
+        ("udp://[::1]", Address("udp", "::1", 13)),
+        ("unix:///a", Address("unix", path="/a")),
+    ],
+)
+def test_default_port(text: str, expected: Address) -> None:
+    """A default port is that of an address which has none, and of no other."""
+    assert expected == parse(text, 13)
+
+
+@pytest.mark.parametrize("text", ["", "tcp://", ":", "localhost:"])
+def test_default_port_makes_no_address_of_nothing(text: str) -> None:
+    """Neither a missing host nor a colon without a port is helped by a default port."""
+    with pytest.raises(ValueError, match=r"an address is empty|has no port after its colon"):
+        parse(text, 13)
+
+
+def test_parts_of_an_address() -> None:
+    """The transport is the scheme without its family, and an address is shown as it would be written."""
+    assert ["tcp", "tcp", "tcp", "udp", "udp", "udp", "unix"] == [Address(scheme).transport for scheme in SCHEMES]
+    assert "Address('tcp://:6000')" == repr(parse("6000"))
+
+
+def test_addresses_are_values() -> None:
+    """Two addresses are one if all of their parts are, and nothing else equals one."""
+    one = Address("tcp", "a", 1)
+    others = [Address("udp", "a", 1), Address("tcp", "b", 1), Address("tcp", "a", 2), Address("tcp", "a", 1, "/p")]
+    assert {one, *others} == {Address("tcp", "a", 1), *others}
+    assert (5, [False] * 4) == (len({one, *others, Address("tcp", "a", 1)}), [one == other for other in others])
+    assert one != "tcp://a:1"
+
+
+HOSTS = st.one_of(
+    st.just(""),
+    st.ip_addresses().map(str),
+    st.ip_addresses(v=6).map(lambda address: f"{address}%eth0"),
+    st.from_regex(r"[a-zA-Z0-9_.*-]{1,40}", fullmatch=True),
+    st.text(st.characters(exclude_characters=" /[]:@"), min_size=1).filter(str.isprintable),
+)
+PORTS = st.one_of(
+    st.integers(0, 65535),
+    st.from_regex(r"[a-z]([a-z0-9-]{0,13}[a-z0-9])?", fullmatch=True),
+)
+PATHS = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), min_size=1, max_size=25).map(
+    "/{}".format
+)
+ADDRESSES = st.one_of(
+    st.builds(Address, st.sampled_from(["tcp", "tcp6", "udp", "udp6"]), HOSTS, PORTS),
+    st.builds(Address, st.sampled_from(["tcp4", "udp4"]), HOSTS.filter(lambda host: ":" not in host), PORTS),
+    st.builds(Address, st.just("unix"), path=PATHS.filter(lambda path: not path.endswith("/"))),
+)
+
+
+@given(address=ADDRESSES)
+def test_written_address_reads_back(address: Address) -> None:
+    """What an address is written as is that address, for every one there can be."""
+    assert address == parse(str(address))
+
+
+FRAGMENTS = st.lists(
+    st.one_of(
+        st.sampled_from(
+            [*SCHEMES, "://", ":", "[", "]", "%", "/", "::1", "6000", "localhost", "65536", "\0", "\udcff"]
+        ),
+        st.text(max_size=4),
+    ),
+    max_size=8,
+).map("".join)
+
+
+@given(text=st.one_of(FRAGMENTS, st.text()), default_port=st.sampled_from([None, 13]))
+@example(text="unix:///\ud800", default_port=None)
+@example(text="[::1%a://b]:80", default_port=None)
+def test_garbage_raises_nothing_but_value_error(text: str, default_port: int | None) -> None:
+    """Any text is an address that reads back, or is refused with a ValueError."""
+    try:
+        address = parse(text, default_port)
+    except ValueError:
+        return
+    assert address == parse(str(address))
+
+
+@pytest.mark.parametrize(
+    ("host", "expected"),
+    [
+        ("::ffff:192.0.2.1", "192.0.2.1"),
+        ("192.0.2.1", "192.0.2.1"),
+        ("::1", "::1"),
+        ("::ffff:1", "::ffff:1"),
+        ("2001:db8::1", "2001:db8::1"),
+        ("", ""),
+    ],
+)
+def test_unmap(host: str, expected: str) -> None:
+    """An IPv4 address that came over IPv6 is plain IPv4, and nothing else changes."""
+    assert expected == addresses.unmap(host)
+
+
+@pytest.mark.parametrize(
+    ("host", "port", "expected"),
+    [("localhost", 6000, "localhost:6000"), ("::1", 6000, "[::1]:6000"), ("", "daytime", ":daytime")],
+)
+def test_join_host_port(host: str, port: int | str, expected: str) -> None:
+    """Only an IPv6 address gets brackets."""
+    assert expected == addresses.join_host_port(host, port)

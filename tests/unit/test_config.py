@@ -1,0 +1,754 @@
+"""The configuration: what is accepted, what is refused, who wins, and how it is written out again."""
+
+# ruff: noqa: SIM300 - expected == actual, here and everywhere
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import tempfile
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+from unit_help import unprivileged
+
+from daytimed import addresses, config, formats
+from daytimed.addresses import Address
+from daytimed.config import (
+    DEFAULT_ADDRESS,
+    LISTEN_VARIABLE,
+    MOST_WORKERS,
+    SETTINGS,
+    VARIABLES,
+    AccessConfig,
+    Config,
+    ListenerConfig,
+    LogConfig,
+)
+from daytimed.counters import SLOTS
+from daytimed.errors import ConfigError, NoPermissionError
+
+DEFAULTS = Config(
+    workers=0,
+    timezone="local",
+    format="sentence",
+    listeners=(ListenerConfig("daytime", Address("tcp", "", 6000), "sentence", 0, "local"),),
+    access=AccessConfig(allow=(), deny=(), rate=0.0, burst=20),
+    log=LogConfig(level="info", format="auto", clients="all", client_rate=20.0, client_burst=200, quiet=()),
+)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "daytimed.toml"
+
+
+def load(
+    path: Path, text: str | bytes = "", environ: dict[str, str] | None = None, *listen: Address, **options: Any
+) -> Config:
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    return config.load(str(path), environ or {}, options, list(listen))
+
+
+def problems(path: Path, text: str | bytes = "", environ: dict[str, str] | None = None, *listen: Address) -> list[str]:
+    """Return what is wrong, each without the name of the file before it."""
+    with pytest.raises(ConfigError) as caught:
+        load(path, text, environ, *listen)
+    return [each.removeprefix(f"{path}: ") for each in caught.value.problems]
+
+
+# -- what is right ---------------------------------------------------------------------------------------------------
+
+
+def test_defaults(path: Path) -> None:
+    """An empty file is the defaults of the design: one listener on every address, port 6000."""
+    assert DEFAULTS == load(path)
+
+
+def test_default_file_need_not_exist() -> None:
+    """Without the default file the daemon has its defaults."""
+    if Path(config.DEFAULT_PATH).exists():
+        pytest.skip(f"{config.DEFAULT_PATH} exists")
+    assert DEFAULTS == config.load(None, {}, {}, [])
+
+
+def test_every_key(path: Path) -> None:
+    """Each key of the file ends where it belongs, and no other."""
+    text = """
+        workers = 3
+        timezone = "UTC"
+        format = "ctime"
+        [[listener]]
+        name = "one"
+        address = "udp4://127.0.0.1:37"
+        format = "rfc868"
+        workers = 1
+        timezone = "Asia/Kolkata"
+        [[listener]]
+        address = 13
+        [access]
+        allow = ["192.0.2.0/24", "2001:db8::/32"]
+        deny = ["192.0.2.1", "::ffff:10.0.0.0/104"]
+        rate = 2.5
+        burst = 7
+        [log]
+        level = "warning"
+        format = "json"
+        clients = "dropped"
+        client_rate = 5
+        client_burst = 6
+        quiet = ["::1"]
+    """
+    network = ipaddress.ip_network
+    expected = Config(
+        workers=3,
+        timezone="UTC",
+        format="ctime",
+        listeners=(
+            ListenerConfig("one", Address("udp4", "127.0.0.1", 37), "rfc868", 1, "Asia/Kolkata"),
+            ListenerConfig("daytime-2", Address("tcp", "", 13), "ctime", 3, "UTC"),
+        ),
+        access=AccessConfig(
+            allow=(network("192.0.2.0/24"), network("2001:db8::/32")),
+            deny=(network("192.0.2.1/32"), network("10.0.0.0/8")),
+            rate=2.5,
+            burst=7,
+        ),
+        log=LogConfig("warning", "json", "dropped", 5.0, 6, (network("::1/128"),)),
+    )
+    assert expected == load(path, text)
+
+
+def test_defaults_of_a_passed_socket(path: Path) -> None:
+    """A passed socket that no listener is named after has its own name and the daemon's settings."""
+    loaded = load(path, 'workers = 2\nformat = "ctime"\ntimezone = "UTC"')
+    assert ListenerConfig("mine", DEFAULT_ADDRESS, "ctime", 2, "UTC") == loaded.defaults("mine")
+
+
+def test_loaded_configuration_never_changes(path: Path) -> None:
+    """Nobody can change a configuration that is in use."""
+    loaded = load(path)
+    for part, name in (
+        (loaded, "workers"),
+        (loaded.log, "level"),
+        (loaded.access, "rate"),
+        (loaded.listeners[0], "name"),
+    ):
+        with pytest.raises(AttributeError):
+            setattr(part, name, None)
+
+
+def test_rows_of_the_table_are_whole() -> None:
+    """Every setting has a section that is known, a help, and a default that its own check accepts."""
+    assert {"", "listener", "access", "log"} == {each.section for each in SETTINGS}
+    assert [] == [each.path for each in SETTINGS if not each.help or each.help.endswith(".")]
+    for each in SETTINGS:
+        if each.default is not None:
+            each.check(each.default)
+
+
+def test_flags_and_variables_are_those_of_the_design() -> None:
+    """The names of flags and variables are an interface."""
+    flags = {each.path: each.flags for each in SETTINGS if each.flags}
+    assert flags == {
+        "workers": ("-w", "--workers"),
+        "timezone": ("-z", "--timezone"),
+        "format": ("-f", "--format"),
+        "log.level": ("--log-level",),
+        "log.format": ("--log-format",),
+    }
+    expected = "WORKERS TIMEZONE FORMAT ACCESS_ALLOW ACCESS_DENY ACCESS_RATE ACCESS_BURST LOG_LEVEL LOG_FORMAT"
+    expected += " LOG_CLIENTS LOG_CLIENT_RATE LOG_CLIENT_BURST LOG_QUIET"
+    assert [f"DAYTIMED_{each}" for each in expected.split()] == list(VARIABLES)
+
+
+def test_counters_have_room_for_the_most_workers() -> None:
+    """Two generations of the most workers, and the master, have a slot each."""
+    assert SLOTS >= 2 * MOST_WORKERS + 1
+
+
+# -- what is wrong ---------------------------------------------------------------------------------------------------
+
+NO_FORMAT = "is no format; it is one of sentence rfc867 smtp ctime xinetd iso8601 unix rfc868 nist or strftime:PATTERN"
+NO_ZONE = "is no time zone of this system; use local, UTC or an IANA name like Europe/Berlin (package tzdata)"
+NO_NETWORK = "is no network; write an address or address/prefix with no bit set behind the prefix"
+NO_NETWORKS = 'is not a list of networks like ["192.0.2.0/24", "2001:db8::/32"]'
+NEITHER = "is neither 0 nor a number from 0.001 to 1000000"
+ONE_LISTENER = '[[listener]]\naddress = "1"\n'
+
+#: For each key some values that are refused, and what is said of them.
+FAULTS: dict[str, list[tuple[str, str]]] = {
+    "workers": [
+        ("-1", "-1 is not a whole number from 0 to 1024"),
+        ("1025", "1025 is not a whole number from 0 to 1024"),
+        ("1.0", "1.0 is not a whole number from 0 to 1024"),
+        ("true", "True is not a whole number from 0 to 1024"),
+        ('"2"', '"2" is not a whole number from 0 to 1024'),
+        ("{ a = 1 }", "{'a': 1} is not a whole number from 0 to 1024"),
+    ],
+    "timezone": [
+        ('"Europe/Berln"', f"'Europe/Berln' {NO_ZONE}"),
+        ('""', f"'' {NO_ZONE}"),
+        ("1", "1 is not a text in quotes"),
+    ],
+    "format": [
+        ('"nost"', f"'nost' {NO_FORMAT}"),
+        ('"strftime:"', "strftime: has no pattern; write for example strftime:%H:%M:%S"),
+        ("[]", "[] is not a text in quotes"),
+    ],
+    "listener.name": [
+        ('""', '"" is no name: up to 255 printing ASCII characters without blank and colon'),
+        ('"a b"', '"a b" is no name: up to 255 printing ASCII characters without blank and colon'),
+        ('"a:b"', '"a:b" is no name: up to 255 printing ASCII characters without blank and colon'),
+        ('"\u00e9"', '"\u00e9" is no name: up to 255 printing ASCII characters without blank and colon'),
+        ("1", "1 is not a text in quotes"),
+    ],
+    "listener.address": [
+        ('"localhost"', "'localhost' has no port; write HOST:PORT, for example localhost:6000"),
+        ("65536", "'65536' has the port 65536; ports go from 0 to 65535"),
+        ("true", "True is not a text in quotes"),
+        ("-1", "'-1' has no port; write HOST:PORT, for example -1:6000"),
+    ],
+    "listener.format": [('"nost"', f"'nost' {NO_FORMAT}")],
+    "listener.workers": [("-1", "-1 is not a whole number from 0 to 1024")],
+    "listener.timezone": [('"Mars"', f"'Mars' {NO_ZONE}")],
+    "access.allow": [
+        ('"192.0.2.0/24"', f'"192.0.2.0/24" {NO_NETWORKS}'),
+        ('["192.0.2.1/24"]', f'"192.0.2.1/24" {NO_NETWORK}'),
+        ('["example.org"]', f'"example.org" {NO_NETWORK}'),
+        ("[1]", f"1 {NO_NETWORK}"),
+    ],
+    "access.deny": [("[[]]", f"[] {NO_NETWORK}"), ("false", f"False {NO_NETWORKS}")],
+    "access.rate": [
+        ("-0.5", "-0.5 is neither 0 nor a number from 0.001 to 1000000"),
+        ("1000001", "1000001 is neither 0 nor a number from 0.001 to 1000000"),
+        ("nan", "nan is neither 0 nor a number from 0.001 to 1000000"),
+        ("inf", "inf is neither 0 nor a number from 0.001 to 1000000"),
+        ("true", "True is neither 0 nor a number from 0.001 to 1000000"),
+        ('"1"', '"1" is neither 0 nor a number from 0.001 to 1000000'),
+    ],
+    "access.burst": [
+        ("0", "0 is not a whole number from 1 to 1000000"),
+        ("1000001", "1000001 is not a whole number from 1 to 1000000"),
+    ],
+    "log.level": [
+        ('"loud"', '"loud" is not one of debug, info, warning, error, critical'),
+        ('"warn"', '"warn" is not one of debug, info, warning, error, critical; did you mean warning?'),
+        ("1", "1 is not one of debug, info, warning, error, critical"),
+        ("[]", "[] is not one of debug, info, warning, error, critical"),
+    ],
+    "log.format": [('"jsn"', '"jsn" is not one of auto, console, json, journal; did you mean json?')],
+    "log.clients": [('"drop"', '"drop" is not one of all, dropped, none; did you mean dropped?')],
+    "log.client_rate": [("-1", "-1 is neither 0 nor a number from 0.001 to 1000000")],
+    "log.client_burst": [("0", "0 is not a whole number from 1 to 1000000")],
+    "log.quiet": [('["::1/64"]', f'"::1/64" {NO_NETWORK}')],
+}
+
+
+def document(key: str, value: str) -> tuple[str, str]:
+    """Return a file that sets one key, and where the key stands in it."""
+    section, _, name = key.rpartition(".")
+    if section == "listener":
+        other = "" if name == "address" else 'address = "1"\n'
+        return f"[[listener]]\n{other}{name} = {value}\n", f"listener[0].{name}"
+    return (f"[{section}]\n" if section else "") + f"{name} = {value}\n", key
+
+
+def test_faults_of_every_key_are_known_here() -> None:
+    """No key is without a test of what it refuses."""
+    assert [each.path for each in SETTINGS] == list(FAULTS)
+
+
+@pytest.mark.parametrize(("key", "value", "expected"), [(key, *each) for key in FAULTS for each in FAULTS[key]])
+def test_refused_value(path: Path, key: str, value: str, expected: str) -> None:
+    """A wrong value is told in one sentence behind the path of its key, and nothing else is said."""
+    text, place = document(key, value)
+    assert [f"{place}: {expected}"] == problems(path, text)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("worker = 2", "worker: unknown key; did you mean workers?"),
+        ("xyzzy = 2", "xyzzy: unknown key"),
+        ("listeners = 2", "listeners: unknown key; did you mean listener?"),
+        ("[acces]", "acces: unknown key; did you mean access?"),
+        ("[log]\nlevl = 1", "log.levl: unknown key; did you mean level?"),
+        ("[access]\nqqq = 1", "access.qqq: unknown key"),
+        (ONE_LISTENER + "adress = 1", "listener[0].adress: unknown key; did you mean address?"),
+        (ONE_LISTENER * 2 + "qqq = 1", "listener[1].qqq: unknown key"),
+    ],
+)
+def test_unknown_keys_are_refused(path: Path, text: str, expected: str) -> None:
+    """A key that is not known is an error, with the known one it looks like."""
+    found = problems(path, text)
+    assert expected in found
+    assert 1 == len([each for each in found if "unknown" in each])
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("access = 1", "access: 1 is not a table; write [access] and its keys below it"),
+        ("[[log]]", "log: [{}] is not a table; write [log] and its keys below it"),
+        ("listener = 1", "listener: 1 is not an array of tables; write [[listener]]"),
+        ("[listener]\nname = 'x'", "listener: {'name': 'x'} is not an array of tables; write [[listener]]"),
+        ("listener = [1]", "listener: [1] is not an array of tables; write [[listener]]"),
+        ("[[listener]]", "listener[0].address: missing; say where to listen"),
+        ("[workers]\na = 1", "workers: {'a': 1} is not a whole number from 0 to 1024"),
+        (f'timezone = ["{"x" * 100}"]', f"timezone: ['{'x' * 55}... is not a text in quotes"),
+    ],
+)
+def test_wrong_shapes(path: Path, text: str, expected: str) -> None:
+    """A section of the wrong kind is told with what to write instead; a long value is shown in part."""
+    assert [expected] == problems(path, text)
+
+
+def test_all_faults_at_once(path: Path) -> None:
+    """One run tells every fault, of file and environment, in the order in which they stand."""
+    text = """
+        workers = -1
+        colour = "red"
+        [[listener]]
+        address = "nowhere"
+        format = "nost"
+        [access]
+        rate = "fast"
+        allow = ["x"]
+        [log]
+        level = "loud"
+    """
+    expected = [
+        "workers: -1 is not a whole number from 0 to 1024",
+        "colour: unknown key",
+        "listener[0].address: 'nowhere' has no port; write HOST:PORT, for example nowhere:6000",
+        f"listener[0].format: 'nost' {NO_FORMAT}",
+        'access.rate: "fast" is neither 0 nor a number from 0.001 to 1000000',
+        f'access.allow: "x" {NO_NETWORK}',
+        'log.level: "loud" is not one of debug, info, warning, error, critical',
+        'DAYTIMED_ACCESS_BURST: "many" is not a whole number from 1 to 1000000',
+    ]
+    assert expected == problems(path, text, {"DAYTIMED_ACCESS_BURST": "many"})
+
+
+def test_message_of_all_faults(path: Path) -> None:
+    """The error as a text is one line for each fault, each with the file before it."""
+    with pytest.raises(ConfigError) as caught:
+        load(path, "a = 1\nb = 2")
+    assert f"{path}: a: unknown key\n{path}: b: unknown key" == str(caught.value)
+    assert 78 == caught.value.exit_code
+
+
+def test_listeners_with_faults_are_no_duplicates(path: Path) -> None:
+    """Two listeners whose addresses are missing or wrong have these faults alone: nothing is made up of defaults."""
+    expected = [
+        "listener[0].address: missing; say where to listen",
+        "listener[1].address: missing; say where to listen",
+    ]
+    assert expected == problems(path, '[[listener]]\nname = "a"\n[[listener]]\nname = "b"')
+
+
+def test_listener_with_a_faulty_name_is_no_duplicate(path: Path) -> None:
+    """A name that is refused is not taken for the default one, which another listener may well have."""
+    text = '[[listener]]\nname = "a b"\naddress = 1\n[[listener]]\nname = "daytime"\naddress = 2'
+    expected = ['listener[0].name: "a b" is no name: up to 255 printing ASCII characters without blank and colon']
+    assert expected == problems(path, text)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (
+            '[[listener]]\naddress = ":1"\n[[listener]]\naddress = "tcp://:1"',
+            ["listener[1].address: tcp://:1 is that of listener[0] too"],
+        ),
+        (
+            '[[listener]]\naddress = "unix:///a"\n[[listener]]\naddress = "unix:///a"',
+            ["listener[1].address: unix:///a is that of listener[0] too"],
+        ),
+        (
+            '[[listener]]\naddress = 1\nname = "x"\n[[listener]]\naddress = 2\nname = "x"',
+            ['listener[1].name: "x" is that of listener[0] too'],
+        ),
+        (
+            '[[listener]]\naddress = 1\nname = "daytime-2"\n[[listener]]\naddress = 2',
+            ['listener[1].name: "daytime-2" is that of listener[0] too'],
+        ),
+        (
+            "[[listener]]\naddress = 1\n" * 3,
+            [
+                "listener[1].address: tcp://:1 is that of listener[0] too",
+                "listener[2].address: tcp://:1 is that of listener[0] too",
+                "listener[2].address: tcp://:1 is that of listener[1] too",
+            ],
+        ),
+    ],
+)
+def test_duplicates_are_refused(path: Path, text: str, expected: list[str]) -> None:
+    """No two listeners have one address or one name."""
+    assert expected == problems(path, text)
+
+
+def test_any_free_port_is_no_duplicate(path: Path) -> None:
+    """Port 0 stands for a new port each time."""
+    loaded = load(path, "[[listener]]\naddress = 0\n[[listener]]\naddress = 0")
+    assert ["daytime", "daytime-2"] == [each.name for each in loaded.listeners]
+
+
+def test_most_workers(path: Path) -> None:
+    """All listeners together have at most so many workers; one for each CPU counts as one here."""
+    text = f"[[listener]]\naddress = 1\nworkers = {MOST_WORKERS - 1}\n[[listener]]\naddress = 2\n"
+    assert [MOST_WORKERS - 1, 0] == [each.workers for each in load(path, text).listeners]
+    expected = [f"workers: more than {MOST_WORKERS} over all listeners; lower them"]
+    assert expected == problems(path, text + "workers = 2")
+
+
+# -- the file itself -------------------------------------------------------------------------------------------------
+
+
+def test_not_toml(path: Path) -> None:
+    """What is no TOML is told with its place."""
+    text = "workers = 1\nformat = ctime\n"
+    with pytest.raises(tomllib.TOMLDecodeError, match="line 2") as caught:
+        tomllib.loads(text)
+    assert [f"not TOML: {caught.value}"] == problems(path, text)
+
+
+@pytest.mark.parametrize("text", ["a = " + "[" * 100_000, "a = " + "{ a = " * 100_000], ids=["arrays", "tables"])
+def test_bottomless_toml(path: Path, text: str) -> None:
+    """A file that is nested without end is refused as no TOML."""
+    found = problems(path, text)
+    assert (1, True) == (len(found), found[0].startswith("not TOML: "))
+
+
+def test_number_without_end(path: Path) -> None:
+    """A number of more digits than Python reads is a fault of the file, and no traceback."""
+    assert 1 == len(problems(path, "workers = " + "9" * 5000))
+
+
+def test_not_utf8(path: Path) -> None:
+    """What is no UTF-8 is told with the place of its byte."""
+    assert ["byte 10 is not UTF-8, which TOML has to be"] == problems(path, b"format = '\xff'")
+
+
+def test_missing_file(tmp_path: Path) -> None:
+    """A file that was named has to exist."""
+    with pytest.raises(ConfigError) as caught:
+        config.load(f"{tmp_path}/none.toml", {}, {}, [])
+    expected = [f"{tmp_path}/none.toml: No such file or directory; give the path of a file with -c"]
+    assert expected == caught.value.problems
+
+
+def test_directory(tmp_path: Path) -> None:
+    """A directory is no configuration."""
+    with pytest.raises(ConfigError) as caught:
+        config.load(str(tmp_path), {}, {}, [])
+    assert [f"{tmp_path}: Is a directory"] == caught.value.problems
+
+
+def test_unreadable_file(path: Path) -> None:
+    """A file that this user may not read is a question of permission and not of its content."""
+    path.write_text("")
+    path.chmod(0)
+    with unprivileged(), pytest.raises(NoPermissionError) as caught:
+        config.load(str(path), {}, {}, [])
+    expected = f"{path}: Permission denied; this user may not read the configuration"
+    assert (77, expected) == (caught.value.exit_code, str(caught.value))
+
+
+# -- who wins --------------------------------------------------------------------------------------------------------
+
+#: For each variable: a value of the file, a text of the environment, and what each of them makes.
+WINNERS: dict[str, tuple[str, Any, str, Any]] = {
+    "workers": ("1", 1, "2", 2),
+    "timezone": ('"UTC"', "UTC", "Asia/Kolkata", "Asia/Kolkata"),
+    "format": ('"ctime"', "ctime", "nist", "nist"),
+    "access.allow": ('["192.0.2.1"]', (ipaddress.ip_network("192.0.2.1"),), "", ()),
+    "access.deny": (
+        "[]", (), "192.0.2.1, ::1 10.0.0.0/8", tuple(map(ipaddress.ip_network, ("192.0.2.1", "::1", "10.0.0.0/8"))),
+    ),
+    "access.rate": ("1", 1.0, "0.5", 0.5),
+    "access.burst": ("1", 1, " +2 ", 2),
+    "log.level": ('"debug"', "debug", "error", "error"),
+    "log.format": ('"json"', "json", "console", "console"),
+    "log.clients": ('"none"', "none", "dropped", "dropped"),
+    "log.client_rate": ("1.5", 1.5, "3", 3.0),
+    "log.client_burst": ("1", 1, "2", 2),
+    "log.quiet": ('["::1"]', (ipaddress.ip_network("::1"),), "127.0.0.0/8", (ipaddress.ip_network("127.0.0.0/8"),)),
+}  # fmt: skip
+
+
+def value_of(loaded: Config, key: str) -> Any:
+    section, _, name = key.rpartition(".")
+    return getattr(getattr(loaded, section) if section else loaded, name)
+
+
+def test_winners_of_every_variable_are_known_here() -> None:
+    """No variable is without a test of its precedence."""
+    assert [each.path for each in VARIABLES.values()] == list(WINNERS)
+
+
+@pytest.mark.parametrize("key", WINNERS)
+def test_precedence(path: Path, key: str) -> None:
+    """A key has its default, but the file's value before that, and the environment's before both."""
+    in_file, from_file, in_environment, from_environment = WINNERS[key]
+    text, _ = document(key, in_file)
+    environ = {"DAYTIMED_" + key.upper().replace(".", "_"): in_environment}
+    expected = [value_of(DEFAULTS, key), from_file, from_environment, from_environment]
+    found = [load(path), load(path, text), load(path, text, environ), load(path, "", environ)]
+    assert expected == [value_of(each, key) for each in found]
+
+
+@pytest.mark.parametrize(
+    ("key", "text", "expected"),
+    [
+        ("workers", "5", 5),
+        ("timezone", "America/New_York", "America/New_York"),
+        ("format", "smtp", "smtp"),
+        ("log.level", "critical", "critical"),
+        ("log.format", "journal", "journal"),
+    ],
+)
+def test_command_line_wins(path: Path, key: str, text: str, expected: object) -> None:
+    """What a flag says goes before environment and file."""
+    in_file, _, in_environment, _ = WINNERS[key]
+    setting = next(each for each in SETTINGS if each.path == key)
+    environ = {setting.variable: in_environment}
+    loaded = load(path, document(key, in_file)[0], environ, **{key: config.check_option(setting, text)})
+    assert expected == value_of(loaded, key)
+
+
+def test_flag_with_a_fault() -> None:
+    """The value of a flag is refused with the sentence of its key."""
+    with pytest.raises(ValueError, match=r'^"many" is not a whole number from 0 to 1024$'):
+        config.check_option(config.SECTIONS[""]["workers"], "many")
+
+
+@pytest.mark.parametrize(
+    ("key", "text", "expected"),
+    [
+        ("WORKERS", "", '"" is not a whole number from 0 to 1024'),
+        ("WORKERS", "1.0", '"1.0" is not a whole number from 0 to 1024'),
+        ("WORKERS", "9" * 30, f'"{"9" * 30}" is not a whole number from 0 to 1024'),
+        ("WORKERS", "\u0661", '"\u0661" is not a whole number from 0 to 1024'),
+        ("ACCESS_RATE", "1.2.3", '"1.2.3" is neither 0 nor a number from 0.001 to 1000000'),
+        ("ACCESS_RATE", "fast", '"fast" is neither 0 nor a number from 0.001 to 1000000'),
+        ("ACCESS_ALLOW", "::1, nowhere", f'"nowhere" {NO_NETWORK}'),
+        ("LISTEN", ":1 nowhere", "'nowhere' has no port; write HOST:PORT, for example nowhere:6000"),
+        ("LOG_LEVEL", "INFO", '"INFO" is not one of debug, info, warning, error, critical'),
+    ],
+)
+def test_variables_with_faults(path: Path, key: str, text: str, expected: str) -> None:
+    """A wrong value of the environment is told behind the name of its variable."""
+    assert [f"DAYTIMED_{key}: {expected}"] == problems(path, "", {f"DAYTIMED_{key}": text})
+
+
+def test_settings_of_a_listener_fall_back_to_the_merged_ones(path: Path) -> None:
+    """A listener without a setting has that of the daemon, as environment and command line made it."""
+    text = 'format = "smtp"\n[[listener]]\naddress = 1\n[[listener]]\naddress = 2\nformat = "unix"'
+    loaded = load(path, text, {"DAYTIMED_FORMAT": "nist"}, **{"workers": 4})
+    assert [("nist", 4), ("unix", 4)] == [(each.format, each.workers) for each in loaded.listeners]
+
+
+def test_addresses_of_the_command_line_replace_all_listeners(path: Path) -> None:
+    """`-l` is the whole list of listeners: neither those of the file nor of the environment are left."""
+    text = '[[listener]]\naddress = 1\nname = "x"\nformat = "nist"\n[[listener]]\naddress = 2'
+    loaded = load(path, text, {LISTEN_VARIABLE: "3"}, addresses.parse("4"), addresses.parse("udp://:5"))
+    expected = (
+        ListenerConfig("daytime", Address("tcp", "", 4), "sentence", 0, "local"),
+        ListenerConfig("daytime-2", Address("udp", "", 5), "sentence", 0, "local"),
+    )
+    assert expected == loaded.listeners
+
+
+def test_addresses_of_the_environment_replace_those_of_the_file(path: Path) -> None:
+    """DAYTIMED_LISTEN is a list too; empty it says nothing."""
+    text = '[[listener]]\naddress = 1\nname = "x"'
+    loaded = [load(path, text, {LISTEN_VARIABLE: each}) for each in ("3, unix:///a 4", "")]
+    expected = [["tcp://:3", "unix:///a", "tcp://:4"], ["tcp://:1"]]
+    assert expected == [[str(each.address) for each in one.listeners] for one in loaded]
+
+
+def test_address_given_twice(path: Path) -> None:
+    """The same address twice on the command line is told as such, not as a fault of the file."""
+    with pytest.raises(ConfigError) as caught:
+        load(path, "", None, addresses.parse("4"), addresses.parse(":4"))
+    expected = ["the list of addresses: listener[1].address: tcp://:4 is that of listener[0] too"]
+    assert expected == caught.value.problems
+
+
+def test_replaced_listeners_are_still_checked(path: Path) -> None:
+    """A fault of a listener that is not used now is told all the same."""
+    expected = ["listener[0].address: missing; say where to listen"]
+    assert expected == problems(path, "[[listener]]", None, addresses.parse("4"))
+
+
+def test_unknown_variables() -> None:
+    """Only variables with our prefix that set nothing are told."""
+    environ = {
+        "DAYTIMED_WORKERS": "1",
+        "DAYTIMED_LISTEN": "1",
+        "DAYTIMED_Z": "",
+        "DAYTIMED_A": "",
+        "PATH": "",
+        "XDAYTIMED_A": "",
+    }
+    assert ["DAYTIMED_A", "DAYTIMED_Z"] == config.unknown_variables(environ)
+
+
+# -- written out again -----------------------------------------------------------------------------------------------
+
+
+def test_commented_example_is_the_defaults(path: Path) -> None:
+    """The file that is shipped sets what is set without it."""
+    assert DEFAULTS == load(path, config.commented_example())
+
+
+def test_commented_example_names_every_key() -> None:
+    """The file that is shipped has each key once, with its help on the line above and its default, if it has one."""
+    section = ""
+    found = {}
+    lines = config.commented_example().splitlines()
+    for above, line in zip(["", *lines], lines, strict=False):
+        if line.startswith("["):
+            section = line.strip("[]") + "."
+        elif " = " in line or line.endswith(" ="):
+            key, _, value = line.removeprefix("# ").partition(" =")
+            if key.isidentifier():
+                found[section + key] = (above.removeprefix("# "), value.strip(), line.startswith("#"))
+    expected = {
+        each.path: (each.help, "" if each.default is None else config._toml_value(each.default), each.default is None)
+        for each in SETTINGS
+    }
+    assert expected == found
+
+
+#: IPv4-mapped networks are left out: they are read as the IPv4 networks they stand for.
+IPV6 = st.integers(0, 2**128 - 1).map(ipaddress.IPv6Address).filter(lambda address: not address.ipv4_mapped)
+NETWORKS = st.one_of(
+    st.builds(
+        lambda address, prefix: ipaddress.ip_network((address, prefix), strict=False),
+        st.ip_addresses(v=4),
+        st.integers(0, 32),
+    ),
+    st.builds(
+        lambda address, prefix: ipaddress.ip_network((address, prefix), strict=False),
+        IPV6,
+        st.integers(0, 128),
+    ),
+)
+
+
+def is_format(name: str) -> bool:
+    try:
+        return bool(formats.check_format(name))
+    except ValueError:
+        return False
+
+
+FORMATS = st.one_of(
+    st.sampled_from(formats.NAMES),
+    st.text(st.characters(exclude_characters="\0"), min_size=1, max_size=20)
+    .map("strftime:{}".format)
+    .filter(is_format),
+)
+ZONES = st.sampled_from(["local", "UTC", "Asia/Kolkata"])
+WORKERS = st.integers(0, MOST_WORKERS // 4)
+RATES = st.just(0.0) | st.floats(config.LEAST_RATE, config.MOST_RATE)
+BURSTS = st.integers(1, 1_000_000)
+LISTENERS = st.lists(
+    st.builds(
+        ListenerConfig,
+        name=st.from_regex(r"[!-9;-~]{1,20}", fullmatch=True),
+        address=st.one_of(
+            st.builds(Address, st.just("tcp"), st.sampled_from(["", "::1", "localhost"]), st.integers(1, 65535)),
+            st.builds(
+                Address, st.just("unix"), path=st.text("a \"\\'\u00e9\x7f\n", min_size=1, max_size=8).map("/{}".format)
+            ),
+        ),
+        format=FORMATS,
+        workers=WORKERS,
+        timezone=ZONES,
+    ),
+    min_size=1,
+    max_size=3,
+    unique_by=(lambda each: each.name, lambda each: each.address),
+).map(tuple)
+NETWORK_TUPLES = st.lists(NETWORKS, max_size=3).map(tuple)
+CONFIGS = st.builds(
+    Config,
+    workers=WORKERS,
+    timezone=ZONES,
+    format=FORMATS,
+    listeners=LISTENERS,
+    access=st.builds(AccessConfig, allow=NETWORK_TUPLES, deny=NETWORK_TUPLES, rate=RATES, burst=BURSTS),
+    log=st.builds(
+        LogConfig,
+        level=st.sampled_from(config.LOG_LEVELS),
+        format=st.sampled_from(config.LOG_FORMATS),
+        clients=st.sampled_from(config.LOG_CLIENTS),
+        client_rate=RATES,
+        client_burst=BURSTS,
+        quiet=NETWORK_TUPLES,
+    ),
+)
+
+
+@given(wanted=CONFIGS)
+@example(wanted=DEFAULTS)
+def test_printed_configuration_loads_to_the_same(wanted: Config) -> None:
+    """What `--print-config` prints is TOML, sets every key, and loads to the configuration it was made from."""
+    text = config.to_toml(wanted)
+    keys = {section: set(settings) for section, settings in config.SECTIONS.items()}
+    found = tomllib.loads(text)
+    assert keys["listener"] == set(found["listener"][0])
+    assert {**keys, "": keys[""]} == {
+        "": {key for key in found if not isinstance(found[key], dict | list)},
+        "listener": keys["listener"],
+        **{key: set(value) for key, value in found.items() if isinstance(value, dict)},
+    }
+    with tempfile.NamedTemporaryFile(delete=False) as file:
+        file.write(text.encode())
+    try:
+        assert wanted == config.load(file.name, {}, {}, [])
+    finally:
+        os.unlink(file.name)
+
+
+@given(
+    text=st.one_of(
+        st.text(max_size=60),
+        st.lists(
+            st.sampled_from(
+                [
+                    "[access]",
+                    "[[listener]]",
+                    "workers = 2",
+                    "workers = 1e400",
+                    "\n",
+                    "x",
+                    "format = ",
+                    "'nist'",
+                    "[",
+                    "]",
+                    "=",
+                ]
+            ),
+            max_size=8,
+        ).map("".join),
+    )
+)
+def test_any_text_is_a_configuration_or_an_error(text: str) -> None:
+    """No file makes loading fail otherwise than with faults that name it, and nothing else."""
+    with tempfile.NamedTemporaryFile(delete=False) as file:
+        file.write(text.encode(errors="surrogatepass"))
+    try:
+        config.load(file.name, {}, {}, [])
+    except ConfigError as error:
+        assert [] == [each for each in error.problems if not each.startswith(f"{file.name}: ")]
+    finally:
+        os.unlink(file.name)

@@ -1,0 +1,422 @@
+"""The bytes of every format."""
+
+# ruff: noqa: SIM300 - expected == actual, here and everywhere
+
+from __future__ import annotations
+
+import locale
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, date, datetime, timedelta
+from zoneinfo import ZoneInfo
+
+import format_table
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+from unit_help import NS
+
+from daytimed import clock, formats
+from daytimed.clock import KernelClock, Zone
+from daytimed.formats import Civil
+
+GOOD_CLOCK = KernelClock(leap=0, health=0)
+ZONES = ("UTC", "America/New_York", "Asia/Kolkata", "America/Sao_Paulo", "Australia/Lord_Howe")
+#: From 1970 to 2106, where every format has a meaning.
+SECONDS = st.integers(0, 2**32 + 10_000)
+INSTANTS = st.integers(0, (2**32 + 10_000) * NS)
+
+
+def compiled(name: str, zone: str) -> formats.Reply:
+    return formats.compile_format(name, clock.load_zone(zone), lambda: GOOD_CLOCK)
+
+
+def uncached(name: str, zone: Zone, now_ns: int) -> bytes:
+    """Make a reply without anything that could remember another one."""
+    seconds, nanoseconds = divmod(now_ns, NS)
+    if name == "sentence":
+        return formats.sentence(zone(seconds), nanoseconds)
+    if name in formats.CALENDAR:
+        return formats.CALENDAR[name](zone(seconds))
+    if name in formats.COUNTS:
+        return formats.COUNTS[name](seconds)
+    if name == "nist":
+        return formats.nist(seconds, zone, GOOD_CLOCK)
+    return formats.strftime(name.removeprefix("strftime:"), zone(seconds), seconds)
+
+
+# -- every format, to the byte ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("row", format_table.ROWS, ids=lambda row: f"{row.format}-{row.zone}-{row.instant_ns}")
+def test_bytes_of_the_table(row: format_table.Row) -> None:
+    """A compiled format makes exactly the bytes of its example."""
+    assert row.reply == compiled(row.format, row.zone)(row.instant_ns)
+
+
+def test_table_has_every_format() -> None:
+    """There is no format without an example."""
+    assert {*formats.NAMES, "strftime"} == {row.format.partition(":")[0] for row in format_table.ROWS}
+
+
+def test_names_are_those_of_the_design() -> None:
+    """The names of the formats are an interface and do not change."""
+    expected = {"sentence", "rfc867", "smtp", "ctime", "xinetd", "iso8601", "unix", "nist", "rfc868"}
+    assert expected == set(formats.NAMES)
+
+
+@pytest.mark.parametrize("name", [name for name in formats.NAMES if name != "sentence"])
+def test_fraction_belongs_to_the_sentence_alone(name: str) -> None:
+    """The last nanosecond of a second looks like its first in every other format."""
+    start = format_table.DESIGN_UTC * NS
+    assert compiled(name, "UTC")(start) == compiled(name, "UTC")(start + NS - 1)
+
+
+@pytest.mark.parametrize(
+    ("nanoseconds", "expected"),
+    [
+        (0, b""),
+        (1, b".000000001"),
+        (10, b".00000001"),
+        (100_000_000, b".1"),
+        (120_000_000, b".12"),
+        (999_999_999, b".999999999"),
+        (999_000_000, b".999"),
+    ],
+)
+def test_fraction_has_no_trailing_zeros(nanoseconds: int, expected: bytes) -> None:
+    """The fraction is written as Go writes it."""
+    assert expected == formats.fraction(nanoseconds)
+
+
+@given(nanoseconds=st.integers(0, NS - 1))
+@example(nanoseconds=0)
+def test_fraction_parses_back(nanoseconds: int) -> None:
+    """Nothing of the nanoseconds is lost in the sentence, and no zero is added."""
+    reply = compiled("sentence", "UTC")(format_table.DESIGN_UTC * NS + nanoseconds)
+    time_of_day = reply.split()[5].decode()
+    digits = time_of_day.partition(".")[2]
+    assert nanoseconds == int(digits.ljust(9, "0") or "0")
+    assert not digits.endswith("0")
+
+
+@given(seconds=SECONDS, zone=st.sampled_from(ZONES))
+def test_sentence_tells_the_instant(seconds: int, zone: str) -> None:
+    """The sentence gives the instant back with date, time and offset alone."""
+    words = compiled("sentence", zone)(seconds * NS).decode().split()
+    assert seconds == int(datetime.strptime(" ".join(words[4:7]), "%Y-%m-%d %H:%M:%S %z").timestamp())
+
+
+@given(seconds=SECONDS, zone=st.sampled_from(ZONES))
+def test_iso8601_parses_back(seconds: int, zone: str) -> None:
+    """An ISO 8601 reply means the second it was made for, by the standard library's parser."""
+    reply = compiled("iso8601", zone)(seconds * NS).decode()
+    assert seconds == int(datetime.fromisoformat(reply.removesuffix("\r\n")).timestamp())
+
+
+@given(seconds=SECONDS)
+def test_rfc868_decodes_modulo_its_range(seconds: int) -> None:
+    """The four bytes are the seconds since 1900, of which only the lowest 32 bits go out."""
+    since_1900 = seconds + int((datetime(1970, 1, 1, tzinfo=UTC) - datetime(1900, 1, 1, tzinfo=UTC)).total_seconds())
+    reply = compiled("rfc868", "UTC")(seconds * NS)
+    assert (4, since_1900 % 2**32) == (len(reply), int.from_bytes(reply, "big"))
+
+
+@given(seconds=SECONDS, zone=st.sampled_from(ZONES))
+def test_ctime_parses_back(seconds: int, zone: str) -> None:
+    """A ctime reply is 26 bytes, and strptime reads the civil time of its zone from it."""
+    reply = compiled("ctime", zone)(seconds * NS)
+    civil = datetime.fromtimestamp(seconds, ZoneInfo(zone))
+    read = time.strptime(reply.decode(), "%a %b %d %H:%M:%S %Y\r\n")
+    assert (26, civil.timetuple()[:8]) == (len(reply), read[:8])
+
+
+@given(seconds=SECONDS)
+def test_unix_parses_back(seconds: int) -> None:
+    """The count of seconds is a decimal number and a line end."""
+    assert f"{seconds}\r\n".encode() == compiled("unix", "UTC")(seconds * NS)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "plain", "separated"),
+    [
+        (0, "+0000", "+00:00"),
+        (19_800, "+0530", "+05:30"),
+        (-10_800, "-0300", "-03:00"),
+        (-12_600, "-0330", "-03:30"),
+        (50_400, "+1400", "+14:00"),
+        (20_700, "+0545", "+05:45"),
+        (1_172, "+0019", "+00:19"),
+        (-17_762, "-0456", "-04:56"),
+    ],
+)
+def test_offset_digits(seconds: int, plain: str, separated: str) -> None:
+    """An offset is written with its sign, its hours and its minutes; its seconds are cut towards zero."""
+    assert (plain, separated) == (formats.offset_digits(seconds), formats.offset_digits(seconds, ":"))
+
+
+# -- the cache of one second -----------------------------------------------------------------------------------------
+
+
+@given(
+    instants=st.lists(INSTANTS, min_size=1, max_size=12),
+    steps=st.lists(st.sampled_from([-3600 * NS, -NS, -1, 0, 1, NS - 1, NS, 86400 * NS]), max_size=12),
+    name=st.sampled_from([*formats.NAMES, "strftime:%c %z %Z %s"]),
+    zone=st.sampled_from(ZONES),
+)
+def test_stepped_clock_never_shows_a_stale_time(instants: list[int], steps: list[int], name: str, zone: str) -> None:
+    """Whatever the clock said before, forth or back, a reply is that of the instant asked for."""
+    for step in steps:
+        instants.append(max(0, instants[-1] + step))
+    reply, civil = compiled(name, zone), clock.load_zone(zone)
+    assert [uncached(name, civil, each) for each in instants] == [reply(each) for each in instants]
+
+
+def test_second_is_rendered_once() -> None:
+    """Within one second the calendar is asked once, however many replies are made."""
+    asked: list[int] = []
+    utc = clock.load_zone("UTC")
+
+    def counting(seconds: int) -> Civil:
+        asked.append(seconds)
+        return utc(seconds)
+
+    for name in ("sentence", "ctime"):
+        reply = formats.compile_format(name, counting, lambda: GOOD_CLOCK)
+        for nanoseconds in (0, 1, NS - 1, NS):
+            reply(5 * NS + nanoseconds)
+    assert [5, 6, 5, 6] == asked
+
+
+def test_kernel_is_asked_once_a_second_by_nist_alone() -> None:
+    """No format but `nist` asks the kernel, and that once a second."""
+    asked: list[str] = []
+
+    def kernel_for(name: str) -> Callable[[], KernelClock]:
+        def ask() -> KernelClock:
+            asked.append(name)
+            return GOOD_CLOCK
+
+        return ask
+
+    for name in formats.NAMES:
+        reply = formats.compile_format(name, clock.load_zone("UTC"), kernel_for(name))
+        for now in (0, 1, NS - 1, NS):
+            reply(now)
+    assert ["nist", "nist"] == asked
+
+
+# -- nist ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("leap", [0, 1, 2])
+@pytest.mark.parametrize("health", [0, 1, 3])
+def test_nist_tells_leap_and_health(leap: int, health: int) -> None:
+    """Leap second and health of the kernel are the sixth and seventh field."""
+    reply = formats.nist(format_table.DESIGN_UTC, clock.load_zone("UTC"), KernelClock(leap, health))
+    assert f"\n61366 26-11-22 12:00:00 00 {leap} {health} 0.0 UTC(daytimed) * \n".encode() == reply
+
+
+@given(seconds=SECONDS, zone=st.sampled_from(ZONES))
+def test_nist_tells_the_day_in_utc(seconds: int, zone: str) -> None:
+    """The Modified Julian Date and the date are those of UTC, whatever the zone of the listener."""
+    fields = formats.nist(seconds, clock.load_zone(zone), GOOD_CLOCK).decode().split()
+    days = (datetime.fromtimestamp(seconds, UTC).date() - date(1858, 11, 17)).days
+    assert [str(days), *time.strftime("%y-%m-%d %H:%M:%S", time.gmtime(seconds)).split()] == fields[:3]
+
+
+def at(zone: str, text: str, fold: int = 0) -> int:
+    return int(datetime.fromisoformat(text).replace(tzinfo=ZoneInfo(zone), fold=fold).timestamp())
+
+
+@pytest.mark.parametrize(
+    ("zone", "local", "fold", "expected"),
+    [
+        ("America/New_York", "2025-02-28 23:59:59", 0, 0),
+        ("America/New_York", "2025-03-01 00:00:00", 0, 59),
+        ("America/New_York", "2025-03-08 23:59:59", 0, 52),
+        ("America/New_York", "2025-03-09 00:00:00", 0, 51),
+        ("America/New_York", "2025-03-09 01:59:59", 0, 51),
+        ("America/New_York", "2025-03-09 03:00:00", 0, 50),
+        ("America/New_York", "2025-03-31 12:00:00", 0, 50),
+        ("America/New_York", "2025-10-31 23:59:59", 0, 50),
+        ("America/New_York", "2025-11-01 00:00:00", 0, 2),
+        ("America/New_York", "2025-11-02 00:00:00", 0, 1),
+        ("America/New_York", "2025-11-02 01:59:59", 0, 1),
+        ("America/New_York", "2025-11-02 01:00:00", 1, 0),
+        ("America/New_York", "2025-11-30 12:00:00", 0, 0),
+        ("Europe/Berlin", "2026-03-01 00:00:00", 0, 79),
+        ("Europe/Berlin", "2026-10-01 00:00:00", 0, 25),
+        ("Europe/Berlin", "2026-10-25 02:59:59", 0, 1),
+        ("Europe/Berlin", "2026-10-31 23:59:59", 0, 0),
+        ("Asia/Kolkata", "2026-03-08 12:00:00", 0, 0),
+        ("UTC", "2026-07-01 12:00:00", 0, 0),
+    ],
+)
+def test_daylight_code(zone: str, local: str, fold: int, expected: int) -> None:
+    """In the month of a change the code counts the days to it, to 1 at its end and 51 at its beginning."""
+    assert expected == formats.daylight_code(at(zone, local, fold), clock.load_zone(zone))
+
+
+@given(day=st.dates(date(2007, 1, 1), date(2037, 12, 31)), hour=st.integers(0, 23))
+def test_daylight_code_names_the_day_of_the_change(day: date, hour: int) -> None:
+    """A counting code points at the day whose end has another time than its beginning; any other says which it is."""
+    zone = ZoneInfo("America/New_York")
+    seconds = int(datetime(day.year, day.month, day.day, hour, tzinfo=zone).timestamp())
+    # there and back, as an hour that the clock skips is another one
+    daylight = bool(datetime.fromtimestamp(seconds, zone).dst())
+    code = formats.daylight_code(seconds, clock.load_zone("America/New_York"))
+
+    def is_daylight(that: date) -> bool:
+        return bool(datetime(that.year, that.month, that.day, tzinfo=zone).dst())
+
+    if code in (0, 50):
+        rest_of_month = [each for each in (day + timedelta(days) for days in range(1, 31)) if each.month == day.month]
+        assert (50 if daylight else 0) == code
+        assert [] == [each for each in rest_of_month if is_daylight(each) != daylight]
+    else:
+        change = day + timedelta(code % 50 - 1)
+        assert (change.month, code > 50, code < 50) == (
+            day.month,
+            is_daylight(change + timedelta(1)),
+            is_daylight(change),
+        )
+
+
+# -- strftime --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("directive", ["%Es", "%Os", "%-s", "%_s", "%12s"])
+def test_seconds_are_those_of_the_instant_whatever_the_modifier(directive: str) -> None:
+    """`%s` with a flag, a width or a modifier is still the second, and not one of the zone of this process."""
+    reply = compiled(f"strftime:{directive}", "Asia/Kolkata")(format_table.DESIGN_UTC * NS)
+    assert b"1795348800" == reply.strip().lstrip(b"0")
+
+
+@pytest.mark.parametrize("width", ["", "1", "12"])
+@pytest.mark.parametrize("flag", ["", "-", "_", "0", "^", "#"])
+def test_flags_and_widths_are_those_of_the_c_library(flag: str, width: str) -> None:
+    """Names have the case and the padding that the C library gives them in its own locale, the default here."""
+    # glibc leaves %P small, whatever is asked
+    names = "aAbBhpZcxXr" if flag in ("^", "#") else "aAbBhpZcxXrP"
+    seconds = format_table.SINGLE_DIGIT
+    expected = {name: time.strftime(f"<%{flag}{width}{name}>", time.gmtime(seconds)) for name in names}
+    found = {name: formats.strftime(f"<%{flag}{width}{name}>", time.gmtime(seconds), seconds) for name in names}
+    assert expected == {name: reply.decode().removesuffix("\r\n") for name, reply in found.items()}
+
+
+def test_sign_of_percent_in_a_zone_name_stays_one() -> None:
+    """What is filled in is never read as a directive."""
+    odd = time.struct_time((2026, 11, 22, 12, 0, 0, 6, 326, 0, "%Y%%", 0))
+    assert b"%Y%%|2026\r\n" == formats.strftime("%Z|%Y", odd, 0)
+
+
+def test_longest_reply_is_cut() -> None:
+    """However long a zone's name makes a line, it ends after 512 bytes and a line end."""
+    odd = time.struct_time((2026, 11, 22, 12, 0, 0, 6, 326, 0, "Z" * 600, 0))
+    assert b"Z" * 512 + b"\r\n" == formats.strftime("%Z", odd, 0)
+
+
+@given(text=st.text(st.one_of(st.sampled_from("%%%^EO-_0#aAbBcxXprzZsdHMSY 5"), st.characters()), max_size=20))
+def test_served_patterns_are_lines(text: str) -> None:
+    """Whatever a pattern is, it is refused with a ValueError or makes a line of at most 514 bytes at any time."""
+    try:
+        name = formats.check_format(f"strftime:{text}")
+    except ValueError:
+        return
+    replies = [compiled(name, zone)(row.instant_ns) for row in format_table.CTIME for zone in ZONES]
+    assert [] == [reply for reply in replies if not reply.endswith(b"\r\n") or not 2 < len(reply) <= 514]
+
+
+# -- check_format ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", [*formats.NAMES, "strftime:%H", "strftime: ", "strftime:" + "a" * 511])
+def test_good_formats_pass(name: str) -> None:
+    """A format that can be served comes back as it is."""
+    assert name == formats.check_format(name)
+
+
+NO_FORMAT = "is no format; it is one of sentence rfc867 smtp ctime xinetd iso8601 unix rfc868 nist or strftime:PATTERN"
+TOO_LONG_LINE = "cannot be served: what it makes is empty, or longer than 511 bytes"
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("", f"'' {NO_FORMAT}"),
+        ("Sentence", f"'Sentence' {NO_FORMAT}"),
+        ("strftime", f"'strftime' {NO_FORMAT}"),
+        ("strftime:", "strftime: has no pattern; write for example strftime:%H:%M:%S"),
+        ("strftime:" + "a" * 512, f"'strftime:{'a' * 31}' {TOO_LONG_LINE}"),
+        (
+            "strftime:" + "a" * 513,
+            f"'strftime:{'a' * 31}' cannot be served: the pattern is longer than 512 bytes",
+        ),
+        (
+            "strftime:" + "\u00e9" * 257,
+            f"'strftime:{chr(0xE9) * 31}' cannot be served: the pattern is longer than 512 bytes",
+        ),
+        ("strftime:%600d", f"'strftime:%600d' {TOO_LONG_LINE}"),
+        ("strftime:%999999d", f"'strftime:%999999d' {TOO_LONG_LINE}"),
+        ("strftime:" + "%A" * 60, f"'strftime:{'%A' * 15}%' {TOO_LONG_LINE}"),
+    ],
+    ids=lambda value: value[:30],
+)
+def test_bad_formats_are_refused(name: str, expected: str) -> None:
+    """A format that cannot be served is refused with the reason."""
+    with pytest.raises(ValueError) as caught:
+        formats.check_format(name)
+    assert expected == str(caught.value)
+
+
+def test_longest_name_decides() -> None:
+    """A pattern passes only if it fits on a Wednesday in September, whatever day it is now."""
+    fits, fits_not = "strftime:" + "%A" * 56 + "1234567", "strftime:" + "%A" * 56 + "12345678"
+    assert fits == formats.check_format(fits)
+    with pytest.raises(ValueError, match="longer than 511 bytes"):
+        formats.check_format(fits_not)
+
+
+def test_bytes_that_are_no_text_are_refused() -> None:
+    """A pattern with bytes of a command line that are no UTF-8 is refused, not sent."""
+    with pytest.raises(ValueError, match="cannot be served"):
+        formats.check_format("strftime:\udcff%H")
+
+
+def test_pattern_with_a_nul_is_never_cut() -> None:
+    """A NUL ends no reply early: the pattern is refused, or (from Python 3.14) served whole."""
+    name = "strftime:a\0b"
+    try:
+        formats.check_format(name)
+    except ValueError as error:
+        assert "'strftime:a\\x00b' cannot be served: embedded null character" == str(error)
+    else:
+        assert b"a\0b\r\n" == compiled(name, "UTC")(0)
+
+
+# -- English in any locale -------------------------------------------------------------------------------------------
+
+FOREIGN_LOCALES = ("de_DE.UTF-8", "fr_FR.UTF-8", "de_DE.utf8", "fr_FR.utf8")
+
+
+@pytest.fixture
+def foreign_locale() -> Iterator[str]:
+    before = locale.setlocale(locale.LC_ALL)
+    for name in FOREIGN_LOCALES:
+        try:
+            locale.setlocale(locale.LC_ALL, name)
+        except locale.Error:
+            continue
+        break
+    else:
+        pytest.skip(f"none of {' '.join(FOREIGN_LOCALES)} is installed")
+    yield name
+    locale.setlocale(locale.LC_ALL, before)
+
+
+def test_names_are_english_in_any_locale(foreign_locale: str) -> None:
+    """With a locale that calls the days otherwise, every reply has the bytes of the table."""
+    assert time.strftime("%A", time.gmtime(format_table.SINGLE_DIGIT)) != "Thursday", foreign_locale
+    replies = [compiled(row.format, row.zone)(row.instant_ns) for row in format_table.ROWS]
+    assert [row.reply for row in format_table.ROWS] == replies

@@ -1,0 +1,163 @@
+"""The layers of the package, held by reading its source: imports point only downwards, and few may end a process."""
+
+# ruff: noqa: SIM300 - expected == actual, here and everywhere
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import daytimed
+
+PACKAGE = Path(daytimed.__file__).parent
+
+#: From the lowest to the highest; modules of one layer do not import each other.
+LAYERS: tuple[tuple[str, ...], ...] = (
+    ("errors", "reasons", "addresses"),
+    ("clock",),
+    ("formats",),
+    ("config",),
+    ("systemd", "listeners", "signals", "counters", "log", "pidfile", "limits"),
+    ("session", "respawn"),
+    ("worker",),
+    ("generation",),
+    ("master",),
+    ("inetd", "daemonize"),
+    ("cli",),
+    ("__main__",),
+)
+HEIGHTS = {module: height for height, layer in enumerate(LAYERS) for module in layer}
+
+#: The modules of the probe, from the lowest to the highest.
+PROBE_ORDER = ["daytimed.probe"] + [
+    f"daytimed.probe.{each}" for each in ("parsers", "client", "report", "cli", "__main__")
+]
+#: What the probe may know of the daemon.
+PROBE_MAY_IMPORT = {"daytimed", "daytimed.addresses", "daytimed.formats"}
+
+
+def module_name(path: Path) -> str:
+    """Return the dotted name of a file of the package, `daytimed` for its `__init__`."""
+    parts = ["daytimed", *path.relative_to(PACKAGE).with_suffix("").parts]
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+FILES = {module_name(path): path for path in sorted(PACKAGE.rglob("*.py"))}
+DAEMON = [name for name in FILES if name != "daytimed" and not name.startswith("daytimed.probe")]
+PROBE = [name for name in FILES if name.startswith("daytimed.probe")]
+
+
+def imports_of(name: str) -> set[str]:
+    """Return the modules that a module names in any import, wherever that stands."""
+    found = set()
+    for node in ast.walk(ast.parse(FILES[name].read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{name} has a relative import"
+            assert node.module
+            for alias in node.names:
+                whole = f"{node.module}.{alias.name}"
+                found.add(whole if whole in FILES else node.module)
+    return found
+
+
+def calls_in(name: str) -> set[str]:
+    """Return the functions that a module calls, as they are written."""
+    tree = ast.parse(FILES[name].read_text())
+    return {ast.unparse(node.func) for node in ast.walk(tree) if isinstance(node, ast.Call)}
+
+
+def test_every_module_has_its_layer() -> None:
+    """A new module has to be put into the order, or nothing could be said of it."""
+    assert [] == [name for name in DAEMON if name.removeprefix("daytimed.") not in HEIGHTS]
+    assert len(DAEMON) > 15
+
+
+@pytest.mark.parametrize("name", DAEMON)
+def test_imports_point_downwards(name: str) -> None:
+    """A module imports only from layers below its own; mechanisms are independent of each other."""
+    own = {each.removeprefix("daytimed.") for each in imports_of(name) if each.startswith("daytimed.")}
+    height = HEIGHTS[name.removeprefix("daytimed.")]
+    assert [] == sorted(each for each in own if HEIGHTS.get(each, len(LAYERS)) >= height)
+
+
+@pytest.mark.parametrize("name", PROBE)
+def test_probe_knows_nothing_of_the_daemon(name: str) -> None:
+    """The probe imports of the daemon only addresses and formats, and else only the standard library."""
+    found = {each for each in imports_of(name) if not each.startswith("daytimed.probe")}
+    foreign = {each for each in found if each.partition(".")[0] not in sys.stdlib_module_names}
+    assert [] == sorted(foreign - PROBE_MAY_IMPORT)
+
+
+@pytest.mark.parametrize("name", PROBE)
+def test_layers_of_the_probe(name: str) -> None:
+    """Within the probe too imports point downwards."""
+    height = PROBE_ORDER.index(name)
+    own = {each for each in imports_of(name) if each.startswith("daytimed.probe.")}
+    assert [] == sorted(own - set(PROBE_ORDER[:height]))
+
+
+def test_only_command_lines_exit() -> None:
+    """Nothing but the command lines ends the process in a way that Python knows of."""
+    exits = {"sys.exit", "exit", "quit", "SystemExit"}
+    allowed = {"daytimed.cli", "daytimed.__main__", "daytimed.probe.cli", "daytimed.probe.__main__"}
+    found = {name for name in FILES if calls_in(name) & exits}
+    assert [] == sorted(found - allowed)
+    assert {"daytimed.__main__", "daytimed.probe.__main__"} <= found
+
+
+def test_only_children_end_at_once() -> None:
+    """Only the two places that fork end a process past everything, and both do."""
+    assert ["daytimed.daemonize", "daytimed.master"] == sorted(name for name in FILES if "os._exit" in calls_in(name))
+    assert ["daytimed.daemonize", "daytimed.master"] == sorted(name for name in FILES if "os.fork" in calls_in(name))
+
+
+def test_core_is_pure() -> None:
+    """Formats, clock and the grammar know neither sockets nor processes."""
+    effects = {"socket", "_socket", "signal", "subprocess", "select", "threading", "structlog", "logging"}
+    pure = [f"daytimed.{each}" for layer in LAYERS[:3] for each in layer] + ["daytimed.respawn"]
+    assert {} == {name: found for name in pure if (found := imports_of(name) & effects)}
+
+
+@pytest.mark.parametrize("name", DAEMON)
+def test_nobody_starts_a_thread(name: str) -> None:
+    """The daemon forks, so it has no threads."""
+    assert set() == imports_of(name) & {"threading", "_thread", "concurrent.futures", "asyncio", "multiprocessing"}
+
+
+def modules_after(imports: str) -> set[str]:
+    """Return what a fresh interpreter has loaded after some imports, without `site` and the environment."""
+    script = f"import sys; sys.path.insert(0, {str(PACKAGE.parent)!r}); {imports}; print(*sys.modules)"
+    ended = subprocess.run([sys.executable, "-I", "-S", "-c", script], capture_output=True, text=True, check=True)
+    return set(ended.stdout.split())
+
+
+def test_probe_loads_nothing_that_it_does_not_need() -> None:
+    """The probe loads its own modules and, beyond what sockets and arguments need anyhow, only built-in ones."""
+    # __future__ is what `from __future__ import annotations` leaves behind
+    needed = modules_after("import __future__, argparse, socket")
+    more = modules_after("import daytimed.probe.cli") - needed
+    foreign = {each for each in more if each.partition(".")[0] != "daytimed" and each not in sys.builtin_module_names}
+    assert [] == sorted(foreign)
+    assert {"daytimed.addresses", "daytimed.probe.client"} <= more
+
+
+@pytest.mark.parametrize(
+    "module",
+    ["typing", "dataclasses", "json", "ipaddress", "structlog", "ctypes", "threading", "datetime", "daytimed.config"],
+)
+def test_probe_leaves_out_what_is_slow(module: str) -> None:
+    """What takes its time to load is not loaded for a probe."""
+    assert module not in modules_after("import daytimed.probe.cli")
+
+
+def test_modes_of_the_daemon_load_only_what_they_need() -> None:
+    """What only one mode needs is loaded by that mode alone."""
+    script = "import sys, daytimed.cli; print(*sys.modules)"
+    ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert set() == {"daytimed.inetd", "daytimed.daemonize", "daemon"} & set(ended.stdout.split())

@@ -1,0 +1,287 @@
+"""Who may ask and how often, and how much may be logged."""
+
+# ruff: noqa: SIM300 - expected == actual, here and everywhere
+
+from __future__ import annotations
+
+import ipaddress
+from itertools import accumulate
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+from unit_help import NS
+
+from daytimed import config, limits
+from daytimed.limits import Budget, Gate, NetworkSet, RateLimit, is_loop, spend
+from daytimed.reasons import DENIED, RATE
+
+SECRET = b"sixteen bytes...."
+RATES = st.floats(0.001, 1_000_000)
+BURSTS = st.integers(1, 1_000_000)
+STEPS = st.lists(st.integers(0, 3 * NS), max_size=60)
+
+
+def cells(count: int = 64) -> memoryview[int]:
+    return memoryview(bytearray(8 * count)).cast("Q")
+
+
+def network_set(*networks: str) -> NetworkSet:
+    return NetworkSet([ipaddress.ip_network(each) for each in networks])
+
+
+def rate_limit(rate: float, burst: int, table: memoryview[int] | None = None) -> RateLimit:
+    return RateLimit(cells() if table is None else table, rate, burst, SECRET)
+
+
+# -- the budget ------------------------------------------------------------------------------------------------------
+
+
+def test_spend() -> None:
+    """A full budget of three is spent at once, then grows by one an interval."""
+    full_at, taken = 0, []
+    for now in (100, 100, 100, 100, 109, 110, 110, 119, 120, 1000, 1000, 1000, 1000):
+        spent = spend(full_at, now, interval=10, burst=3)
+        taken.append(spent is not None)
+        full_at = full_at if spent is None else spent
+    assert [True, True, True, False, False, True, False, False, True, True, True, True, False] == taken
+
+
+@given(steps=STEPS, interval=st.integers(1, NS), burst=st.integers(1, 20))
+def test_spend_grants_what_a_bucket_of_tokens_grants(steps: list[int], interval: int, burst: int) -> None:
+    """One number does what a bucket does that fills by one an interval: the decisions are the same."""
+    full_at, parts, filled_at = 0, burst * interval, 0
+    expected, actual = [], []
+    for now in accumulate(steps):
+        parts, filled_at = min(burst * interval, parts + now - filled_at), now
+        expected.append(parts >= interval)
+        parts -= interval if parts >= interval else 0
+        spent = spend(full_at, now, interval, burst)
+        actual.append(spent is not None)
+        full_at = full_at if spent is None else spent
+    assert expected == actual
+
+
+@given(steps=STEPS, rate=st.sampled_from([0.5, 1.0, 3.0, 20.0, 1e6]), burst=st.integers(1, 30))
+def test_budget_decides_as_spend(steps: list[int], rate: float, burst: int) -> None:
+    """The budget in shared memory is spend() to the nanosecond."""
+    table, full_at, interval = cells(), 0, int(NS / rate)
+    budget = Budget(table, 3, rate, burst)
+    expected, actual = [], []
+    for now in accumulate(steps):
+        spent = spend(full_at, now, interval, burst)
+        full_at = full_at if spent is None else spent
+        expected.append(spent is not None)
+        actual.append(budget.take(now))
+    assert (expected, full_at) == (actual, table[3])
+
+
+def test_budget_is_one_for_all_who_share_the_cell() -> None:
+    """What one process takes is gone for the others."""
+    table = cells()
+    one, other = Budget(table, 0, 1.0, 2), Budget(table, 0, 1.0, 2)
+    assert [True, True, False, False] == [each.take(NS) for each in (one, other, one, other)]
+
+
+def test_budget_without_a_rate_never_ends() -> None:
+    """A rate of 0 is no limit."""
+    budget = Budget(cells(), 0, 0.0, 1)
+    assert [True] * 100 == [budget.take(NS) for _ in range(100)]
+
+
+@given(rate=RATES, burst=BURSTS, now_ns=st.integers(0, 10**18))
+@example(rate=config.LEAST_RATE, burst=1_000_000, now_ns=10**18)
+def test_budget_works_at_any_rate_that_is_accepted(rate: float, burst: int, now_ns: int) -> None:
+    """However low a rate the configuration accepts, the first client is logged and the sum goes into its cell."""
+    budget = Budget(cells(), 0, rate, burst)
+    assert [True] * min(burst, 50) == [budget.take(now_ns) for _ in range(min(burst, 50))]
+
+
+# -- networks --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("host", "expected"),
+    [
+        ("192.0.2.0", True),
+        ("192.0.2.255", True),
+        ("192.0.3.0", False),
+        ("2001:db8::1", True),
+        ("2001:db9::1", False),
+        ("fe80::1%eth0", True),
+        ("fe81::1%eth0", False),
+        ("::1", False),
+    ],
+)
+def test_network_set(host: str, expected: bool) -> None:
+    """An address is in the set if one of its networks has it, whatever interface it came over, the second time too."""
+    networks = network_set("192.0.2.0/24", "2001:db8::/32", "fe80::/64")
+    assert [expected, expected] == [host in networks, host in networks]
+
+
+def test_empty_network_set() -> None:
+    """A set of no network is false and has nobody."""
+    assert (False, True, False) == (
+        bool(network_set()),
+        bool(network_set("0.0.0.0/0")),
+        "192.0.2.1" in network_set(),
+    )
+
+
+def test_network_set_remembers_a_bounded_number() -> None:
+    """Any number of different clients leaves no more than REMEMBERED of them in memory, and right answers."""
+    networks = network_set("10.0.0.0/8")
+    hosts = [f"{10 + index % 2}.0.{index >> 8}.{index & 255}" for index in range(limits.REMEMBERED + 10)]
+    assert [index % 2 == 0 for index in range(len(hosts))] == [host in networks for host in hosts]
+    assert len(networks._known) <= limits.REMEMBERED
+
+
+def test_budget_of_the_lowest_rate_fits_into_its_cell() -> None:
+    """The largest burst at the lowest rate is used up before its time is more than a cell can hold."""
+    table = cells()
+    now_ns = 10**18
+    # as if all but the last had been taken: one is left, and no more
+    table[0] = now_ns + (1_000_000 - 1) * int(NS / config.LEAST_RATE)
+    budget = Budget(table, 0, config.LEAST_RATE, 1_000_000)
+    assert [True, False] == [budget.take(now_ns), budget.take(now_ns)]
+
+
+# -- the rate --------------------------------------------------------------------------------------------------------
+
+
+def test_rate_of_one_source() -> None:
+    """A source has its burst at once, and from then on its rate."""
+    limit = rate_limit(rate=2.0, burst=3)
+    times = [NS] * 4 + [NS + NS // 2] * 2 + [2 * NS, 2 * NS, 60 * NS, 60 * NS, 60 * NS, 60 * NS]
+    expected = [True, True, True, False, True, False, True, False, True, True, True, False]
+    assert expected == [limit.take("192.0.2.1", now) for now in times]
+
+
+@given(steps=STEPS, rate=st.floats(0.1, 1000), burst=st.integers(1, 10))
+def test_rate_is_kept_over_any_stretch(steps: list[int], rate: float, burst: int) -> None:
+    """Between any two moments a source has at most its burst and what the rate gives in between."""
+    limit = rate_limit(rate, burst)
+    times = [now for now in accumulate(steps) if limit.take("2001:db8::1", now)]
+    interval_us = max(1, round(1_000_000 / rate))
+    for first in range(len(times)):
+        for last in range(first, len(times)):
+            passed_us = times[last] // 1000 - times[first] // 1000
+            assert last - first + 1 <= burst + passed_us // interval_us
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "shared"),
+    [
+        ("192.0.2.1", "192.0.2.2", False),
+        ("2001:db8::1", "2001:db8::ffff:0:0:2", True),
+        ("2001:db8:0:1::1", "2001:db8:0:2::1", False),
+        ("fe80::1%eth0", "fe80::2%eth1", True),
+    ],
+)
+def test_sources(one: str, other: str, shared: bool) -> None:
+    """One source is an IPv4 address or the /64 of an IPv6 address."""
+    limit = rate_limit(rate=1.0, burst=1, table=cells(65536))
+    assert (True, not shared) == (limit.take(one, NS), limit.take(other, NS))
+
+
+def test_rate_is_one_for_all_workers() -> None:
+    """Workers that share the table and the secret count together."""
+    table = cells()
+    one, other = rate_limit(1.0, 2, table), rate_limit(1.0, 2, table)
+    assert [True, True, False, False] == [each.take("192.0.2.1", NS) for each in (one, other, one, other)]
+
+
+def test_largest_burst_at_the_lowest_rate_ends() -> None:
+    """However long a burst lasts, what a source has used up is not forgotten when the time outgrows its cell."""
+    limit = rate_limit(config.LEAST_RATE, 1_000_000)
+    now_ns = 3 * 365 * 86400 * NS
+    taken = next(count for count in range(1_000_001) if not limit.take("192.0.2.1", now_ns))
+    assert 100_000 < taken <= 1_000_000
+
+
+def test_flood_of_sources_shuts_nobody_out() -> None:
+    """However many sources have asked, a new one is answered."""
+    limit = rate_limit(rate=0.001, burst=2, table=cells(8))
+    flood = [limit.take(f"10.0.{index >> 8}.{index & 255}", NS) for index in range(1000)]
+    assert ([True] * 1000, True) == (flood, limit.take("192.0.2.1", NS))
+
+
+def test_flood_of_sources_frees_nobody_who_has_had_more() -> None:
+    """A source that has had its share is not forgotten for others that have had less."""
+    limit = rate_limit(rate=0.001, burst=9, table=cells(8))
+    share = [limit.take("192.0.2.1", NS) for _ in range(10)]
+    for index in range(1000):
+        limit.take(f"10.0.{index >> 8}.{index & 255}", NS)
+    assert ([True] * 9 + [False], False) == (share, limit.take("192.0.2.1", NS))
+
+
+@given(rate=RATES, burst=BURSTS, now_ns=st.integers(0, 10**17))
+@example(rate=config.LEAST_RATE, burst=1_000_000, now_ns=10**17)
+def test_rate_works_at_any_value_that_is_accepted(rate: float, burst: int, now_ns: int) -> None:
+    """However low a rate the configuration accepts, a source has its burst, and then nothing at the same moment."""
+    limit = rate_limit(rate, burst)
+    tries = min(burst, 20) + 1
+    assert [True] * (tries - 1) + [burst >= tries] == [limit.take("192.0.2.1", now_ns) for _ in range(tries)]
+
+
+# -- the gate --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("allow", "deny", "expected"),
+    [
+        ([], [], None),
+        (["192.0.2.0/24"], [], None),
+        (["198.51.100.0/24"], [], DENIED),
+        ([], ["192.0.2.1/32"], DENIED),
+        ([], ["192.0.2.2/32"], None),
+        (["192.0.2.0/24"], ["192.0.2.1/32"], DENIED),
+        (["192.0.2.1/32"], ["192.0.2.0/24"], DENIED),
+    ],
+)
+def test_gate(allow: list[str], deny: list[str], expected: int | None) -> None:
+    """Deny wins over allow, and an empty list of allow is everyone."""
+    gate = Gate(network_set(*allow), network_set(*deny), None)
+    assert (expected, bool(allow or deny)) == (gate.judge("192.0.2.1", NS), bool(gate))
+
+
+def test_gate_with_a_rate() -> None:
+    """A host that is let in has its rate; one that is not uses none of it up."""
+    gate = Gate(network_set(), network_set("192.0.2.2/32"), rate_limit(1.0, 1))
+    expected = [DENIED, DENIED, None, RATE]
+    assert expected == [gate.judge(host, NS) for host in ("192.0.2.2", "192.0.2.2", "192.0.2.1", "192.0.2.1")]
+    assert gate
+
+
+# -- loops -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("host", "port", "expected"),
+    [
+        ("192.0.2.1", 1024, False),
+        ("192.0.2.1", 1023, True),
+        ("192.0.2.1", 13, True),
+        ("192.0.2.1", 0, True),
+        ("192.0.2.1", 6000, True),
+        ("192.0.2.1", 65535, False),
+        ("127.0.0.1", 40000, False),
+        ("0.0.0.0", 40000, True),
+        ("0.1.2.3", 40000, True),
+        ("223.255.255.255", 40000, False),
+        ("224.0.0.1", 40000, True),
+        ("239.1.1.1", 40000, True),
+        ("255.255.255.255", 40000, True),
+        ("2001:db8::1", 40000, False),
+        ("fe80::1%eth0", 40000, False),
+        ("::1", 40000, False),
+        ("::", 40000, True),
+        ("ff02::1", 40000, True),
+        ("ff05::1%eth0", 40000, True),
+        ("2001:db8::1", 123, True),
+        ("2001:db8::1", 6000, True),
+    ],
+)
+def test_loops(host: str, port: int, expected: bool) -> None:
+    """Reserved ports, our own ports, and sources that are no single host get no answer."""
+    assert expected == is_loop(host, port, frozenset({6000, 6001}))

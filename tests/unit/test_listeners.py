@@ -1,0 +1,410 @@
+"""Listeners, on real sockets."""
+
+# ruff: noqa: SIM300 - expected == actual, here and everywhere
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import stat
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from forbid import run_without
+from unit_help import has_ipv6, unprivileged, within
+
+from daytimed.addresses import Address, parse
+from daytimed.errors import EXIT_NO_PERMISSION, EXIT_UNAVAILABLE, DaytimedError, ListenError
+from daytimed.listeners import BACKLOG, IP_PKTINFO, Listener, open_listeners
+from daytimed.worker import CONTROL_SPACE
+
+needs_ipv6 = pytest.mark.skipif(not has_ipv6(), reason="no IPv6 here")
+V4, V6 = "127.0.0.1", "::1"
+
+
+@contextlib.contextmanager
+def opened(address: str | Address) -> Iterator[list[Listener]]:
+    listeners = open_listeners(parse(address) if isinstance(address, str) else address)
+    try:
+        yield listeners
+    finally:
+        for each in listeners:
+            each.close()
+
+
+def refused(address: str | Address) -> DaytimedError:
+    """Return the error of an address that cannot be opened."""
+    with pytest.raises(DaytimedError) as caught, opened(address):
+        pass
+    return caught.value
+
+
+def reaches(host: str, port: int, kind: socket.SocketKind = socket.SOCK_STREAM) -> bool:
+    """Say whether somebody is there for a client."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, kind) as client:
+        client.settimeout(10)
+        try:
+            client.connect((host, port))
+            # over UDP a refusal is an answer to what was sent
+            client.send(b"x")
+            client.getpeername()
+        except OSError:
+            return False
+        return not client.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+
+
+# -- addresses and families ------------------------------------------------------------------------------------------
+
+
+@needs_ipv6
+@pytest.mark.parametrize(
+    ("scheme", "v4", "v6"),
+    [("tcp", True, True), ("tcp4", True, False), ("tcp6", False, True)],
+)
+def test_families_of_all_addresses(scheme: str, v4: bool, v6: bool) -> None:
+    """Without a host, one socket takes the families of its scheme, and no other."""
+    with opened(f"{scheme}://:0") as listeners:
+        (listener,) = listeners
+        assert (v4, v6) == (reaches(V4, listener.port), reaches(V6, listener.port))
+        host = "0.0.0.0" if scheme == "tcp4" else "[::]"
+        assert (f"tcp://{host}:{listener.port}", False) == (listener.address, listener.is_datagram)
+
+
+@needs_ipv6
+@pytest.mark.parametrize(
+    ("scheme", "v4", "v6"),
+    [("udp", True, True), ("udp4", True, False), ("udp6", False, True)],
+)
+def test_families_of_datagrams(scheme: str, v4: bool, v6: bool) -> None:
+    """Datagrams have the families of their scheme just so."""
+    with opened(f"{scheme}://:0") as listeners:
+        (listener,) = listeners
+        found = (reaches(V4, listener.port, socket.SOCK_DGRAM), reaches(V6, listener.port, socket.SOCK_DGRAM))
+        assert ((v4, v6), True) == (found, listener.is_datagram)
+        assert listener.address.startswith("udp://")
+
+
+@needs_ipv6
+def test_ipv4_and_ipv6_apart_on_one_port() -> None:
+    """The two families can be two listeners on one port: `tcp6` takes no IPv4, whatever the system's default."""
+    with opened("tcp4://:0") as first, opened(f"tcp6://:{first[0].port}") as second:
+        assert [True, True] == [reaches(V4, first[0].port), reaches(V6, second[0].port)]
+
+
+@needs_ipv6
+def test_ipv6_address_takes_no_ipv4() -> None:
+    """A listener on the unspecified IPv6 address, named as such, is for IPv6."""
+    with opened("[::]:0") as listeners:
+        assert (False, True) == (reaches(V4, listeners[0].port), reaches(V6, listeners[0].port))
+
+
+def test_host_is_the_only_address() -> None:
+    """A listener on one address is not on the others."""
+    with opened("127.0.0.2:0") as listeners:
+        port = listeners[0].port
+        assert (True, False) == (reaches("127.0.0.2", port), reaches(V4, port))
+
+
+def test_name_is_one_socket_for_each_number() -> None:
+    """A host name is listened on at every number that it stands for, each once."""
+    found = socket.getaddrinfo("localhost", 0, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    expected = {place[0] for family, _, _, _, place in found if family == socket.AF_INET or has_ipv6()}
+    with opened("localhost:0") as listeners:
+        hosts = [each.socket.getsockname()[0] for each in listeners]
+    assert sorted(expected, key=str) == sorted(hosts)
+
+
+@needs_ipv6
+def test_no_number_is_left_when_one_cannot_be_had() -> None:
+    """A name of which one number is taken is refused as a whole, and the others are free again."""
+    numbers = {place[0] for *_, place in socket.getaddrinfo("localhost", 0, type=socket.SOCK_STREAM)}
+    if numbers != {V4, V6}:
+        pytest.skip("localhost is not both 127.0.0.1 and ::1 here")
+    with opened("127.0.0.1:0") as taken:
+        port = taken[0].port
+        assert f"tcp://localhost:{port}: cannot listen: Address already in use" in str(refused(f"localhost:{port}"))
+        assert not reaches(V6, port)
+
+
+def test_name_of_a_service() -> None:
+    """A port can be the name of a service."""
+    known = [name for name in ("sieve", "nut", "amanda", "cfengine") if _service(name)]
+    if not known:
+        pytest.skip("/etc/services has none of the names that are tried here")
+    with opened(f"127.0.0.9:{known[0]}") as listeners:
+        assert _service(known[0]) == listeners[0].port
+
+
+def _service(name: str) -> int | None:
+    try:
+        return socket.getservbyname(name, "tcp")
+    except OSError:
+        return None
+
+
+def test_sockets_are_as_workers_need_them() -> None:
+    """A listener blocks, is not inherited by programs, and its port can be had again at once after a stop."""
+    with opened("127.0.0.1:0") as listeners:
+        sock = listeners[0].socket
+        assert (True, False, 1) == (
+            sock.getblocking(),
+            sock.get_inheritable(),
+            sock.getsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR),
+        )
+        port = listeners[0].port
+        with socket.create_connection((V4, port)):
+            accepted, _ = sock.accept()
+            # the server ends first, so the port is left in TIME_WAIT
+            accepted.close()
+    with opened(f"127.0.0.1:{port}") as again:
+        assert port == again[0].port
+
+
+def test_backlog_is_the_largest() -> None:
+    """As many clients as the kernel lets may wait."""
+    most = min(BACKLOG, int(Path("/proc/sys/net/core/somaxconn").read_text()))
+    with opened("127.0.0.1:0") as listeners:
+        info = listeners[0].socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 104)
+        # tcpi_sacked of struct tcp_info is the backlog of a listening socket
+        assert most == struct.unpack_from("=I", info, 28)[0]
+
+
+# -- what cannot be --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("scheme", ["tcp4", "udp4"])
+def test_port_in_use(scheme: str) -> None:
+    """A port that another program has is told with how to find it."""
+    with opened(f"{scheme}://127.0.0.1:0") as taken:
+        port = taken[0].port
+        error = refused(f"{scheme}://127.0.0.1:{port}")
+    assert (EXIT_UNAVAILABLE, ListenError) == (error.exit_code, type(error))
+    assert (
+        f"{scheme}://127.0.0.1:{port}: cannot listen: Address already in use; stop the program that has it"
+        f" (to find it: ss -lnp 'sport = :{port}') or choose another address" == str(error)
+    )
+
+
+def test_address_of_another_machine() -> None:
+    """An address that this machine does not have is told with where to look."""
+    expected = (
+        "tcp4://192.0.2.1:0: cannot listen: Cannot assign requested address;"
+        " this machine has no such address (see: ip address)"
+    )
+    assert expected == str(refused("tcp4://192.0.2.1:0"))
+
+
+@needs_ipv6
+def test_ipv6_address_of_another_machine() -> None:
+    """An IPv6 address that this machine does not have is an error too where it is the only one."""
+    assert "cannot listen: Cannot assign requested address" in str(refused("[2001:db8::1]:0"))
+
+
+@pytest.mark.parametrize(
+    ("address", "expected"),
+    [
+        (Address("tcp6", "127.0.0.1", 0), "cannot resolve: Address family for hostname not supported"),
+        (Address("tcp", "a..b", 0), "cannot resolve: not a host name"),
+        (Address("tcp", "a" * 300, 0), "cannot resolve: not a host name"),
+        (Address("tcp", "\udcff", 0), "cannot resolve: not a host name"),
+        (Address("tcp", "", "no-such-service"), "cannot resolve: Servname not supported for ai_socktype"),
+    ],
+)
+def test_names_that_stand_for_nothing(address: Address, expected: str) -> None:
+    """What cannot be resolved is told, whatever the resolver thinks of it."""
+    error = refused(address)
+    assert (f"{address}: {expected}", ListenError) == (str(error), type(error))
+
+
+# -- datagrams -------------------------------------------------------------------------------------------------------
+
+
+@needs_ipv6
+@pytest.mark.parametrize(
+    ("scheme", "asked", "level", "kind"),
+    [
+        ("udp4", V4, socket.IPPROTO_IP, IP_PKTINFO),
+        ("udp", V4, socket.IPPROTO_IP, IP_PKTINFO),
+        ("udp", V6, socket.IPPROTO_IPV6, socket.IPV6_PKTINFO),
+        ("udp6", V6, socket.IPPROTO_IPV6, socket.IPV6_PKTINFO),
+    ],
+)
+def test_datagrams_tell_where_they_were_sent(scheme: str, asked: str, level: int, kind: int) -> None:
+    """Every datagram tells its destination, in each family on each kind of socket."""
+    with opened(f"{scheme}://:0") as listeners:
+        server = listeners[0].socket
+        with socket.socket(socket.AF_INET6 if ":" in asked else socket.AF_INET, socket.SOCK_DGRAM) as client:
+            client.sendto(b"x", (asked, listeners[0].port))
+            with within(10):
+                _, control, _, _ = server.recvmsg(1, CONTROL_SPACE)
+    assert (level, kind) in [each[:2] for each in control]
+
+
+# -- unix sockets ----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "socket"
+
+
+def connects(path: Path) -> bool:
+    with socket.socket(socket.AF_UNIX) as client:
+        return client.connect_ex(str(path)) == 0
+
+
+def test_unix_socket(path: Path) -> None:
+    """A unix socket is there for everyone, and gone with its listener."""
+    with opened(f"unix://{path}") as listeners:
+        (listener,) = listeners
+        assert (True, 0o666) == (connects(path), stat.S_IMODE(path.stat().st_mode))
+        assert (f"unix://{path}", 0, False) == (listener.address, listener.port, listener.is_datagram)
+    assert not path.exists()
+
+
+def test_mode_of_a_unix_socket_is_not_the_callers(path: Path) -> None:
+    """The umask of whoever starts the daemon shuts nobody out."""
+    before = os.umask(0o077)
+    try:
+        with opened(f"unix://{path}"):
+            assert 0o666 == stat.S_IMODE(path.stat().st_mode)
+    finally:
+        os.umask(before)
+
+
+def test_stale_unix_socket_is_taken_over(path: Path) -> None:
+    """A path that a killed daemon left is taken over."""
+    with socket.socket(socket.AF_UNIX) as old:
+        old.bind(str(path))
+        old.listen()
+    with opened(f"unix://{path}"):
+        assert connects(path)
+
+
+def test_unix_socket_of_a_living_server_is_refused(path: Path) -> None:
+    """A path on which somebody listens is left alone, even if that one is too busy to accept."""
+    with socket.socket(socket.AF_UNIX) as old, contextlib.ExitStack() as clients:
+        old.bind(str(path))
+        old.listen(0)
+        with within(10):
+            found = [str(refused(f"unix://{path}"))]
+            with contextlib.suppress(BlockingIOError):
+                while True:
+                    client = clients.enter_context(socket.socket(socket.AF_UNIX))
+                    client.setblocking(False)
+                    client.connect(str(path))
+            found.append(str(refused(f"unix://{path}")))
+        assert path.exists()
+    expected = (
+        f"unix://{path}: cannot listen: Address already in use; stop the program that has it"
+        f" (to find it: lsof {path}) or choose another address"
+    )
+    assert [expected, expected] == found
+
+
+def test_datagram_socket_at_the_path_is_refused(path: Path) -> None:
+    """A living socket of another kind is somebody's too."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as other:
+        other.bind(str(path))
+        assert isinstance(refused(f"unix://{path}"), ListenError)
+        assert path.exists()
+
+
+def test_file_at_the_path_is_left_alone(path: Path) -> None:
+    """What is no socket is not removed for one."""
+    path.write_text("precious")
+    assert "Address already in use" in str(refused(f"unix://{path}"))
+    assert "precious" == path.read_text()
+
+
+def test_link_at_the_path_is_left_alone(path: Path) -> None:
+    """A link, even to nothing, is not removed either."""
+    path.symlink_to("nowhere")
+    assert "Address already in use" in str(refused(f"unix://{path}"))
+    assert path.is_symlink()
+
+
+def test_only_our_own_path_is_removed(path: Path) -> None:
+    """A path that was made anew by somebody else is theirs."""
+    with opened(f"unix://{path}"), contextlib.ExitStack() as stack:
+        path.unlink()
+        other = stack.enter_context(socket.socket(socket.AF_UNIX))
+        other.bind(str(path))
+        stack.pop_all().close()
+    assert path.exists()
+
+
+def test_path_that_is_gone_is_no_error(path: Path) -> None:
+    """A listener whose path was removed closes all the same."""
+    with opened(f"unix://{path}"):
+        path.unlink()
+    assert not path.exists()
+
+
+def test_folder_that_does_not_exist(tmp_path: Path) -> None:
+    """A path that cannot be is told with the system's reason."""
+    error = refused(f"unix://{tmp_path}/none/socket")
+    assert f"unix://{tmp_path}/none/socket: cannot listen: No such file or directory" == str(error)
+
+
+@pytest.fixture
+def forbidden_folder(tmp_path: Path) -> Iterator[Path]:
+    """Return a folder in which nobody but root may make anything."""
+    tmp_path.chmod(0o500)
+    yield tmp_path
+    tmp_path.chmod(0o700)
+
+
+def test_folder_that_may_not_be_written(forbidden_folder: Path) -> None:
+    """Where this user may make no socket, that is a question of permission."""
+    with unprivileged():
+        error = refused(f"unix://{forbidden_folder}/socket")
+    expected = (
+        f"unix://{forbidden_folder}/socket: cannot listen: Permission denied; this user may not make a socket there"
+    )
+    assert (EXIT_NO_PERMISSION, expected) == (error.exit_code, str(error))
+
+
+def test_port_that_only_root_may_have() -> None:
+    """A port below 1024 without the right to it is told with how to get it."""
+    if int(Path("/proc/sys/net/ipv4/ip_unprivileged_port_start").read_text()) <= 1:
+        pytest.skip("every user may have every port here (ip_unprivileged_port_start)")
+    with unprivileged():
+        error = refused("tcp4://127.0.0.1:1")
+    expected = (
+        "tcp4://127.0.0.1:1: cannot listen: Permission denied;"
+        " use the socket unit or CAP_NET_BIND_SERVICE for a port below 1024"
+    )
+    assert (EXIT_NO_PERMISSION, expected) == (error.exit_code, str(error))
+
+
+# -- a kernel without IPv6 -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("address", "expected"),
+    [
+        ("tcp://:0", "0.0.0.0"),
+        ("udp://:0", "0.0.0.0"),
+        ("tcp4://:0", "0.0.0.0"),
+        ("localhost:0", "127.0.0.1"),
+        ("tcp6://:0", "tcp6://:0: cannot listen: Address family not supported by protocol"),
+        ("[::1]:0", "tcp://[::1]:0: cannot listen: Address family not supported by protocol"),
+    ],
+)
+def test_without_ipv6(address: str, expected: str) -> None:
+    """Without IPv6 all addresses are those of IPv4 alone, and only what asks for IPv6 by name is refused."""
+    script = f"""if True:
+        from daytimed import addresses, errors, listeners
+        try:
+            for each in listeners.open_listeners(addresses.parse({address!r})):
+                print(each.socket.getsockname()[0])
+                each.close()
+        except errors.ListenError as error:
+            print(error)
+    """
+    assert f"{expected}\n" == run_without("NO_IPV6", script)

@@ -1,0 +1,524 @@
+"""Events: what they say, how they are written, and what happens when they cannot be."""
+
+# ruff: noqa: SIM300 - expected == actual, here and everywhere
+
+from __future__ import annotations
+
+import ast
+import contextlib
+import fcntl
+import json
+import os
+import pty
+import resource
+import socket
+import string
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from unit_help import within
+
+import daytimed
+from daytimed import log
+from daytimed.log import EVENTS, SEVERITIES, Log, Output
+
+#: Fields that fit every sentence; those that a sentence does not name are what programs want to know besides.
+FIELDS: dict[str, Any] = {
+    "version": "1.2.3", "listeners": 2, "workers": 4, "seconds": 1.25, "generation": 3, "error": "it broke",
+    "signal": "SIGTERM", "accepted": 10, "served": 7, "dropped": 3, "uptime_s": 99.5, "address": "tcp://:6000",
+    "listener": "daytime", "pid": 4711, "how": "stopped as asked", "bytes": 59, "client": "192.0.2.1", "port": 55512,
+    "reason": "reset", "pauses": 2, "lost": 5,
+}  # fmt: skip
+
+SENTENCES = {
+    "daemon_starting": "daytimed 1.2.3 starts.",
+    "daemon_ready": "Ready: 2 listeners, 4 workers, 1.250 s after the start.",
+    "daemon_reloading": "Reloading the configuration.",
+    "daemon_reloaded": "Reloaded: generation 3 serves with 4 workers.",
+    "reload_rejected": "The reload is rejected and nothing has changed: it broke",
+    "daemon_stopping": "Stopping, asked by SIGTERM.",
+    "daemon_stopped": "Stopped: 10 clients accepted, 7 served, 3 dropped, in 100 s.",
+    "listener_opened": "Listening on tcp://:6000 as daytime.",
+    "listener_adopted": "Took over tcp://:6000 as daytime.",
+    "listener_closed": "No longer listening on tcp://:6000.",
+    "listener_address_ignored": "The configured address tcp://:6000 of daytime is not used.",
+    "worker_started": "Worker 4711 started for daytime.",
+    "worker_exited": "Worker 4711 of daytime stopped as asked.",
+    "worker_stuck": "Worker 4711 of daytime does nothing for 1.25 s and is replaced.",
+    "client_served": "Served 59 bytes to 192.0.2.1.",
+    "client_dropped": "Dropped 192.0.2.1: reset.",
+    "clients_suppressed": "7 served and 3 dropped clients are not logged one by one.",
+    "accept_paused": "Worker 4711 of daytime cannot accept for now: it broke.",
+    "accept_resumed": "Worker 4711 of daytime accepts again, after 2 pauses.",
+    "statistics": "10 clients accepted, 7 served, 3 dropped, 4 workers, 100 s.",
+    "log_lost": "5 events could not be logged.",
+}
+
+
+class Lines:
+    """A sink that keeps what it is given, for as long as it takes anything."""
+
+    def __init__(self) -> None:
+        self.taken: list[tuple[str, str]] = []
+        self.takes = True
+
+    def __call__(self, level: str, rendered: bytes) -> bool:
+        if self.takes:
+            self.taken.append((level, rendered.decode()))
+        return self.takes
+
+
+class Losses:
+    """Counts what is lost."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def __call__(self) -> None:
+        self.count += 1
+
+
+def json_log(fd: int) -> tuple[Log, Losses]:
+    losses = Losses()
+    return Log(log.stream_sink(fd), "json", "debug", losses), losses
+
+
+@pytest.fixture
+def pipe() -> Iterator[tuple[int, int]]:
+    """Return a pipe's descriptors for reading, without waiting, and for writing."""
+    reading, writing = os.pipe()
+    os.set_blocking(reading, False)
+    yield reading, writing
+    for descriptor in (reading, writing):
+        with contextlib.suppress(OSError):
+            os.close(descriptor)
+
+
+def drain(reading: int) -> bytes:
+    """Read all that there is."""
+    parts = []
+    with contextlib.suppress(BlockingIOError):
+        while part := os.read(reading, 1 << 20):
+            parts.append(part)
+    return b"".join(parts)
+
+
+def fill(writing: int) -> None:
+    """Fill a pipe to its last byte."""
+    os.set_blocking(writing, False)
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            os.write(writing, b"x" * 65536)
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            os.write(writing, b"x")
+    os.set_blocking(writing, True)
+
+
+# -- the vocabulary --------------------------------------------------------------------------------------------------
+
+
+def test_events_are_those_of_the_design() -> None:
+    """The names of the events are an interface."""
+    assert set(SENTENCES) == set(EVENTS)
+
+
+@pytest.mark.parametrize("name", EVENTS)
+def test_sentence(name: str) -> None:
+    """Every event has its sentence, made of its fields."""
+    assert SENTENCES[name] == EVENTS[name].sentence.format_map(FIELDS)
+
+
+def test_clients_cause_nothing_above_info() -> None:
+    """What a client can cause weighs no more than information."""
+    caused = {name: event.level for name, event in EVENTS.items() if name.startswith(("client_", "clients_"))}
+    assert {"client_served": "info", "client_dropped": "info", "clients_suppressed": "info"} == caused
+
+
+def test_levels_are_known() -> None:
+    """Every event has one of the levels, and these have the severities of syslog(3)."""
+    assert {event.level for event in EVENTS.values()} <= set(SEVERITIES)
+    assert {"debug": 7, "info": 6, "warning": 4, "error": 3, "critical": 2} == SEVERITIES
+
+
+def calls_of_event() -> list[tuple[str, ast.Call]]:
+    """Return every call of `event` in the package, with its place."""
+    found = []
+    for path in sorted(Path(daytimed.__file__).parent.rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "event":
+                found.append((f"{path.name}:{node.lineno}", node))
+    return found
+
+
+def test_program_tells_only_known_events_with_all_their_fields() -> None:
+    """No call names an event that does not exist or leaves out a field of its sentence: that would end a process."""
+    wrong = []
+    for place, call in calls_of_event():
+        name = ast.literal_eval(call.args[0])
+        given_fields = {keyword.arg for keyword in call.keywords}
+        wanted = {field for _, field, _, _ in string.Formatter().parse(EVENTS[name].sentence) if field}
+        # a ** stands for fields that cannot be seen here
+        if None not in given_fields and not wanted <= given_fields:
+            wrong.append((place, name, wanted - given_fields))
+    assert [] == wrong
+    assert len(calls_of_event()) > 10
+
+
+# -- the forms -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("form", ["json", "console", "syslog"])
+@pytest.mark.parametrize("name", EVENTS)
+def test_one_event_is_one_line_and_one_write(name: str, form: str) -> None:
+    """In every form an event goes to its sink at once, on one line, at its own level, and is not lost."""
+    lines, losses = Lines(), Losses()
+    assert Log(lines, form, "debug", losses).event(name, **FIELDS)
+    assert ([(EVENTS[name].level, [])], 0) == (
+        [(level, [character for character in text if not character.isprintable()]) for level, text in lines.taken],
+        losses.count,
+    )
+
+
+def test_json_line(pipe: tuple[int, int]) -> None:
+    """A JSON event has timestamp, level, event, message and its fields, in this order, and the time in UTC."""
+    reading, writing = pipe
+    before = datetime.now(UTC)
+    assert json_log(writing)[0].event("client_dropped", client="192.0.2.1", port=5, listener="daytime", reason="rate")
+    line = drain(reading).decode()
+    found = json.loads(line)
+    expected = ["timestamp", "level", "event", "message", "client", "port", "listener", "reason"]
+    assert (expected, "\n", 1) == (list(found), line[-1], line.count("\n"))
+    stamp = datetime.fromisoformat(found.pop("timestamp"))
+    assert (timedelta(0), True) == (stamp.utcoffset(), before <= stamp <= datetime.now(UTC))
+    assert found == {
+        "level": "info",
+        "event": "client_dropped",
+        "message": "Dropped 192.0.2.1: rate.",
+        "client": "192.0.2.1",
+        "port": 5,
+        "listener": "daytime",
+        "reason": "rate",
+    }
+
+
+def test_console_line() -> None:
+    """A console event has the sentence first, then its name and its fields."""
+    lines = Lines()
+    Log(lines, "console", "debug", Losses()).event("client_served", client="192.0.2.1", port=5, bytes=59, listener="d")
+    words = lines.taken[0][1].split()
+    expected = "Served 59 bytes to 192.0.2.1. [client_served] client=192.0.2.1 port=5 bytes=59 listener=d"
+    assert expected.split() == [word for word in words[1:] if word not in ("[info", "]")]
+
+
+def test_console_has_colours_where_asked() -> None:
+    """Escape sequences are written only to a terminal that understands them."""
+    plain, coloured = Lines(), Lines()
+    for lines, colors in ((plain, False), (coloured, True)):
+        Log(lines, "console", "debug", Losses(), colors=colors).event("daemon_reloading")
+    assert (False, True) == ("\x1b" in plain.taken[0][1], "\x1b" in coloured.taken[0][1])
+
+
+def test_system_log_line() -> None:
+    """An event for the system log is a sentence and its fields, without a time: that is the system's."""
+    lines = Lines()
+    Log(lines, "syslog", "debug", Losses()).event("client_served", client="192.0.2.1", bytes=59)
+    expected = 'message="Served 59 bytes to 192.0.2.1." event=client_served level=info client=192.0.2.1 bytes=59'
+    assert [("info", expected)] == lines.taken
+
+
+@given(text=st.text())
+def test_json_escapes_what_could_control_a_reader(text: str) -> None:
+    """Whatever a field holds, the line is one, is printing ASCII, and gives the field back."""
+    lines = Lines()
+    Log(lines, "json", "debug", Losses()).event("reload_rejected", error=text)
+    line = lines.taken[0][1]
+    assert (True, True, text) == (line.isascii(), line.isprintable(), json.loads(line)["error"])
+
+
+@pytest.mark.parametrize("form", ["json", "console", "syslog"])
+def test_bytes_that_are_no_text_are_written(form: str) -> None:
+    """A field from a file name that is no UTF-8 is shown as an escape and does not end the process."""
+    lines = Lines()
+    Log(lines, form, "debug", Losses()).event("reload_rejected", error="\udcff")
+    assert "\\udcff" in lines.taken[0][1]
+
+
+# -- levels ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("level", SEVERITIES)
+def test_level(level: str) -> None:
+    """Of all events, those are written that weigh at least as much as the level, and nothing is lost."""
+    lines, losses = Lines(), Losses()
+    made = Log(lines, "json", level, losses)
+    assert [True] * len(EVENTS) == [made.event(name, **FIELDS) for name in EVENTS]
+    expected = [name for name, event in EVENTS.items() if SEVERITIES[event.level] <= SEVERITIES[level]]
+    assert expected == [json.loads(text)["event"] for _, text in lines.taken]
+    assert (expected, 0) == ([name for name in EVENTS if made.is_enabled(name)], losses.count)
+
+
+def test_level_of_one_call() -> None:
+    """An event can weigh more than usual, which the filter and the line both see."""
+    lines = Lines()
+    made = Log(lines, "json", "error", Losses())
+    made.event("worker_exited", **FIELDS)
+    made.event("worker_exited", level="error", **FIELDS)
+    assert [("error", "error")] == [(level, json.loads(text)["level"]) for level, text in lines.taken]
+
+
+def test_two_logs_are_independent() -> None:
+    """A new generation's log has its own level, and the old one keeps its own."""
+    old, new = Lines(), Lines()
+    logs = [Log(old, "json", "error", Losses()), Log(new, "json", "info", Losses())]
+    for each in logs:
+        each.event("daemon_reloading")
+    assert ([], 1) == (old.taken, len(new.taken))
+
+
+# -- what cannot be written ------------------------------------------------------------------------------------------
+
+
+def test_lost_event_is_counted() -> None:
+    """An event that its sink does not take is lost, and counted each time."""
+    lines, losses = Lines(), Losses()
+    made = Log(lines, "json", "info", losses)
+    lines.takes = False
+    found = [made.event("daemon_reloading"), made.event("daemon_reloading")]
+    assert ([False, False], 2) == (found, losses.count)
+
+
+def test_loss_that_cannot_be_told_is_no_new_one() -> None:
+    """That events were lost is told again later, and is not itself one of them."""
+    lines, losses = Lines(), Losses()
+    lines.takes = False
+    found = Log(lines, "json", "info", losses).event("log_lost", lost=3)
+    assert (False, 0) == (found, losses.count)
+
+
+def test_full_pipe_loses_and_does_not_wait(pipe: tuple[int, int]) -> None:
+    """A reader that does not read costs the events and no time; when it reads again they go through."""
+    reading, writing = pipe
+    made, losses = json_log(writing)
+    fill(writing)
+    with within(5):
+        assert [False] * 3 == [made.event("daemon_reloading") for _ in range(3)]
+    assert 3 == losses.count
+    drain(reading)
+    assert made.event("daemon_reloading")
+    assert "daemon_reloading" == json.loads(drain(reading))["event"]
+
+
+def test_pipe_stays_as_it_was(pipe: tuple[int, int]) -> None:
+    """The descriptor is shared with others, so it is not made non-blocking."""
+    json_log(pipe[1])[0].event("daemon_reloading")
+    assert os.get_blocking(pipe[1])
+
+
+def test_closed_reader_loses(pipe: tuple[int, int]) -> None:
+    """With nobody left to read, events are lost, and neither an exception nor a signal comes of it."""
+    reading, writing = pipe
+    made, losses = json_log(writing)
+    os.close(reading)
+    assert (False, 1) == (made.event("daemon_reloading"), losses.count)
+
+
+def test_full_disk_loses() -> None:
+    """Without space on the disk, events are lost."""
+    with open("/dev/full", "wb") as full:
+        made, losses = json_log(full.fileno())
+        assert (False, 1) == (made.event("daemon_reloading"), losses.count)
+
+
+def test_closed_descriptor_loses(tmp_path: Path) -> None:
+    """With the descriptor closed under it, events are lost."""
+    descriptor = os.open(tmp_path / "log", os.O_WRONLY | os.O_CREAT)
+    made, losses = json_log(descriptor)
+    os.close(descriptor)
+    assert (False, 1) == (made.event("daemon_reloading"), losses.count)
+
+
+def test_file_gets_every_line(tmp_path: Path) -> None:
+    """A file gets one line for each event."""
+    with open(tmp_path / "log", "wb") as file:
+        made, _ = json_log(file.fileno())
+        assert [True, True] == [made.event(name) for name in ("daemon_reloading", "daemon_reloading")]
+    found = [json.loads(line)["event"] for line in (tmp_path / "log").read_text().splitlines()]
+    assert ["daemon_reloading", "daemon_reloading"] == found
+
+
+def test_torn_line_ends_before_the_next(pipe: tuple[int, int]) -> None:
+    """An event of which only a part went through is lost, and the next one begins on a line of its own."""
+    reading, writing = pipe
+    fcntl.fcntl(writing, fcntl.F_SETPIPE_SZ, 4096)
+    size = fcntl.fcntl(writing, fcntl.F_GETPIPE_SZ)
+    made, losses = json_log(writing)
+    found = [made.event("reload_rejected", error="x" * 2 * size)]
+    torn = drain(reading)
+    found += [made.event("daemon_reloading"), made.event("daemon_reloading")]
+    lines = drain(reading).split(b"\n")
+    assert ([False, True, True], 1, size) == (found, losses.count, len(torn))
+    assert [b"", True, True, b""] == [line and "event" in json.loads(line) for line in lines]
+
+
+def log_that_asks_first(writing: int) -> tuple[Log, Losses]:
+    """Return a log on a pipe that cannot be opened anew: it is made while no descriptor can be had."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    lowest = os.dup(0)
+    os.close(lowest)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (lowest, hard))
+    try:
+        return json_log(writing)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_pipe_that_cannot_be_opened_anew_is_asked_first(pipe: tuple[int, int]) -> None:
+    """A pipe that cannot be opened anew (another user's, or without /proc) is written to, and never waited for."""
+    reading, writing = pipe
+    made, losses = log_that_asks_first(writing)
+    assert made.event("daemon_reloading")
+    assert "daemon_reloading" == json.loads(drain(reading))["event"]
+    fill(writing)
+    with within(5):
+        assert (False, 1) == (made.event("daemon_reloading"), losses.count)
+
+
+def test_long_event_never_waits_either(pipe: tuple[int, int]) -> None:
+    """A pipe that is asked first has room for something then; an event that is longer does not wait for the rest."""
+    _, writing = pipe
+    made, losses = log_that_asks_first(writing)
+    with within(1):
+        assert (False, 1) == (made.event("reload_rejected", error="x" * (1 << 20)), losses.count)
+
+
+@pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")  # a log's own copy lives as long as its process
+def test_socket_gets_one_message_an_event() -> None:
+    """Each event is one write: a socket that keeps messages apart gets each as one, and a full one loses them."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with ours, theirs:
+        made, losses = json_log(theirs.fileno())
+        for name in ("daemon_reloading", "daemon_starting"):
+            made.event(name, version="1")
+        found = [json.loads(ours.recv(65536))["event"] for _ in range(2)]
+        assert ["daemon_reloading", "daemon_starting"] == found
+        with within(60):
+            while made.event("daemon_reloading"):
+                pass
+        assert 1 == losses.count
+        ours.close()
+        assert (False, 2) == (made.event("daemon_reloading"), losses.count)
+        assert theirs.getblocking()
+
+
+# -- the system log --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")  # a log's own copy lives as long as its process
+def test_system_log(tmp_path: Path) -> None:
+    """The system log gets datagrams with facility, severity, name and pid; where there is none they are lost."""
+    path = str(tmp_path / "log")
+    sink = log.syslog_sink(path)
+    assert not sink("info", b"nobody there")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as server:
+        server.bind(path)
+        assert [True] * 5 == [sink(level, b"text") for level in SEVERITIES]
+        found = [server.recv(100).decode() for _ in SEVERITIES]
+        assert [f"<{24 + severity}>daytimed[{os.getpid()}]: text" for severity in SEVERITIES.values()] == found
+        with within(60):
+            while sink("info", b"x" * 1000):
+                pass
+
+
+# -- where it goes ---------------------------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def terminal() -> Iterator[tuple[int, int]]:
+    ours, theirs = pty.openpty()
+    try:
+        yield ours, theirs
+    finally:
+        os.close(ours)
+        os.close(theirs)
+
+
+def line_on(make_output: Callable[[int], Output], form: str) -> bytes:
+    """Return what a terminal shows of one event."""
+    with terminal() as (ours, theirs):
+        assert make_output(theirs).make_log(form, "info", Losses()).event("daemon_reloading")
+        return os.read(ours, 4096)
+
+
+def test_automatic_form_of_a_pipe(pipe: tuple[int, int]) -> None:
+    """Where no person reads, `auto` is JSON."""
+    reading, writing = pipe
+    Output(writing).make_log("auto", "info", Losses()).event("daemon_reloading")
+    assert "daemon_reloading" == json.loads(drain(reading))["event"]
+
+
+def test_automatic_form_of_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a terminal, `auto` is the console, with colours."""
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    shown = line_on(Output, "auto")
+    assert (True, True) == (b"Reloading the configuration." in shown, b"\x1b[" in shown)
+
+
+def test_terminal_without_colours(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With NO_COLOR set, a terminal still is one: `auto` is the console, only without colours."""
+    monkeypatch.setenv("NO_COLOR", "1")
+    shown = line_on(Output, "auto")
+    assert (False, False) == (shown.startswith(b"{"), b"\x1b[" in shown)
+
+
+@pytest.mark.parametrize(("form", "begins"), [("json", b'{"timestamp": "'), ("console", b"20")])
+def test_form_that_is_asked_for(form: str, begins: bytes, pipe: tuple[int, int]) -> None:
+    """A form that is configured is used wherever the log goes."""
+    reading, writing = pipe
+    Output(writing).make_log(form, "info", Losses()).event("daemon_reloading")
+    assert begins == drain(reading)[: len(begins)]
+
+
+@pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")  # a log's own copy lives as long as its process
+def test_output_to_the_system_log() -> None:
+    """Without a descriptor the system log is the output, whatever the form; its absence loses events and no more."""
+    losses = Losses()
+    made = Output(None).make_log("json", "info", losses)
+    taken = made.event("daemon_reloading")
+    assert (0 if taken else 1) == losses.count
+
+
+# -- standard error --------------------------------------------------------------------------------------------------
+
+
+def error_descriptor_with(stdin: int, stderr: int) -> int | None:
+    """Return what is chosen with other descriptors as standard input and standard error."""
+    saved = os.dup(0), os.dup(2)
+    try:
+        os.dup2(stdin, 0)
+        os.dup2(stderr, 2)
+        return log.error_descriptor()
+    finally:
+        for number, descriptor in zip((0, 2), saved, strict=True):
+            os.dup2(descriptor, number)
+            os.close(descriptor)
+
+
+def test_errors_never_go_to_the_client(pipe: tuple[int, int]) -> None:
+    """Standard error is written to, but not where it is the socket on standard input: a client would read it."""
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        assert [2, 2, 2, None] == [
+            error_descriptor_with(*each)
+            for each in (
+                (pipe[0], pipe[1]),
+                (theirs.fileno(), pipe[1]),
+                (theirs.fileno(), ours.fileno()),
+                (theirs.fileno(), theirs.fileno()),
+            )
+        ]

@@ -1,0 +1,175 @@
+"""The pid file: a lock that dies with its process."""
+
+# ruff: noqa: SIM300 - expected == actual, here and everywhere
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from unit_help import unprivileged
+
+from daytimed.errors import ListenError, NoPermissionError
+from daytimed.pidfile import PidFile
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "daytimed.pid"
+
+
+@pytest.fixture
+def held(path: Path) -> Iterator[PidFile]:
+    """Return a locked pid file with our pid in it."""
+    pidfile = PidFile(str(path))
+    pidfile.write()
+    yield pidfile
+    os.close(pidfile.fd)
+
+
+def test_pid_is_written(path: Path, held: PidFile) -> None:
+    """The file is the pid and a line end, for everyone to read and for its owner to write."""
+    assert (f"{os.getpid()}\n", 0o644) == (path.read_text(), path.stat().st_mode & 0o777 | 0o044)
+
+
+def test_longer_pid_leaves_nothing(path: Path) -> None:
+    """What stood there before is gone altogether."""
+    path.write_text("1234567890123\nmore\n")
+    pidfile = PidFile(str(path))
+    pidfile.write()
+    assert f"{os.getpid()}\n" == path.read_text()
+    os.close(pidfile.fd)
+
+
+def test_second_daemon_is_refused(path: Path, held: PidFile) -> None:
+    """While one daemon has the lock, a second one is told its pid, and leaves it there."""
+    with pytest.raises(ListenError) as caught:
+        PidFile(str(path))
+    assert f"{path}: daytimed is running already with pid {os.getpid()}; stop it first" == str(caught.value)
+    assert f"{os.getpid()}\n" == path.read_text()
+
+
+def test_daemon_that_has_not_written_yet_is_running_too(path: Path) -> None:
+    """The lock and not the content says that there is a daemon."""
+    pidfile = PidFile(str(path))
+    with pytest.raises(ListenError) as caught:
+        PidFile(str(path))
+    assert f"{path}: daytimed is running already with pid unknown; stop it first" == str(caught.value)
+    os.close(pidfile.fd)
+
+
+@pytest.mark.parametrize("content", ["", "99999999\n", "1\n", "garbage\0"])
+def test_file_that_is_left_blocks_nothing(path: Path, content: str) -> None:
+    """A file without a lock, whatever stands in it, is that of a daemon that was killed."""
+    path.write_text(content)
+    pidfile = PidFile(str(path))
+    assert content == path.read_text()
+    os.close(pidfile.fd)
+
+
+def test_lock_is_held_by_the_last_of_the_family(path: Path) -> None:
+    """The lock lives as long as any process that inherited it, and ends with the last one, however that ends."""
+    pidfile = PidFile(str(path))
+    reading, writing = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        os.close(writing)
+        os.read(reading, 1)
+        os._exit(0)
+    os.close(reading)
+    os.close(pidfile.fd)
+    with pytest.raises(ListenError, match="running already"):
+        PidFile(str(path))
+    os.close(writing)
+    os.waitpid(pid, 0)
+    os.close(PidFile(str(path)).fd)
+
+
+def test_removed(path: Path, held: PidFile) -> None:
+    """A daemon that ends in order leaves no file."""
+    held.remove()
+    assert not path.exists()
+
+
+@pytest.fixture
+def forbidden_folder(tmp_path: Path) -> Iterator[Path]:
+    """Return a folder in which nobody but root may make or remove anything."""
+    tmp_path.chmod(0o500)
+    yield tmp_path
+    tmp_path.chmod(0o700)
+
+
+def test_remove_where_the_folder_is_not_ours(path: Path, held: PidFile) -> None:
+    """A daemon that has become another user cannot remove the file, and leaves it empty."""
+    path.parent.chmod(0o500)
+    with unprivileged():
+        held.remove()
+    path.parent.chmod(0o700)
+    assert "" == path.read_text()
+
+
+def test_remove_leaves_the_file_of_another_daemon(path: Path, held: PidFile) -> None:
+    """Where somebody took our file away and another daemon made its own, ours does not take that away at its end."""
+    path.unlink()
+    other = PidFile(str(path))
+    other.write()
+    held.remove()
+    assert path.exists()
+    os.close(other.fd)
+
+
+def test_symbolic_link_is_refused(path: Path, tmp_path: Path) -> None:
+    """A link that somebody laid is not followed."""
+    (tmp_path / "target").write_text("precious")
+    path.symlink_to(tmp_path / "target")
+    with pytest.raises(ListenError) as caught:
+        PidFile(str(path))
+    expected = f"{path}: cannot write the pid file: Too many levels of symbolic links; name another with --pidfile"
+    assert (expected, "precious") == (str(caught.value), (tmp_path / "target").read_text())
+
+
+def test_folder_that_does_not_exist(tmp_path: Path) -> None:
+    """A file that cannot be made is told with its path and what to do."""
+    with pytest.raises(ListenError) as caught:
+        PidFile(f"{tmp_path}/none/pid")
+    expected = f"{tmp_path}/none/pid: cannot write the pid file: No such file or directory; name another with --pidfile"
+    assert expected == str(caught.value)
+
+
+def test_folder_that_may_not_be_written(forbidden_folder: Path) -> None:
+    """Where this user may not write, that is a question of permission."""
+    with unprivileged(), pytest.raises(NoPermissionError) as caught:
+        PidFile(f"{forbidden_folder}/pid")
+    expected = f"{forbidden_folder}/pid: cannot write the pid file: Permission denied; name another with --pidfile"
+    assert (77, expected) == (caught.value.exit_code, str(caught.value))
+
+
+_REMOVED_BEFORE_THE_LOCK = """
+import os, sys
+from daytimed.pidfile import PidFile
+
+path, times = sys.argv[1], 0
+
+def remove_first(event, arguments):
+    # the window between open and lock, as wide as it can be: twice the file is gone when the lock is taken
+    global times
+    if event == "fcntl.flock" and times < 2:
+        times += 1
+        os.unlink(path)
+
+sys.addaudithook(remove_first)
+held = PidFile(path)
+held.write()
+print(times, open(path).read() == f"{os.getpid()}\\n")
+"""
+
+
+def test_file_removed_between_open_and_lock(path: Path) -> None:
+    """A lock on a file that another daemon has just removed is none: the one that is in place in the end is locked."""
+    script = [sys.executable, "-c", _REMOVED_BEFORE_THE_LOCK, str(path)]
+    ended = subprocess.run(script, capture_output=True, text=True, check=False)
+    assert ("2 True\n", "") == (ended.stdout, ended.stderr)

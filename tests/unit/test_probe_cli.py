@@ -1,0 +1,370 @@
+"""The command line of the probe: what it understands, prints and returns."""
+
+# ruff: noqa: SIM300 - expected == actual, here and everywhere
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from unit_help import read_to_end, reset, stream_server
+
+from daytimed import __version__
+from daytimed.probe import cli
+
+REPLY = b"The Date Time is: 2026-11-22 12:00:00.123456789 +0530 IST\r\n"
+SHOWN = REPLY.replace(b"\r\n", b"\n")
+LOOPBACK = "127.0.0.1"
+SEE_HELP = "; see daytime-get --help\n"
+
+Capture = pytest.CaptureFixture[bytes]
+
+
+@contextlib.contextmanager
+def server(*replies: bytes | None) -> Iterator[str]:
+    """Give so many clients their replies, or a reset for None; return the port."""
+
+    def handler(reply: bytes | None) -> object:
+        return reset if reply is None else lambda client: client.sendall(reply)
+
+    sock = socket.create_server((LOOPBACK, 0))
+    with stream_server(sock, *map(handler, replies)):  # type: ignore[arg-type]
+        yield str(sock.getsockname()[1])
+
+
+def run(capture: Capture, *arguments: str) -> tuple[int, bytes, str]:
+    """Return exit code, standard output and standard error."""
+    code = cli.main(arguments)
+    out, err = capture.readouterr()
+    return code, out, err.decode()
+
+
+def refused_port() -> str:
+    with socket.create_server((LOOPBACK, 0)) as sock:
+        return str(sock.getsockname()[1])
+
+
+# -- output ----------------------------------------------------------------------------------------------------------
+
+
+def test_text(capfdbinary: Capture) -> None:
+    """The default is the reply as a line for people, and nothing on standard error."""
+    with server(REPLY) as port:
+        assert (0, SHOWN, "") == run(capfdbinary, f"{LOOPBACK}:{port}")
+
+
+def test_text_is_safe(capfdbinary: Capture) -> None:
+    """What would control a terminal is shown as an escape."""
+    with server(b"\x1b[2J\xff\n") as port:
+        assert (0, b"\\x1b[2J\\xff\n", "") == run(capfdbinary, f"{LOOPBACK}:{port}")
+
+
+def test_raw(capfdbinary: Capture) -> None:
+    """Raw output is the reply, byte for byte, and no more."""
+    everything = bytes(range(256))
+    with server(everything) as port:
+        assert (0, everything, "") == run(capfdbinary, "-o", "raw", f"{LOOPBACK}:{port}")
+
+
+def test_json(capfdbinary: Capture) -> None:
+    """JSON is one object on one line, for a failure too, and says nothing on standard error."""
+    with server(REPLY, None) as port:
+        code, out, err = run(capfdbinary, "-o", "json", f"{LOOPBACK}:{port}", f"{LOOPBACK}:{port}")
+    found = [json.loads(line) for line in out.splitlines()]
+    assert (2, ["OK", "CRITICAL"], "") == (code, [each["state"] for each in found], err)
+    assert [REPLY.decode(), ""] == [each["reply"] for each in found]
+
+
+def test_quiet(capfdbinary: Capture) -> None:
+    """Quiet prints nothing, whatever comes; the exit status says it."""
+    with server(REPLY, None) as port:
+        assert (0, b"", "") == run(capfdbinary, "-q", f"{LOOPBACK}:{port}")
+        assert (2, b"", "") == run(capfdbinary, "-q", f"{LOOPBACK}:{port}")
+
+
+def test_several_addresses(capfdbinary: Capture) -> None:
+    """Of several addresses each line says whose it is, all are asked, and the worst decides the exit status."""
+    with server(REPLY, None, b"last\n") as port:
+        code, out, err = run(capfdbinary, *[f"tcp4://{LOOPBACK}:{port}"] * 3)
+    name = f"tcp4://{LOOPBACK}:{port}: "
+    assert (2, name.encode() + SHOWN + name.encode() + b"last\n") == (code, out)
+    assert f"daytime-get: {name}the server reset the connection\n" == err
+
+
+def test_failure(capfdbinary: Capture) -> None:
+    """A failure is one line on standard error with address and reason, and the exit status 2."""
+    port = refused_port()
+    expected = f"daytime-get: tcp://{LOOPBACK}:{port}: connection refused; nothing listens there\n"
+    assert (2, b"", expected) == run(capfdbinary, f"{LOOPBACK}:{port}")
+
+
+def test_failure_shows_what_came(capfdbinary: Capture) -> None:
+    """What came of a reply before it went wrong is printed too."""
+    with server(b"0123456789") as port:
+        code, out, err = run(capfdbinary, "--max-bytes", "4", f"{LOOPBACK}:{port}")
+    expected = f"daytime-get: tcp://{LOOPBACK}:{port}: the reply is longer than 4 bytes; see --max-bytes\n"
+    assert (2, b"0123\n", expected) == (code, out, err)
+
+
+def test_timeout(capfdbinary: Capture) -> None:
+    """The time that was given is the time that is waited."""
+    with socket.create_server((LOOPBACK, 0)) as sock:
+        address = f"tcp://{LOOPBACK}:{sock.getsockname()[1]}"
+        expected = (2, b"", f"daytime-get: {address}: no reply within 0.5 s\n")
+        assert expected == run(capfdbinary, "-t", "0.5", address)
+
+
+def test_version(capfdbinary: Capture) -> None:
+    """The version is that of the package."""
+    with pytest.raises(SystemExit) as caught:
+        cli.main(["--version"])
+    assert (0, f"daytime-get {__version__}\n".encode()) == (caught.value.code, capfdbinary.readouterr().out)
+
+
+@pytest.mark.parametrize(("columns", "widest"), [("60", 58), ("1", 48), ("", 78), ("wide", 78)])
+def test_help(columns: str, widest: int, capfdbinary: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The help goes to standard output, is no wider than a terminal that can be read, and names every flag."""
+    monkeypatch.setenv("COLUMNS", columns)
+    with pytest.raises(SystemExit) as caught:
+        cli.main(["--help"])
+    lines = capfdbinary.readouterr().out.decode().splitlines()
+    assert (0, []) == (caught.value.code, [line for line in lines if " " in line.strip() and len(line) > widest])
+    flags = {flag for action in cli._make_parser()._actions for flag in action.option_strings}
+    assert [] == sorted(flag for flag in flags if flag not in " ".join(lines))
+
+
+# -- arguments -------------------------------------------------------------------------------------------------------
+
+
+def asked(*arguments: str) -> list[str]:
+    """Return whom the probe would ask."""
+    return [str(each) for each in cli._addresses(cli._make_parser().parse_args(arguments))]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        ([], ["tcp://localhost:6000"]),
+        (["-p", "13"], ["tcp://localhost:13"]),
+        (["-p", "daytime"], ["tcp://localhost:daytime"]),
+        (["-H", "time.example"], ["tcp://time.example:6000"]),
+        (["-H", "::1", "-p", "13"], ["tcp://[::1]:13"]),
+        (["time.example"], ["tcp://time.example:6000"]),
+        (["-p", "13", "time.example", "other.example:37"], ["tcp://time.example:13", "tcp://other.example:37"]),
+        (["[::1]", "udp://[::1]:37"], ["tcp://[::1]:6000", "udp://[::1]:37"]),
+        (["unix:///run/x"], ["unix:///run/x"]),
+        (["one", "-H", "two"], ["tcp://one:6000", "tcp://two:6000"]),
+        (["-4", "one", "udp://two"], ["tcp4://one:6000", "udp4://two:6000"]),
+        (["-6", "-H", "one"], ["tcp6://one:6000"]),
+        (["-4", "tcp4://one"], ["tcp4://one:6000"]),
+        (["-p", "0"], ["tcp://localhost:0"]),
+    ],
+)
+def test_addresses(arguments: list[str], expected: list[str]) -> None:
+    """Who is asked follows from addresses, host, port and family."""
+    assert expected == asked(*arguments)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        ([":"], "argument ADDRESS: ':' has no port after its colon; write a number or a service name like daytime"),
+        ([""], "argument ADDRESS: an address is empty; write HOST:PORT, :PORT, PORT, [V6]:PORT or unix:///PATH"),
+        (["-H", ""], "argument -H: '' is no host"),
+        (["-H", "a/b"], "argument -H: 'a/b' is no host"),
+        (["-H", "tcp://a"], "argument -H: 'tcp://a' is no host"),
+        (["-4", "tcp6://x"], "argument -4: tcp6://x:6000 is not of that family"),
+        (["-6", "udp4://x"], "argument -6: udp4://x:6000 is not of that family"),
+        (["-4", "unix:///x"], "argument -4: unix:///x is not of that family"),
+        (["-4", "-6"], "argument -6: not allowed with argument -4"),
+        (["-p", "65536"], "argument -p/--port: '65536' is no port; write a number up to 65535 or a service name"),
+        (["-p", ""], "argument -p/--port: '' is no port; write a number up to 65535 or a service name"),
+        (["-p", "a:b"], "argument -p/--port: 'a:b' is no port; write a number up to 65535 or a service name"),
+        (["-p", "//x"], "argument -p/--port: '//x' is no port; write a number up to 65535 or a service name"),
+        (["-t", "0"], "argument -t/--timeout: '0' is not a number of seconds above 0 and up to one day"),
+        (["-t-1"], "argument -t/--timeout: '-1' is not a number of seconds above 0 and up to one day"),
+        (["-t", "nan"], "argument -t/--timeout: 'nan' is not a number of seconds above 0 and up to one day"),
+        (["-t", "inf"], "argument -t/--timeout: 'inf' is not a number of seconds above 0 and up to one day"),
+        (["-t", "86401"], "argument -t/--timeout: '86401' is not a number of seconds above 0 and up to one day"),
+        (["-t", "soon"], "argument -t/--timeout: 'soon' is not a number of seconds above 0 and up to one day"),
+        (["--max-bytes", "0"], "argument --max-bytes: '0' is not a whole number from 1"),
+        (["--max-bytes", "1e3"], "argument --max-bytes: '1e3' is not a whole number from 1"),
+        (["--max-bytes", "\u0661"], "argument --max-bytes: '\u0661' is not a whole number from 1"),
+        (["--send", "\\q"], "argument --send: \\q is no escape; there are \\r \\n \\t \\0 \\\\ and \\xHH"),
+        (["--send", "\\x4"], "argument --send: \\x is no escape; there are \\r \\n \\t \\0 \\\\ and \\xHH"),
+        (["--send", "x\\"], "argument --send: \\ is no escape; there are \\r \\n \\t \\0 \\\\ and \\xHH"),
+        (["--nonsense"], "unrecognized arguments: --nonsense"),
+        (["--time", "1"], "unrecognized arguments: --time"),
+    ],
+)  # fmt: skip
+def test_wrong_arguments(arguments: list[str], expected: str, capfdbinary: Capture) -> None:
+    """Wrong arguments are told in one line on standard error, and the state is unknown."""
+    assert (3, b"", f"daytime-get: {expected}{SEE_HELP}") == run(capfdbinary, *arguments)
+
+
+def test_wrong_output_form(capfdbinary: Capture) -> None:
+    """A form of output that does not exist is a wrong argument."""
+    code, out, err = run(capfdbinary, "-o", "xml")
+    assert (3, b"", True) == (code, out, err.startswith("daytime-get: argument -o/--output: invalid choice: 'xml'"))
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("", b""),
+        ("plain", b"plain"),
+        (r"GET / HTTP/1.0\r\n\r\n", b"GET / HTTP/1.0\r\n\r\n"),
+        (r"\t\0\\", b"\t\0\\"),
+        (r"\x00\xff\x4A\x4a", b"\x00\xffJJ"),
+        (r"\\x41", b"\\x41"),
+        ("\u00e9", "\u00e9".encode()),
+        ("\udcff", b"\xff"),
+        ("line\nbreak", b"line\nbreak"),
+    ],
+)
+def test_escapes(text: str, expected: bytes) -> None:
+    """The text to be sent is UTF-8 but for its escapes, and bytes of the command line that are not come through."""
+    assert expected == cli._unescape(text)
+
+
+@given(data=st.binary())
+def test_every_byte_can_be_sent(data: bytes) -> None:
+    """Any bytes there are can be written as escapes."""
+    assert data == cli._unescape("".join(f"\\x{byte:02x}" for byte in data))
+
+
+@given(text=st.text(st.characters(exclude_categories=["Cs"])))
+def test_text_is_sent_or_refused(text: str) -> None:
+    """No text makes it fail otherwise than by a wrong escape; without a backslash it is sent as it is."""
+    try:
+        sent = cli._unescape(text)
+    except argparse.ArgumentTypeError:
+        assert "\\" in text
+    else:
+        assert "\\" in text or text.encode() == sent
+
+
+def test_request_is_sent(capfdbinary: Capture) -> None:
+    """`--send` writes its text, and the reply is that to it: any HTTP server can be asked."""
+    seen = []
+
+    def answer(client: socket.socket) -> None:
+        seen.append(client.recv(1000))
+        client.sendall(b"HTTP/1.0 200 OK\r\n\r\nhello")
+
+    sock = socket.create_server((LOOPBACK, 0))
+    with stream_server(sock, answer):
+        address = f"{LOOPBACK}:{sock.getsockname()[1]}"
+        found = run(capfdbinary, "-o", "raw", "--send", r"GET / HTTP/1.0\r\n\r\n", address)
+    assert ((0, b"HTTP/1.0 200 OK\r\n\r\nhello", ""), [b"GET / HTTP/1.0\r\n\r\n"]) == (found, seen)
+
+
+# -- as a program ----------------------------------------------------------------------------------------------------
+
+
+def program(redirection: str, *arguments: str) -> subprocess.CompletedProcess[bytes]:
+    """Run the probe by a shell, for redirections that Python does not do."""
+    words = [sys.executable, "-m", "daytimed.probe", *arguments]
+    command = ["sh", "-c", f'"$@" {redirection}', "sh", *words]
+    return subprocess.run(command, capture_output=True, check=False, timeout=60)
+
+
+def test_program() -> None:
+    """The package runs as a program, with the exit status of the probe."""
+    with server(REPLY, None) as port:
+        good, bad = program("", f"{LOOPBACK}:{port}"), program("", f"{LOOPBACK}:{port}")
+    assert (0, SHOWN, b"") == (good.returncode, good.stdout, good.stderr)
+    assert (2, b"") == (bad.returncode, bad.stdout)
+
+
+def test_terminal_of_another_encoding() -> None:
+    """What the encoding of the output lacks is shown as an escape."""
+    with server("\u6642\n".encode()) as port:
+        done = subprocess.run(
+            [sys.executable, "-m", "daytimed.probe", f"{LOOPBACK}:{port}"],
+            env={**os.environ, "PYTHONIOENCODING": "ascii"},
+            capture_output=True,
+            check=False,
+        )
+    assert (0, b"\\u6642\n", b"") == (done.returncode, done.stdout, done.stderr)
+
+
+@pytest.mark.parametrize("output", ["text", "raw", "json"])
+def test_full_disk(output: str) -> None:
+    """An answer that cannot be written is not known to the caller: the state is unknown, and says why in one line."""
+    with server(REPLY) as port:
+        done = program(">/dev/full", "-o", output, f"{LOOPBACK}:{port}")
+    expected = b"daytime-get: standard output: cannot write: No space left on device\n"
+    assert (3, expected) == (done.returncode, done.stderr)
+
+
+@pytest.mark.parametrize("output", ["text", "raw", "json"])
+def test_closed_output(output: str) -> None:
+    """Without a standard output the exit status is one of a monitoring plugin's, and there is no traceback."""
+    with server(REPLY) as port:
+        done = program(">&-", "-o", output, f"{LOOPBACK}:{port}")
+    assert (True, False) == (done.returncode in (0, 3), b"Traceback" in done.stderr)
+
+
+@pytest.mark.parametrize("redirection", ["2>&-", "2>/dev/full"])
+def test_errors_that_nobody_reads(redirection: str) -> None:
+    """Where standard error cannot be written, the exit status is right all the same."""
+    port = refused_port()
+    failed, wrong = program(redirection, f"{LOOPBACK}:{port}"), program(redirection, "-p", ":")
+    assert [2, 3] == [failed.returncode, wrong.returncode]
+
+
+@pytest.mark.parametrize(("second", "expected"), [(REPLY, 0), (None, 2)])
+def test_reader_that_goes_away(second: bytes | None, expected: int) -> None:
+    """Whoever reads no more, as head does, gets no complaint, and the exit status is what is known of the servers."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    with server(second) as port:
+        done = subprocess.run(
+            [sys.executable, "-m", "daytimed.probe", f"{LOOPBACK}:{port}"],
+            stdout=writing, stderr=subprocess.PIPE, check=False, timeout=60,
+        )  # fmt: skip
+    os.close(writing)
+    complaint = b"" if second else f"daytime-get: tcp://{LOOPBACK}:{port}: the server reset the connection\n".encode()
+    assert (expected, complaint) == (done.returncode, done.stderr)
+
+
+def test_interrupt() -> None:
+    """Ctrl-C ends the probe with the state unknown and one line, not with a traceback."""
+    with socket.create_server((LOOPBACK, 0)) as sock:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "daytimed.probe", f"{LOOPBACK}:{sock.getsockname()[1]}"], stderr=subprocess.PIPE
+        )
+        client, _ = sock.accept()
+        with client, process:
+            process.send_signal(signal.SIGINT)
+            _, err = process.communicate(timeout=60)
+    assert (3, b"daytime-get: interrupted\n") == (process.returncode, err)
+
+
+def test_unix_socket(tmp_path: Path, capfdbinary: Capture) -> None:
+    """A unix socket is an address as any other."""
+    sock = socket.socket(socket.AF_UNIX)
+    sock.bind(f"{tmp_path}/socket")
+    sock.listen()
+    seen = []
+
+    def answer(client: socket.socket) -> None:
+        client.sendall(REPLY)
+        client.shutdown(socket.SHUT_WR)
+        seen.append(read_to_end(client))
+
+    with stream_server(sock, answer):
+        assert (0, SHOWN, "") == run(capfdbinary, f"unix://{tmp_path}/socket")
+    assert [b""] == seen

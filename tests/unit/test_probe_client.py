@@ -1,0 +1,409 @@
+"""The probe's question, asked of real servers."""
+
+# ruff: noqa: SIM300 - expected == actual, here and everywhere
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from unit_help import has_ipv6, read_to_end, reset, stream_server, within
+
+from daytimed.addresses import Address
+from daytimed.probe import client
+from daytimed.probe.client import Answer, ask
+
+REPLY = b"The Date Time is: 2026-11-22 12:00:00.123456789 +0530 IST\r\n"
+LOOPBACK = "127.0.0.1"
+
+Handler = Callable[[socket.socket], None]
+#: Long enough for whatever has to come, and short enough for what never does.
+LONG_S, SHORT_S = 20.0, 0.5
+MOST = 1 << 20
+NO_SUCH_KIND = 77
+
+
+def send(*parts: bytes) -> Handler:
+    """Return a handler that sends what it is given, each part at once."""
+
+    def handle(sock: socket.socket) -> None:
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        for part in parts:
+            sock.sendall(part)
+
+    return handle
+
+
+@contextlib.contextmanager
+def tcp_server(*handlers: Handler, host: str = LOOPBACK) -> Iterator[Address]:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    sock = socket.create_server((host, 0), family=family)
+    with stream_server(sock, *handlers):
+        yield Address("tcp", host, sock.getsockname()[1])
+
+
+@contextlib.contextmanager
+def udp_server(*replies: bytes) -> Iterator[tuple[Address, list[bytes]]]:
+    """Answer one datagram with some."""
+    asked: list[bytes] = []
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        sock.bind((LOOPBACK, 0))
+
+        def run() -> None:
+            data, peer = sock.recvfrom(65536)
+            asked.append(data)
+            for reply in replies:
+                sock.sendto(reply, peer)
+
+        thread = threading.Thread(target=run)
+        thread.start()
+        try:
+            yield Address("udp", LOOPBACK, sock.getsockname()[1]), asked
+        finally:
+            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as end:
+                # ends a wait for a question that never came
+                end.sendto(b"", sock.getsockname())
+            thread.join()
+
+
+def outcome(answer: Answer) -> tuple[bytes, str | None]:
+    return answer.reply, answer.reason
+
+
+# -- replies ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("host", [LOOPBACK, pytest.param("::1", marks=pytest.mark.skipif(not has_ipv6(), reason=""))])
+def test_reply(host: str) -> None:
+    """A whole reply is what came up to the end of file, with its family and how long it took."""
+    with tcp_server(send(REPLY), host=host) as address:
+        answer = ask(address, b"", LONG_S, MOST)
+    assert (REPLY, None) == outcome(answer)
+    assert (address, "ipv6" if ":" in host else "ipv4") == (answer.address, answer.family)
+    assert answer.connect_s is not None
+    assert 0 < answer.connect_s <= answer.total_s < LONG_S
+
+
+def test_reply_in_pieces() -> None:
+    """A reply is whole at the end of file and not at the end of a packet."""
+    pieces = [REPLY[index : index + 1] for index in range(len(REPLY))]
+    with tcp_server(send(*pieces)) as address:
+        assert (REPLY, None) == outcome(ask(address, b"", LONG_S, MOST))
+
+
+def test_reply_of_a_unix_socket(tmp_path: Path) -> None:
+    """A unix socket is asked as any other, and its family is called so."""
+    sock = socket.socket(socket.AF_UNIX)
+    sock.bind(f"{tmp_path}/socket")
+    sock.listen()
+    with stream_server(sock, lambda client: client.sendall(REPLY)):
+        answer = ask(Address("unix", path=f"{tmp_path}/socket"), b"", LONG_S, MOST)
+    assert ((REPLY, None), "unix") == (outcome(answer), answer.family)
+
+
+def test_request_is_written_first() -> None:
+    """What is to be sent goes out whole before anything is read, and the connection stays open for the reply."""
+    request = b"GET / HTTP/1.0\r\n\r\n"
+    seen: list[bytes] = []
+
+    def echo(sock: socket.socket) -> None:
+        while len(b"".join(seen)) < len(request):
+            seen.append(sock.recv(3))
+        sock.sendall(REPLY)
+
+    with tcp_server(echo) as address:
+        assert (REPLY, None) == outcome(ask(address, request, LONG_S, MOST))
+    assert request == b"".join(seen)
+
+
+def test_nothing_is_written_unasked() -> None:
+    """Without a request the server reads nothing: a daytime client only listens."""
+    seen = []
+
+    def answer_and_listen(sock: socket.socket) -> None:
+        sock.sendall(REPLY)
+        sock.shutdown(socket.SHUT_WR)
+        seen.append(read_to_end(sock))
+
+    with tcp_server(answer_and_listen) as address:
+        ask(address, b"", LONG_S, MOST)
+    assert [b""] == seen
+
+
+def test_bytes_are_as_they_came() -> None:
+    """Every byte there is comes through as it is."""
+    everything = bytes(range(256))
+    with tcp_server(send(everything)) as address:
+        assert (everything, None) == outcome(ask(address, b"", LONG_S, MOST))
+
+
+def test_datagram() -> None:
+    """Over UDP one datagram is sent, and the first that comes back is the whole reply."""
+    with udp_server(REPLY, b"second") as (address, asked):
+        answer = ask(address, b"hello", LONG_S, MOST)
+        assert ((REPLY, None), "ipv4", [b"hello"]) == (outcome(answer), answer.family, asked)
+
+
+def test_empty_datagram_asks() -> None:
+    """Without a request an empty datagram is the question."""
+    with udp_server(REPLY) as (address, asked):
+        assert ((REPLY, None), [b""]) == (outcome(ask(address, b"", LONG_S, MOST)), asked)
+
+
+def test_host_that_is_left_out() -> None:
+    """An address without a host is this machine."""
+    with tcp_server(send(REPLY)) as address:
+        assert (REPLY, None) == outcome(ask(Address("tcp4", "", address.port), b"", LONG_S, MOST))
+
+
+def test_name_is_looked_up() -> None:
+    """A host may be a name, of which each number is tried until one answers."""
+    with tcp_server(send(REPLY)) as address:
+        assert (REPLY, None) == outcome(ask(Address("tcp", "localhost", address.port), b"", LONG_S, MOST))
+
+
+# -- failures --------------------------------------------------------------------------------------------------------
+
+
+def test_no_byte_at_all() -> None:
+    """A server that closes at once has not replied."""
+    with tcp_server(send()) as address:
+        answer = ask(address, b"", LONG_S, MOST)
+    assert (b"", "the server closed without sending a byte") == outcome(answer)
+    assert answer.connect_s is not None
+
+
+def test_reset_keeps_what_came() -> None:
+    """A reset after some bytes is a failure, and the bytes are there to be seen."""
+
+    def send_and_reset(sock: socket.socket) -> None:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 65536)
+        # more than fits between the two (the window grows as the client reads), so some has been read when this returns
+        sock.sendall(b"x" * (8 << 20))
+        reset(sock)
+
+    with tcp_server(send_and_reset) as address:
+        answer = ask(address, b"", LONG_S, 64 << 20)
+    assert "the server reset the connection" == answer.reason
+    assert {*b"x"} == {*answer.reply}
+
+
+def test_reset() -> None:
+    """A server that resets is told as such."""
+    with tcp_server(reset) as address:
+        assert (b"", "the server reset the connection") == outcome(ask(address, b"", LONG_S, MOST))
+
+
+def test_refused() -> None:
+    """A port without a listener is told as such, and there was no connection."""
+    with socket.create_server((LOOPBACK, 0)) as sock:
+        address = Address("tcp", LOOPBACK, sock.getsockname()[1])
+    answer = ask(address, b"", LONG_S, MOST)
+    assert (b"", "connection refused; nothing listens there") == outcome(answer)
+    assert (None, None) == (answer.connect_s, answer.family)
+    assert answer.total_s < LONG_S
+
+
+def test_refused_datagram() -> None:
+    """A port without a server for datagrams is told as such."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        sock.bind((LOOPBACK, 0))
+        address = Address("udp", LOOPBACK, sock.getsockname()[1])
+    assert (b"", "connection refused; nothing listens there") == outcome(ask(address, b"", LONG_S, MOST))
+
+
+@pytest.mark.parametrize("listens", [False, True])
+def test_unix_socket_without_a_server(listens: bool, tmp_path: Path) -> None:
+    """A path that does not exist, and one on which nobody listens, are told apart."""
+    if listens:
+        with socket.socket(socket.AF_UNIX) as sock:
+            sock.bind(f"{tmp_path}/socket")
+    expected = "connection refused; nothing listens there" if listens else "there is no such socket"
+    assert (b"", expected) == outcome(ask(Address("unix", path=f"{tmp_path}/socket"), b"", LONG_S, MOST))
+
+
+def test_error_without_a_sentence_of_ours() -> None:
+    """An error that is not known here is told in the system's words."""
+    answer = ask(Address("unix", path="/dev/null/socket"), b"", LONG_S, MOST)
+    assert (b"", "Not a directory") == outcome(answer)
+
+
+@pytest.mark.parametrize(
+    ("address", "reason"),
+    [
+        (Address("tcp", "\u00e9..b", 13), "cannot resolve \u00e9..b: not a host name"),
+        (Address("tcp6", LOOPBACK, 13), "cannot resolve 127.0.0.1: Address family for hostname not supported"),
+    ],
+)
+def test_names_that_stand_for_nothing(address: Address, reason: str) -> None:
+    """What cannot be resolved is told with the name."""
+    answer = ask(address, b"", LONG_S, MOST)
+    assert ((b"", reason), None) == (outcome(answer), answer.connect_s)
+
+
+# -- limits ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("limit", [len(REPLY), len(REPLY) + 1])
+def test_reply_of_just_the_length(limit: int) -> None:
+    """A reply as long as allowed is no longer than that."""
+    with tcp_server(send(REPLY)) as address:
+        assert (REPLY, None) == outcome(ask(address, b"", LONG_S, limit))
+
+
+@pytest.mark.parametrize("limit", [1, 10, len(REPLY) - 1])
+def test_reply_that_is_too_long(limit: int) -> None:
+    """Of a longer reply the beginning is kept, and no more is read."""
+    expected = (REPLY[:limit], f"the reply is longer than {limit} bytes; see --max-bytes")
+    with tcp_server(send(REPLY)) as address:
+        assert expected == outcome(ask(address, b"", LONG_S, limit))
+    with udp_server(REPLY) as (address, _):
+        assert expected == outcome(ask(address, b"", LONG_S, limit))
+
+
+def test_reply_without_end() -> None:
+    """A server that never stops sending is left when it has sent too much."""
+
+    def flood(sock: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                sock.sendall(b"x" * 65536)
+
+    with tcp_server(flood) as address, within(LONG_S):
+        answer = ask(address, b"", LONG_S, 1000)
+    assert (b"x" * 1000, "the reply is longer than 1000 bytes; see --max-bytes") == outcome(answer)
+
+
+def test_server_that_never_answers() -> None:
+    """A server that accepts and says nothing costs no more than the time that was given."""
+    with socket.create_server((LOOPBACK, 0)) as sock, within(LONG_S):
+        answer = ask(Address("tcp", LOOPBACK, sock.getsockname()[1]), b"", SHORT_S, MOST)
+    assert (b"", "no reply within 0.5 s") == outcome(answer)
+    assert answer.connect_s is not None
+    assert SHORT_S <= answer.total_s < LONG_S
+
+
+def test_server_that_never_ends() -> None:
+    """A reply without an end of file is no whole one, and what came of it is kept."""
+    done = threading.Event()
+
+    def hold(sock: socket.socket) -> None:
+        sock.sendall(REPLY)
+        done.wait(LONG_S)
+
+    with tcp_server(hold) as address, within(LONG_S):
+        answer = ask(address, b"", SHORT_S, MOST)
+        done.set()
+    assert (REPLY, f"{len(REPLY)} bytes and no end of file within 0.5 s") == outcome(answer)
+
+
+def test_deadline_is_one_for_all_pieces() -> None:
+    """A server that sends byte after byte does not get the time anew for each of them."""
+    done = threading.Event()
+
+    def drip(sock: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while not done.wait(0.01):
+                sock.sendall(b"x")
+
+    with tcp_server(drip) as address, within(LONG_S):
+        answer = ask(address, b"", SHORT_S, MOST)
+        done.set()
+    assert answer.reason == f"{len(answer.reply)} bytes and no end of file within 0.5 s"
+    assert SHORT_S <= answer.total_s < LONG_S
+
+
+def test_server_that_never_reads() -> None:
+    """A request that the server does not read is not written for ever."""
+    with socket.create_server((LOOPBACK, 0)) as sock, within(LONG_S):
+        answer = ask(Address("tcp", LOOPBACK, sock.getsockname()[1]), b"x" * (64 << 20), SHORT_S, MOST)
+    assert (b"", "no reply within 0.5 s") == outcome(answer)
+
+
+def test_datagram_that_is_never_answered() -> None:
+    """A datagram without an answer costs no more than the time that was given."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock, within(LONG_S):
+        sock.bind((LOOPBACK, 0))
+        answer = ask(Address("udp", LOOPBACK, sock.getsockname()[1]), b"", SHORT_S, MOST)
+    assert (b"", "no reply within 0.5 s") == outcome(answer)
+
+
+def test_connection_that_never_comes() -> None:
+    """A server whose queue is full does not answer the connection itself; that is told apart."""
+    with contextlib.ExitStack() as stack, within(LONG_S):
+        sock = stack.enter_context(socket.create_server((LOOPBACK, 0), backlog=0))
+        for _ in range(3):
+            waiting = stack.enter_context(socket.socket())
+            waiting.setblocking(False)
+            waiting.connect_ex(sock.getsockname())
+        answer = ask(Address("tcp", LOOPBACK, sock.getsockname()[1]), b"", SHORT_S, MOST)
+    assert (b"", "no connection within 0.5 s") == outcome(answer)
+    assert (None, None) == (answer.connect_s, answer.family)
+
+
+def test_name_that_is_never_resolved() -> None:
+    """A resolver that hangs costs no more than the time that was given, and is left behind."""
+    end = threading.Event()
+
+    def hang() -> list[client.Place]:
+        end.wait(LONG_S)
+        return []
+
+    with within(LONG_S), pytest.raises(TimeoutError):
+        client._with_deadline(hang, time.monotonic() + SHORT_S)
+    end.set()
+
+
+def test_error_of_the_resolver_comes_back() -> None:
+    """What goes wrong in the resolver is raised where it was asked."""
+
+    def fail() -> list[client.Place]:
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    with pytest.raises(socket.gaierror, match="Name or service not known"):
+        client._with_deadline(fail, time.monotonic() + LONG_S)
+
+
+def test_time_that_is_up_before_it_begins() -> None:
+    """With no time left nothing is tried."""
+    answer = ask(Address("tcp", LOOPBACK, 9), b"", -1.0, MOST)
+    assert (b"", "no connection within -1 s") == outcome(answer)
+
+
+def test_place_that_does_not_answer_leaves_time_for_the_next() -> None:
+    """Of several numbers of one name each has its share of the time."""
+    with contextlib.ExitStack() as stack, within(LONG_S):
+        full = stack.enter_context(socket.create_server((LOOPBACK, 0), backlog=0))
+        for _ in range(3):
+            waiting = stack.enter_context(socket.socket())
+            waiting.setblocking(False)
+            waiting.connect_ex(full.getsockname())
+        good = stack.enter_context(socket.create_server((LOOPBACK, 0)))
+        places: list[client.Place] = [
+            (socket.AF_INET, socket.SOCK_STREAM, full.getsockname()),
+            (socket.AF_INET, socket.SOCK_STREAM, good.getsockname()),
+        ]
+        with client._connect(places, time.monotonic() + 2 * SHORT_S) as connection:
+            assert good.getsockname() == connection.getpeername()
+
+
+def test_last_error_is_told() -> None:
+    """Where no number of a name answers, the last one's reason is told; with no number at all there is one too."""
+    with socket.create_server((LOOPBACK, 0)) as sock:
+        port = sock.getsockname()[1]
+    places: list[client.Place] = [
+        (socket.AF_INET, NO_SUCH_KIND, (LOOPBACK, port)),
+        (socket.AF_INET, socket.SOCK_STREAM, (LOOPBACK, 0)),
+        (socket.AF_INET, socket.SOCK_STREAM, (LOOPBACK, port)),
+    ]
+    with pytest.raises(ConnectionRefusedError):
+        client._connect(places, time.monotonic() + LONG_S)
+    with pytest.raises(OSError, match="no address") as caught:
+        client._connect([], time.monotonic() + LONG_S)
+    assert errno.EADDRNOTAVAIL == caught.value.errno

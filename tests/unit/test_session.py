@@ -1,0 +1,203 @@
+"""One client: what it gets, and why it is dropped."""
+
+# ruff: noqa: SIM300 - expected == actual, here and everywhere
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import socket
+import struct
+from collections.abc import Iterator
+
+import pytest
+from unit_help import has_ipv6, read_to_end, reset, within
+
+from daytimed import session
+from daytimed.listeners import ask_for_destinations
+from daytimed.reasons import NO_FD, NO_MEMORY, OS_ERROR, REASONS, RESET, TIMEOUT
+from daytimed.worker import CONTROL_SPACE, reply_source
+
+REPLY = b"The Date Time is: 2026-11-22 12:00:00.123456789 +0530 IST\r\n"
+
+
+@contextlib.contextmanager
+def connection(family: socket.AddressFamily = socket.AF_INET) -> Iterator[tuple[socket.socket, socket.socket]]:
+    """Return a client and what a server accepted of it."""
+    if family == socket.AF_UNIX:
+        client, accepted = socket.socketpair()
+    else:
+        host = "127.0.0.1" if family == socket.AF_INET else "::1"
+        with socket.create_server((host, 0), family=family) as server:
+            client = socket.create_connection(server.getsockname()[:2])
+            accepted, _ = server.accept()
+    with client, accepted:
+        yield client, accepted
+
+
+FAMILIES = [
+    socket.AF_INET,
+    pytest.param(socket.AF_INET6, marks=pytest.mark.skipif(not has_ipv6(), reason="no IPv6 here")),
+    socket.AF_UNIX,
+]
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("sent", [0, 1, 65536])
+def test_client_gets_the_reply_and_a_clean_end(family: socket.AddressFamily, sent: int) -> None:
+    """A client, whatever it has written before, gets the whole reply and an end of file, not a reset."""
+    with connection(family) as (client, accepted), within(10):
+        client.sendall(b"x" * sent)
+        assert (None, REPLY) == (session.serve(accepted, REPLY), read_to_end(client))
+
+
+def test_client_that_writes_on_gets_the_reply() -> None:
+    """What a client writes after the server is done does not cost it the reply that is there."""
+    with connection() as (client, accepted), within(10):
+        assert session.serve(accepted, REPLY) is None
+        client.sendall(b"x")
+        assert REPLY == client.recv(1000)
+
+
+def test_client_that_has_ended_its_side_gets_the_reply() -> None:
+    """A client that only reads, and has said so, is served."""
+    with connection() as (client, accepted), within(10):
+        client.shutdown(socket.SHUT_WR)
+        assert (None, REPLY) == (session.serve(accepted, REPLY), read_to_end(client))
+
+
+def segments_received(sock: socket.socket) -> int:
+    """Return tcpi_segs_in of struct tcp_info, <linux/tcp.h>."""
+    return int(struct.unpack_from("=I", sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 256), 140)[0])
+
+
+def test_reply_and_end_are_one_segment() -> None:
+    """Reply and end of stream leave together: the client gets one segment for both."""
+    with connection() as (client, accepted), within(10):
+        before = segments_received(client)
+        session.serve(accepted, REPLY)
+        assert (REPLY, 1) == (read_to_end(client), segments_received(client) - before)
+
+
+def test_client_that_resets_is_dropped() -> None:
+    """A client that is gone is dropped as reset, and its socket is closed."""
+    with connection() as (client, accepted):
+        reset(client)
+        assert (RESET, -1) == (session.serve(accepted, REPLY), accepted.fileno())
+
+
+def test_client_that_closes_is_served() -> None:
+    """A client that closes at once, as a port scanner does, is no error: nothing tells that it will not read."""
+    with connection() as (client, accepted):
+        client.close()
+        assert (None, -1) == (session.serve(accepted, REPLY), accepted.fileno())
+
+
+def test_closed_unix_client_is_dropped() -> None:
+    """On a unix socket the end of the client is known at once."""
+    with connection(socket.AF_UNIX) as (client, accepted):
+        client.close()
+        assert (RESET, -1) == (session.serve(accepted, REPLY), accepted.fileno())
+
+
+@pytest.mark.parametrize("sent", [b"", b"x"])
+def test_client_that_takes_only_a_part_is_dropped(sent: bytes) -> None:
+    """A reply that does not fit into the socket at once is not waited for."""
+    reply = b"x" * (32 << 20)
+    with connection() as (client, accepted), within(10):
+        client.sendall(sent)
+        assert (TIMEOUT, -1) == (session.serve(accepted, reply), accepted.fileno())
+
+
+def test_client_that_takes_nothing_is_dropped() -> None:
+    """A socket that is full already is not waited for."""
+    with connection() as (_, accepted), within(10):
+        accepted.setblocking(False)
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                accepted.send(b"x" * (1 << 20))
+        accepted.setblocking(True)
+        assert (TIMEOUT, -1) == (session.serve(accepted, REPLY), accepted.fileno())
+
+
+def test_bug_of_ours_is_seen() -> None:
+    """What is no error of a socket goes through, with the client closed all the same."""
+    with connection() as (_, accepted):
+        with pytest.raises(TypeError):
+            session.serve(accepted, "a text")  # type: ignore[arg-type]
+        assert -1 == accepted.fileno()
+
+
+EXPECTED_REASONS = {
+    errno.ECONNRESET: RESET,
+    errno.EPIPE: RESET,
+    errno.ENOTCONN: RESET,
+    errno.ECONNABORTED: RESET,
+    errno.ECONNREFUSED: RESET,
+    errno.ETIMEDOUT: TIMEOUT,
+    errno.EAGAIN: TIMEOUT,
+    errno.EMFILE: NO_FD,
+    errno.ENFILE: NO_FD,
+    errno.ENOBUFS: NO_MEMORY,
+    errno.ENOMEM: NO_MEMORY,
+}
+
+
+@pytest.mark.parametrize("number", errno.errorcode)
+def test_every_error_has_a_reason(number: int) -> None:
+    """Whatever error a socket gives, there is one reason for it, and for the unexpected it is os_error."""
+    expected = EXPECTED_REASONS.get(number, OS_ERROR)
+    assert REASONS[expected] == REASONS[session.reason_for(OSError(number, "text"))]
+
+
+def test_error_without_a_number_has_a_reason() -> None:
+    """An OSError that Python made itself is an os_error."""
+    assert OS_ERROR == session.reason_for(OSError("no number"))
+
+
+# -- datagrams -------------------------------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def datagram_sockets(
+    family: socket.AddressFamily, bound: str, client_at: str
+) -> Iterator[tuple[socket.socket, socket.socket]]:
+    with socket.socket(family, socket.SOCK_DGRAM) as server, socket.socket(family, socket.SOCK_DGRAM) as client:
+        ask_for_destinations(server)
+        server.bind((bound, 0))
+        client.bind((client_at, 0))
+        client.settimeout(10)
+        yield client, server
+
+
+@pytest.mark.parametrize("asked", ["127.0.0.1", "127.0.0.2", "127.1.2.3"])
+def test_answer_comes_from_the_address_that_was_asked(asked: str) -> None:
+    """A server on all addresses answers from the one the client wrote to, or the client would not know the answer."""
+    with datagram_sockets(socket.AF_INET, "0.0.0.0", "127.0.0.1") as (client, server):
+        client.connect((asked, server.getsockname()[1]))
+        client.send(b"")
+        _, control, _, peer = server.recvmsg(1, CONTROL_SPACE)
+        source = reply_source(control)
+        assert source
+        assert (None, REPLY) == (session.answer(server, REPLY, source, peer), client.recv(1000))
+
+
+@pytest.mark.skipif(not has_ipv6(), reason="no IPv6 here")
+@pytest.mark.parametrize("asked", ["::1", "::ffff:127.0.0.1", "::ffff:127.0.0.2"])
+def test_answer_over_both_families(asked: str) -> None:
+    """A socket for both families answers each client from the address it wrote to."""
+    with datagram_sockets(socket.AF_INET6, "::", "::") as (client, server):
+        client.connect((asked, server.getsockname()[1]))
+        client.send(b"")
+        _, control, _, peer = server.recvmsg(1, CONTROL_SPACE)
+        source = reply_source(control)
+        assert source
+        assert (None, REPLY) == (session.answer(server, REPLY, source, peer), client.recv(1000))
+
+
+def test_answer_that_fails_is_a_drop() -> None:
+    """An error of the send is the reason of this client, and the server goes on."""
+    with datagram_sockets(socket.AF_INET, "127.0.0.1", "127.0.0.1") as (client, server):
+        too_long = session.answer(server, b"x" * 70_000, [], client.getsockname())
+        assert (OS_ERROR, None) == (too_long, session.answer(server, REPLY, [], client.getsockname()))
+        assert REPLY == client.recv(1000)

@@ -1,0 +1,516 @@
+"""The worker: its loop over real sockets, what it tells of clients, and from where it answers datagrams."""
+
+# ruff: noqa: SIM300 - expected == actual, here and everywhere
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import ipaddress
+import json
+import os
+import socket
+import struct
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from unit_help import NS, has_ipv6, read_to_end, reset, within
+
+from daytimed import addresses
+from daytimed.counters import (
+    ACCEPTED,
+    BUSY_SINCE,
+    DROPPED,
+    READY,
+    SERVED,
+    SUPPRESSED_DROPPED,
+    SUPPRESSED_SERVED,
+    WATCHED,
+    Counters,
+)
+from daytimed.limits import Budget, Gate, NetworkSet, RateLimit
+from daytimed.listeners import IP_PKTINFO, Listener, open_listeners
+from daytimed.log import Log
+from daytimed.reasons import RATE, REASONS, RESET
+from daytimed.worker import PAUSE_S, ClientLog, Worker, reply_source
+
+REPLY = b"reply\r\n"
+NOBODY = NetworkSet([])
+OPEN_GATE = Gate(NOBODY, NOBODY, None)
+
+
+class Events:
+    """A log's sink that keeps the events as they are, and calls someone for each."""
+
+    def __init__(self, on_event: Callable[[dict[str, Any]], None] = lambda event: None) -> None:
+        self.seen: list[dict[str, Any]] = []
+        self._on_event = on_event
+
+    def __call__(self, level: str, rendered: bytes) -> bool:
+        event = json.loads(rendered)
+        event = {key: value for key, value in event.items() if key not in ("timestamp", "level", "message")}
+        self.seen.append(event)
+        self._on_event(event)
+        return True
+
+    @property
+    def names(self) -> list[str]:
+        return [event["event"] for event in self.seen]
+
+    def log(self, level: str = "info") -> Log:
+        return Log(self, "json", level, lambda: None)
+
+
+def cell(value: int = 0) -> memoryview[int]:
+    return memoryview(bytearray(struct.pack("=Q", value))).cast("Q")
+
+
+# -- what is told of clients -----------------------------------------------------------------------------------------
+
+SERVED_EVENT = {"event": "client_served", "client": "192.0.2.1", "port": 5, "listener": "daytime", "bytes": 7}
+DROPPED_EVENT = {"event": "client_dropped", "client": "192.0.2.1", "port": 5, "listener": "daytime", "reason": "rate"}
+
+
+@pytest.mark.parametrize(
+    ("clients", "level", "quiet", "expected"),
+    [
+        ("all", "info", "198.51.100.0/24", [SERVED_EVENT, DROPPED_EVENT]),
+        ("all", "debug", "198.51.100.0/24", [SERVED_EVENT, DROPPED_EVENT]),
+        ("all", "warning", "198.51.100.0/24", []),
+        ("dropped", "info", "198.51.100.0/24", [DROPPED_EVENT]),
+        ("none", "info", "198.51.100.0/24", []),
+        ("all", "info", "192.0.2.0/24", [DROPPED_EVENT]),
+        ("none", "info", "192.0.2.0/24", []),
+    ],
+)
+def test_which_clients_are_told(clients: str, level: str, quiet: str, expected: list[dict[str, Any]]) -> None:
+    """The settings say which clients are logged; what is not wanted is not missed, so it is not counted either."""
+    events = Events()
+    client_log = ClientLog(events.log(level), "daytime", clients, NetworkSet([ipaddress.ip_network(quiet)]), None)
+    told = [client_log.tell(("192.0.2.1", 5), NS, 7, None), client_log.tell(("192.0.2.1", 5), NS, 0, RATE)]
+    assert (expected, [True, True]) == (events.seen, told)
+    assert (clients != "none" and level != "warning") == bool(client_log)
+
+
+def test_clients_beyond_the_budget_are_to_be_counted() -> None:
+    """When the budget is used up nothing is logged, and the caller is told so, for each client that would have been."""
+    events = Events()
+    quiet = NetworkSet([ipaddress.ip_network("198.51.100.0/24")])
+    client_log = ClientLog(events.log(), "daytime", "all", quiet, Budget(cell(), 0, 1.0, 2))
+    peers = [("192.0.2.1", 5)] * 3 + [("198.51.100.1", 5)]
+    assert [True, True, False, True] == [client_log.tell(peer, NS, 7, None) for peer in peers]
+    assert not client_log.tell(("198.51.100.1", 5), NS, 0, RATE)
+    assert [SERVED_EVENT, SERVED_EVENT] == events.seen
+
+
+def test_clients_that_are_not_told_use_up_no_budget() -> None:
+    """Quiet networks and unwanted kinds leave the budget to the others."""
+    events = Events()
+    client_log = ClientLog(events.log(), "daytime", "dropped", NOBODY, Budget(cell(), 0, 1.0, 1))
+    for _ in range(5):
+        client_log.tell(("192.0.2.1", 5), NS, 7, None)
+    assert client_log.tell(("192.0.2.1", 5), NS, 0, RATE)
+    assert [DROPPED_EVENT] == events.seen
+
+
+@pytest.mark.parametrize(
+    ("peer", "client", "port"),
+    [
+        (("192.0.2.1", 5), "192.0.2.1", 5),
+        (("2001:db8::1", 5, 0, 0), "2001:db8::1", 5),
+        (("::ffff:192.0.2.1", 5, 0, 0), "192.0.2.1", 5),
+        ("", "unix", 0),
+        (b"", "unix", 0),
+        (None, "unix", 0),
+    ],
+)
+def test_names_of_clients(peer: object, client: str, port: int) -> None:
+    """A client is told by its address, IPv4 always as such; one on a unix socket has none."""
+    events = Events()
+    client_log = ClientLog(events.log(), "daytime", "all", NetworkSet([ipaddress.ip_network("::9")]), None)
+    client_log.tell(peer, NS, 7, None)
+    client_log.tell(peer, NS, 7, RESET)
+    assert [(client, port)] * 2 == [(event["client"], event["port"]) for event in events.seen]
+
+
+def test_quiet_network_of_ipv4_over_ipv6() -> None:
+    """A quiet IPv4 client is quiet over a socket for both families too."""
+    events = Events()
+    quiet = NetworkSet([ipaddress.ip_network("192.0.2.0/24")])
+    ClientLog(events.log(), "daytime", "all", quiet, None).tell(("::ffff:192.0.2.1", 5, 0, 0), NS, 7, None)
+    assert [] == events.seen
+
+
+# -- from where a datagram is answered -------------------------------------------------------------------------------
+
+
+def in_pktinfo(interface: int, local: str, destination: str) -> tuple[int, int, bytes]:
+    data = struct.pack("=i4s4s", interface, socket.inet_aton(local), socket.inet_aton(destination))
+    return (socket.IPPROTO_IP, IP_PKTINFO, data)
+
+
+def in6_pktinfo(destination: str, interface: int) -> tuple[int, int, bytes]:
+    data = socket.inet_pton(socket.AF_INET6, destination) + struct.pack("=i", interface)
+    return (socket.IPPROTO_IPV6, socket.IPV6_PKTINFO, data)
+
+
+@pytest.mark.parametrize(
+    ("control", "expected"),
+    [
+        ([], []),
+        ([(socket.SOL_SOCKET, 1, b"other")], []),
+        ([in_pktinfo(2, "192.0.2.1", "192.0.2.1")], [in_pktinfo(0, "192.0.2.1", "0.0.0.0")]),
+        ([in_pktinfo(2, "192.0.2.1", "192.0.2.255")], None),
+        ([in_pktinfo(2, "192.0.2.1", "255.255.255.255")], None),
+        ([in_pktinfo(2, "192.0.2.1", "224.0.0.1")], None),
+        ([in_pktinfo(2, "0.0.0.0", "192.0.2.1")], []),
+        ([in_pktinfo(2, "0.0.0.0", "224.0.0.1")], None),
+        ([in_pktinfo(2, "0.0.0.0", "255.255.255.255")], None),
+        ([in6_pktinfo("2001:db8::1", 2)], [in6_pktinfo("2001:db8::1", 2)]),
+        ([in6_pktinfo("fe80::1", 2)], [in6_pktinfo("fe80::1", 2)]),
+        ([in6_pktinfo("ff02::1", 2)], None),
+        (
+            [in6_pktinfo("::ffff:192.0.2.1", 2), in_pktinfo(2, "192.0.2.1", "192.0.2.1")],
+            [in_pktinfo(0, "192.0.2.1", "0.0.0.0")],
+        ),
+        ([in6_pktinfo("::ffff:192.0.2.255", 2), in_pktinfo(2, "192.0.2.1", "192.0.2.255")], None),
+    ],
+)
+def test_reply_source(control: Sequence[tuple[int, int, bytes]], expected: list[tuple[int, int, bytes]] | None) -> None:
+    """The answer leaves from the address that was asked, and nothing leaves for a broadcast or multicast."""
+    assert expected == reply_source(control)
+
+
+# -- the loop --------------------------------------------------------------------------------------------------------
+
+
+class Bench:
+    """
+    A worker on a real listener in this process, for clients that have come already.
+
+    It is stopped as the master stops it, but from inside: as the last client is accepted, or as it is told of.
+    """
+
+    def __init__(self, listener: Listener, gate: Gate = OPEN_GATE, own_ports: frozenset[int] = frozenset()) -> None:
+        counters = Counters()
+        self.head, self.slot = counters.head, counters.slot(1)
+        self.wakes = 0
+        self.busy: list[bool] = []
+        self.worker = Worker(listener, "daytime", self.reply, gate, self.head, self.slot, own_ports)
+
+    def reply(self, now_ns: int) -> bytes:
+        self.busy.append(self.slot[BUSY_SINCE] > 0)
+        return REPLY
+
+    def run(self, clients: int, *, told: bool = False, log: str = "all", budget: Budget | None = None) -> Events:
+        """Serve so many clients; `told` says that the last one is not only accepted but told of before the stop."""
+
+        def wake() -> None:
+            self.wakes += 1
+            if not told and self.slot[ACCEPTED] == clients:
+                self.worker.stop()
+
+        def count(event: dict[str, Any]) -> None:
+            if told and len(events.seen) == clients:
+                self.worker.stop()
+
+        events = Events(count)
+        own = events.log()
+        with within(20):
+            self.worker.run(own, ClientLog(own, "daytime", log, NOBODY, budget), wake)
+        return events
+
+    def counted(self) -> dict[str, int]:
+        names = {"ready": READY, "busy": BUSY_SINCE, "accepted": ACCEPTED, "served": SERVED}
+        names |= {"suppressed_served": SUPPRESSED_SERVED, "suppressed_dropped": SUPPRESSED_DROPPED}
+        names |= {reason: DROPPED + index for index, reason in enumerate(REASONS)}
+        return {name: self.slot[index] for name, index in names.items() if self.slot[index]}
+
+
+def used_up() -> Budget:
+    """Return a budget that has nothing left for as long as any machine runs."""
+    return Budget(cell(2**63), 0, 1.0, 1)
+
+
+@contextlib.contextmanager
+def opened(address: str) -> Iterator[Listener]:
+    (listener,) = open_listeners(addresses.parse(address))
+    try:
+        yield listener
+    finally:
+        listener.close()
+
+
+def connect(listener: Listener) -> socket.socket:
+    if listener.requested.path:
+        client = socket.socket(socket.AF_UNIX)
+        client.connect(listener.requested.path)
+        return client
+    return socket.create_connection(("127.0.0.1", listener.port))
+
+
+@pytest.mark.parametrize("scheme", ["tcp4", "tcp", "unix"])
+def test_clients_are_served_one_after_another(scheme: str, tmp_path: Path) -> None:
+    """Each client gets its reply, is counted and told, and when nobody is there the slot says so."""
+    address = f"unix://{tmp_path}/socket" if scheme == "unix" else f"{scheme}://:0"
+    with opened(address) as listener, connect(listener) as one, connect(listener) as other:
+        bench = Bench(listener)
+        events = bench.run(2)
+        assert [REPLY, REPLY] == [read_to_end(one), read_to_end(other)]
+    assert {"ready": 1, "accepted": 2, "served": 2} == bench.counted()
+    expected = ("unix", 7) if scheme == "unix" else ("127.0.0.1", 7)
+    assert [expected] * 2 == [(event["client"], event["bytes"]) for event in events.seen]
+    assert [True, True] == bench.busy
+
+
+def test_master_is_woken_only_while_it_sleeps() -> None:
+    """A worker tells that it is ready; and that a client came, unless the master looks anyhow."""
+    found = []
+    for watched in (0, 1):
+        with opened("tcp4://127.0.0.1:0") as listener, connect(listener), connect(listener):
+            bench = Bench(listener)
+            bench.head[WATCHED] = watched
+            bench.run(2, told=True)
+            found.append(bench.wakes)
+    assert [3, 1] == found
+
+
+def test_client_that_resets_is_dropped_and_the_next_is_served() -> None:
+    """Whatever one client does, the next one gets its reply."""
+    with opened("tcp4://127.0.0.1:0") as listener, connect(listener) as bad, connect(listener) as good:
+        reset(bad)
+        bench = Bench(listener)
+        events = bench.run(2)
+        assert REPLY == read_to_end(good)
+    assert {"ready": 1, "accepted": 2, "served": 1, "reset": 1} == bench.counted()
+    assert ["reset", None] == [event.get("reason") for event in events.seen]
+
+
+def test_denied_client_gets_nothing() -> None:
+    """A client that may not ask is closed without a byte, and no reply is made for it."""
+    gate = Gate(NOBODY, NetworkSet([ipaddress.ip_network("127.0.0.0/8")]), None)
+    with opened("tcp://:0") as listener, connect(listener) as client:
+        bench = Bench(listener, gate)
+        events = bench.run(1)
+        assert b"" == read_to_end(client)
+    assert ({"ready": 1, "accepted": 1, "denied": 1}, []) == (bench.counted(), bench.busy)
+    assert "denied" == events.seen[0]["reason"]
+
+
+def test_gate_does_not_judge_unix_clients(tmp_path: Path) -> None:
+    """A client on a unix socket has no address; who may reach it is a matter of the path."""
+    gate = Gate(NetworkSet([ipaddress.ip_network("192.0.2.0/24")]), NOBODY, None)
+    with opened(f"unix://{tmp_path}/socket") as listener, connect(listener) as client:
+        Bench(listener, gate).run(1)
+        assert REPLY == read_to_end(client)
+
+
+def test_rate_of_clients() -> None:
+    """A source beyond its rate is dropped with that reason."""
+    rate = RateLimit(Counters().rates, 0.001, 1, bytes(16))
+    with opened("tcp4://127.0.0.1:0") as listener, connect(listener) as one, connect(listener) as other:
+        bench = Bench(listener, Gate(NOBODY, NOBODY, rate))
+        bench.run(2)
+        assert [REPLY, b""] == [read_to_end(one), read_to_end(other)]
+    assert {"ready": 1, "accepted": 2, "served": 1, "rate": 1} == bench.counted()
+
+
+def test_clients_beyond_the_budget_are_counted() -> None:
+    """A client that is not told for want of budget is in the counts, served and dropped apart."""
+    with opened("tcp4://127.0.0.1:0") as listener, connect(listener), connect(listener) as bad, connect(listener):
+        reset(bad)
+        bench = Bench(listener)
+        assert [] == bench.run(3, budget=used_up()).seen
+    expected = {"ready": 1, "accepted": 3, "served": 2, "reset": 1, "suppressed_served": 2, "suppressed_dropped": 1}
+    assert expected == bench.counted()
+
+
+def test_log_that_tells_nothing_is_not_asked() -> None:
+    """With nothing to tell of clients, they are served and counted all the same."""
+    with opened("tcp4://127.0.0.1:0") as listener, connect(listener) as client:
+        bench = Bench(listener)
+        events = bench.run(1, log="none")
+        assert (REPLY, []) == (read_to_end(client), events.seen)
+    assert {"ready": 1, "accepted": 1, "served": 1} == bench.counted()
+
+
+def test_stop_serves_the_client_that_was_accepted() -> None:
+    """A stop that falls between accept and reply costs the client nothing, and no other is accepted."""
+    with opened("tcp4://127.0.0.1:0") as listener, connect(listener) as client, connect(listener):
+        bench = Bench(listener)
+        bench.run(1)
+        assert REPLY == read_to_end(client)
+    assert {"ready": 1, "accepted": 1, "served": 1} == bench.counted()
+
+
+def test_stop_before_the_start_ends_at_once() -> None:
+    """A worker that was told to stop before it began accepts nobody."""
+    with opened("tcp4://127.0.0.1:0") as listener, connect(listener):
+        bench = Bench(listener)
+        bench.worker.stop()
+        bench.run(99)
+    assert {"ready": 1} == bench.counted()
+
+
+@pytest.mark.parametrize("scheme", ["tcp4", "udp4"])
+def test_socket_made_non_blocking_by_someone_else(scheme: str) -> None:
+    """Who shares the listener and makes it non-blocking does not end a worker, or make it spin: it blocks again."""
+    with (
+        opened(f"{scheme}://127.0.0.1:0") as listener,
+        listener.socket.dup() as shared,
+    ):
+        shared.setblocking(False)
+        replies = []
+
+        def come_when_it_blocks() -> None:
+            while not os.get_blocking(shared.fileno()):
+                pass
+            with asking(listener) if listener.is_datagram else connect(listener) as client:
+                replies.append(client.recv(100))
+
+        thread = threading.Thread(target=come_when_it_blocks)
+        thread.start()
+        bench = Bench(listener)
+        bench.run(1, told=True)
+        thread.join()
+    assert ([REPLY], {"ready": 1, "accepted": 1, "served": 1}) == (replies, bench.counted())
+
+
+@pytest.mark.parametrize(
+    "number",
+    [
+        errno.ECONNABORTED, errno.EPROTO, errno.ENOPROTOOPT, errno.EHOSTDOWN, errno.ENONET, errno.EHOSTUNREACH,
+        errno.EOPNOTSUPP, errno.ENETUNREACH, errno.ENETDOWN, errno.ETIMEDOUT, errno.ECONNRESET, errno.EPERM,
+    ],
+)  # fmt: skip
+def test_errors_of_a_client_in_accept_are_passed_over(number: int) -> None:
+    """The errors that accept(2) passes on from a client or the network end nothing and are not told."""
+    with opened("tcp4://127.0.0.1:0") as listener:
+        bench = Bench(listener)
+        assert bench.worker._go_on_after(OSError(number, os.strerror(number)))
+    assert {} == bench.counted()
+
+
+@pytest.mark.parametrize("number", [errno.EBADF, errno.EINVAL, errno.ENOTSOCK, errno.EFAULT])
+def test_broken_listener_ends_the_worker(number: int) -> None:
+    """An error that no client can cause is raised: the master sees a worker that died."""
+    with opened("tcp4://127.0.0.1:0") as listener, pytest.raises(OSError, match=os.strerror(number)):
+        Bench(listener).worker._go_on_after(OSError(number, os.strerror(number)))
+
+
+def test_closed_listener_of_a_worker_that_was_not_stopped() -> None:
+    """A listener that is gone without a stop is an error and no quiet end."""
+    with opened("tcp4://127.0.0.1:0") as listener:
+        bench = Bench(listener)
+        listener.socket.close()
+        with pytest.raises(OSError, match="Bad file descriptor"):
+            bench.run(1)
+
+
+@pytest.mark.parametrize("number", [errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM])
+def test_shortage_is_a_pause_and_one_warning(number: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Out of descriptors or memory, a worker pauses each time, warns at most every ten seconds, and then goes on."""
+    now, slept = [1000.0], []
+
+    def sleep(seconds: float) -> None:
+        slept.append(seconds)
+        now[0] += seconds
+
+    with opened("tcp4://127.0.0.1:0") as listener, connect(listener) as client:
+        bench = Bench(listener)
+        bench.worker._log = (events := Events()).log()
+        with monkeypatch.context() as clocks:
+            clocks.setattr(time, "monotonic", lambda: now[0])
+            clocks.setattr(time, "sleep", sleep)
+            found = [bench.worker._go_on_after(OSError(number, os.strerror(number))) for _ in range(150)]
+        pause = {"event": "accept_paused", "pid": os.getpid(), "listener": "daytime", "error": os.strerror(number)}
+        assert ([True] * 150, [pause, pause], [PAUSE_S] * 150) == (found, events.seen, slept)
+        resumed = bench.run(1)
+        assert REPLY == read_to_end(client)
+    assert ["client_served", "accept_resumed"] == resumed.names
+    assert 150 == resumed.seen[1]["pauses"]
+
+
+# -- datagrams -------------------------------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def asking(listener: Listener, host: str = "127.0.0.1") -> Iterator[socket.socket]:
+    """Ask once."""
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_DGRAM) as client:
+        client.settimeout(10)
+        client.connect((host, listener.port))
+        client.send(b"what time is it?")
+        yield client
+
+
+@pytest.mark.parametrize(("scheme", "watched", "wakes"), [("udp4", 0, 3), ("udp", 1, 1)])
+def test_one_datagram_for_one(scheme: str, watched: int, wakes: int) -> None:
+    """Each datagram is answered by one, from the address it was sent to."""
+    with opened(f"{scheme}://:0") as listener, asking(listener) as one, asking(listener, "127.0.0.2") as other:
+        bench = Bench(listener)
+        bench.head[WATCHED] = watched
+        events = bench.run(2, told=True)
+        assert [REPLY, REPLY] == [one.recv(100), other.recv(100)]
+    assert {"ready": 1, "accepted": 2, "served": 2} == bench.counted()
+    assert ["127.0.0.1", "127.0.0.1"] == [event["client"] for event in events.seen]
+    assert ([True, True], wakes) == (bench.busy, bench.wakes)
+
+
+@pytest.mark.skipif(not has_ipv6(), reason="no IPv6 here")
+def test_datagram_over_ipv6() -> None:
+    """A socket for both families answers IPv6 too."""
+    with opened("udp://:0") as listener, asking(listener, "::1") as client:
+        Bench(listener).run(1, told=True)
+        assert REPLY == client.recv(100)
+
+
+def test_datagram_from_one_of_our_own_ports_is_denied() -> None:
+    """Two daytime services would answer each other for ever: what comes from a port of ours gets nothing."""
+    with opened("udp4://127.0.0.1:0") as listener, asking(listener) as looping, asking(listener) as client:
+        bench = Bench(listener, own_ports=frozenset({looping.getsockname()[1]}))
+        bench.run(2, told=True)
+        assert REPLY == client.recv(100)
+        looping.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            looping.recv(100)
+    assert {"ready": 1, "accepted": 2, "served": 1, "denied": 1} == bench.counted()
+
+
+def test_datagram_that_is_denied() -> None:
+    """The gate judges datagrams as it judges connections."""
+    gate = Gate(NOBODY, NetworkSet([ipaddress.ip_network("127.0.0.0/8")]), None)
+    with opened("udp4://127.0.0.1:0") as listener, asking(listener):
+        bench = Bench(listener, gate)
+        assert ["denied"] == [event["reason"] for event in bench.run(1).seen]
+    assert ({"ready": 1, "accepted": 1, "denied": 1}, []) == (bench.counted(), bench.busy)
+
+
+def test_datagrams_beyond_the_budget_are_counted() -> None:
+    """A datagram that is not told for want of budget is in the counts, served and dropped apart."""
+    with opened("udp4://127.0.0.1:0") as listener, asking(listener), asking(listener) as looping:
+        bench = Bench(listener, own_ports=frozenset({looping.getsockname()[1]}))
+        assert [] == bench.run(2, budget=used_up()).seen
+    expected = {"ready": 1, "accepted": 2, "served": 1, "denied": 1, "suppressed_served": 1, "suppressed_dropped": 1}
+    assert expected == bench.counted()
+
+
+def test_shortage_over_datagrams() -> None:
+    """A worker for datagrams tells that it accepts again too."""
+    with opened("udp4://127.0.0.1:0") as listener, asking(listener):
+        bench = Bench(listener)
+        bench.worker._pauses = 3
+        assert ["client_served", "accept_resumed"] == bench.run(1, told=True).names
+
+
+def test_datagram_socket_that_is_broken() -> None:
+    """A worker for datagrams ends with an error where no client is to blame."""
+    with opened("udp4://127.0.0.1:0") as listener:
+        bench = Bench(listener)
+        listener.socket.close()
+        with pytest.raises(OSError, match="Bad file descriptor"):
+            bench.run(1)

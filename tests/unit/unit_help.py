@@ -1,0 +1,102 @@
+"""What several unit tests need: no assertions, only the means for them."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import struct
+import threading
+from collections.abc import Callable, Iterator
+from types import FrameType
+
+from hypothesis import settings
+
+NS = 1_000_000_000
+
+# a deadline for one example measures the machine and not the code
+settings.register_profile("unit", deadline=None)
+settings.load_profile("unit")
+
+
+@contextlib.contextmanager
+def within(seconds: float) -> Iterator[None]:
+    """Break off what takes longer: it waits where it must not."""
+
+    def give_up(number: int, frame: FrameType | None) -> None:
+        raise AssertionError(f"still waiting after {seconds} s")
+
+    before = signal.signal(signal.SIGALRM, give_up)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+@contextlib.contextmanager
+def unprivileged() -> Iterator[None]:
+    """Be somebody who is not root for a while."""
+    if os.geteuid() != 0:
+        yield
+        return
+    groups, gid = os.getgroups(), os.getegid()
+    os.setgroups([])
+    os.setegid(65534)
+    os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+        os.setegid(gid)
+        os.setgroups(groups)
+
+
+@contextlib.contextmanager
+def stream_server(sock: socket.socket, *handlers: Callable[[socket.socket], None]) -> Iterator[None]:
+    """Accept one client for each handler, hand it over and close it; `sock` is closed at the end."""
+
+    def run() -> None:
+        for handle in handlers:
+            try:
+                client, _ = sock.accept()
+            except OSError:
+                return
+            with client:
+                handle(client)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    try:
+        yield
+    finally:
+        with contextlib.suppress(OSError):
+            # ends an accept that nobody came for
+            sock.shutdown(socket.SHUT_RDWR)
+        thread.join()
+        sock.close()
+
+
+def reset(sock: socket.socket) -> None:
+    """Close a connection with a reset."""
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("=ii", 1, 0))
+    sock.close()
+
+
+def read_to_end(sock: socket.socket) -> bytes:
+    """Read a stream up to its end; raises what the stream raises."""
+    parts = []
+    while part := sock.recv(65536):
+        parts.append(part)
+    return b"".join(parts)
+
+
+def has_ipv6() -> bool:
+    """Say whether this machine has IPv6 on its loopback."""
+    try:
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+    except OSError:
+        return False
+    return True
