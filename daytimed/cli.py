@@ -14,11 +14,10 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import cache, partial
 from typing import Any, NoReturn
 
-from daytimed import __version__, addresses, config
+from daytimed import __version__, addresses, config, systemd
 from daytimed.config import Config
 from daytimed.errors import EXIT_INTERNAL, EXIT_OK, DaytimedError, UsageError
-from daytimed.generation import MakeLog
-from daytimed.log import Output, error_descriptor, syslog_sink
+from daytimed.log import Journal, Log, Output, error_descriptor, syslog_sink
 from daytimed.master import Master
 
 DEFAULT_PIDFILE = "/run/daytimed.pid"
@@ -54,29 +53,49 @@ def _run(options: argparse.Namespace) -> int:
     if options.inetd:
         from daytimed import inetd  # what one mode needs is not loaded for the others
 
-        return inetd.run(_load(options))
+        return inetd.run(_load(options), make_output(error_descriptor()))
     if options.daemon:
         from daytimed import daemonize
 
         make_master = partial(_make_master, options)
         return daemonize.run(make_master, options.pidfile, options.user, options.group, complain)
-    master = _make_master(options, _STDERR)
-    master.open()
-    return master.run(on_ready=lambda: None)
+    passed = systemd.take_passed(os.environ)
+    notifier = systemd.Notifier(os.environ)
+    try:
+        master = _make_master(options, _STDERR, notifier)
+        master.open(passed)
+        return master.run(private=notifier.descriptors)
+    except DaytimedError as error:
+        # `systemctl status` shows both
+        notifier.send(STATUS=str(error), ERRNO=error.errno)
+        raise
 
 
-def _make_master(options: argparse.Namespace, log_descriptor: int | None) -> Master:
+def _make_master(
+    options: argparse.Namespace, log_descriptor: int | None, notifier: systemd.Notifier | None = None
+) -> Master:
     # not before the first event: by then a daemon has detached, and has closed what it does not know of
-    output = cache(lambda: Output(log_descriptor))
+    output = cache(lambda: make_output(log_descriptor))
 
-    def log_maker(loaded: Config) -> MakeLog:
-        return lambda on_lost: output().make_log(loaded.log.format, loaded.log.level, on_lost)
+    def make_log(loaded: Config, on_lost: Callable[[], None]) -> Log:
+        return output().make_log(loaded.log.format, loaded.log.level, on_lost)
 
     about: dict[str, str] = {"config": options.config or _default_file() or "built-in defaults"}
     unknown = config.unknown_variables(os.environ)
     if unknown:
         about["ignored_variables"] = " ".join(unknown)
-    return Master(lambda: _load(options), log_maker, about)
+    return Master(lambda: _load(options), make_log, about, notifier or systemd.Notifier({}))
+
+
+def make_output(descriptor: int | None) -> Output:
+    """Return where the log goes: to the journal where `descriptor` is a stream to it, and else to `descriptor`."""
+    stream = descriptor is not None and systemd.is_journal_stream(os.environ, descriptor)
+    return Output(descriptor, _find_journal, is_journal_stream=stream)
+
+
+@cache
+def _find_journal() -> Journal | None:
+    return systemd.Journal().write if systemd.has_journal() else None
 
 
 def _load(options: argparse.Namespace) -> Config:

@@ -62,7 +62,7 @@ def load_zone(name: str) -> Zone:
         ValueError: If the system has no such zone.
     """
     if name == "local":
-        time.tzset()
+        _read_local_zone()
         return time.localtime
     if name == "UTC":
         return _zone_of(UTC)
@@ -74,6 +74,18 @@ def load_zone(name: str) -> Zone:
             f"{name!r} is no time zone of this system; "
             "use local, UTC or an IANA name like Europe/Berlin (package tzdata)"
         ) from None
+
+
+def _read_local_zone() -> None:
+    """Have the C library read TZ, or the file it names, again: tzset(3) alone does so only for another name."""
+    name = os.environ.get("TZ")
+    os.environ["TZ"] = "UTC0"
+    time.tzset()
+    if name is None:
+        del os.environ["TZ"]
+    else:
+        os.environ["TZ"] = name
+    time.tzset()
 
 
 def _zone_of(zone: tzinfo) -> Zone:

@@ -11,6 +11,7 @@ bits.
 
 from __future__ import annotations
 
+import copy
 import mmap
 import os
 
@@ -124,10 +125,7 @@ class Counters:
 
     def total(self) -> Counts:
         """Return the sum over all workers there are and were."""
-        counts = Counts()
-        for name in ("accepted", "served", "suppressed_served", "suppressed_dropped", "log_lost"):
-            setattr(counts, name, getattr(self.gone, name))
-        counts.dropped = list(self.gone.dropped)
+        counts = copy.deepcopy(self.gone)
         for index in self._used:
             counts.add(self.slot(index))
         return counts

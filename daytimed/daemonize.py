@@ -19,6 +19,7 @@ from typing import NamedTuple, NoReturn
 
 import daemon
 
+from daytimed import signals
 from daytimed.errors import EXIT_INTERNAL, EXIT_OK, DaytimedError, NoPermissionError, UsageError
 from daytimed.master import Master
 from daytimed.pidfile import PidFile
@@ -118,6 +119,8 @@ def _report(writing: int, code: int, message: str) -> None:
 
 
 def _wait_for(reading: int, complain: Callable[[str], None]) -> int:
+    # whoever waits may be interrupted
+    signals.release()
     report = os.read(reading, select.PIPE_BUF).decode(errors="replace")
     if not report:
         complain("--daemon: the daemon was killed before it served")
@@ -139,14 +142,20 @@ class Owner(NamedTuple):
 def _find_owner(user: str | None, group: str | None) -> Owner:
     if user is None and group is None:
         return Owner(None, os.getuid(), os.getgid())
+    name, uid, gid = None, os.getuid(), os.getgid()
     try:
-        account = pwd.getpwnam(user) if user is not None else pwd.getpwuid(os.getuid())
+        if user is not None:
+            account = pwd.getpwnam(user)
+            name, uid, gid = account.pw_name, account.pw_uid, account.pw_gid
     except KeyError:
         raise UsageError(f"argument --user: this system has no user {user!r}") from None
     try:
-        gid = grp.getgrnam(group).gr_gid if group is not None else account.pw_gid
+        if group is not None:
+            gid = grp.getgrnam(group).gr_gid
     except KeyError:
         raise UsageError(f"argument --group: this system has no group {group!r}") from None
-    if os.geteuid() != 0 and (account.pw_uid, gid) != (os.getuid(), os.getgid()):
+    if os.geteuid() == 0:
+        return Owner(name, uid, gid)
+    if (uid, gid) != (os.getuid(), os.getgid()):
         raise NoPermissionError("--user and --group: only root can become another user; start daytimed as root")
-    return Owner(account.pw_name if os.geteuid() == 0 else None, account.pw_uid, gid)
+    return Owner(None, uid, gid)

@@ -20,6 +20,11 @@ class DaytimedError(Exception):
 
     exit_code = EXIT_INTERNAL
 
+    def __init__(self, message: str, errno: int = 0) -> None:
+        super().__init__(message)
+        self.errno = errno
+        """Of errno(3), where a system call said no; else 0."""
+
 
 class UsageError(DaytimedError):
     """The command line asks for something that cannot be."""

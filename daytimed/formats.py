@@ -37,10 +37,7 @@ Reply = Callable[[int], bytes]
 
 def sentence_parts(civil: Civil) -> tuple[bytes, bytes]:
     """Return what stands before and after the fraction of the second in `sentence`, as Go prints a time."""
-    head = (
-        f"The Date Time is: {civil.tm_year:04}-{civil.tm_mon:02}-{civil.tm_mday:02}"
-        f" {civil.tm_hour:02}:{civil.tm_min:02}:{civil.tm_sec:02}"
-    )
+    head = f"The Date Time is: {civil.tm_year:04}-{civil.tm_mon:02}-{civil.tm_mday:02} {clock_time(civil)}"
     return head.encode(), f" {offset_digits(civil.tm_gmtoff)} {civil.tm_zone}\r\n".encode()
 
 
@@ -53,12 +50,6 @@ def offset_digits(seconds: int, separator: str = "") -> str:
     """Return an offset from UTC as +hhmm, or with a separator as +hh:mm; seconds of an offset are cut, as Go does."""
     hours, minutes = divmod(abs(seconds) // 60, 60)
     return f"{'-' if seconds < 0 else '+'}{hours:02}{separator}{minutes:02}"
-
-
-def sentence(civil: Civil, nanoseconds: int) -> bytes:
-    """`The Date Time is: 2026-11-22 12:00:00.123456789 +0530 IST`."""
-    head, tail = sentence_parts(civil)
-    return head + fraction(nanoseconds) + tail
 
 
 def rfc867(civil: Civil) -> bytes:
@@ -243,7 +234,7 @@ def compile_format(name: str, zone: Zone, kernel: Callable[[], KernelClock]) -> 
 
 
 def _cache_second(render: Callable[[int], bytes]) -> Reply:
-    cached = -1
+    cached: int | None = None
     line = b""
 
     def reply(now_ns: int) -> bytes:
@@ -258,7 +249,7 @@ def _cache_second(render: Callable[[int], bytes]) -> Reply:
 
 
 def _compile_sentence(zone: Zone) -> Reply:
-    cached = -1
+    cached: int | None = None
     head = tail = b""
 
     def reply(now_ns: int) -> bytes:

@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from itertools import groupby
 
-from daytimed import clock, formats, limits
+from daytimed import addresses, clock, formats, limits
 from daytimed.addresses import Address
+from daytimed.clientlog import ClientLog
 from daytimed.config import MOST_WORKERS, Config, ListenerConfig
-from daytimed.counters import LOG_BUDGET, LOG_LOST, READY, Cells, Counters
+from daytimed.counters import BUSY_SINCE, LOG_BUDGET, READY, Cells, Counters
 from daytimed.limits import Budget, Gate, NetworkSet, RateLimit
-from daytimed.listeners import Listener, open_listeners
+from daytimed.listeners import Listener, adopt, open_listeners
 from daytimed.log import Log
 from daytimed.respawn import Respawn
-from daytimed.worker import ClientLog, Worker
-
-MakeLog = Callable[[Callable[[], None]], Log]
-"""Makes a log of this generation's settings; the argument is called for each event that is lost."""
+from daytimed.worker import Worker
 
 
 @dataclass(slots=True)
@@ -26,21 +23,30 @@ class Child:
     """A worker as the master sees it."""
 
     pid: int
+    team: Team
     slot: int
     cells: Cells
     started_at: float
     was_ready: bool = False
-    retiring: bool = False
     signal_at: float = 0.0
-    """When SIGTERM is sent the next time, once it is retiring."""
+    """When SIGTERM is sent the next time, once it is retired."""
     signal_delay_s: float = 0.0
     kill_at: float = 0.0
-    stopped: bool = False
-    """Held by SIGSTOP or a debugger's like."""
-    busy_since: int = 0
-    """What its slot said at the last look, and at how many looks in a row it has not moved since."""
-    still: int = 0
     killed: bool = False
+    stopped: bool = False
+    """Held, by SIGSTOP for one."""
+    busy_since: int = 0
+    """What its slot said at the last look."""
+    still: int = 0
+    """At how many looks in a row it was held, or busy with the same client."""
+
+    def look(self) -> bool:
+        """Look at the slot; return whether there is a reason to look again."""
+        busy_since = self.cells[BUSY_SINCE]
+        held = self.stopped or (busy_since != 0 and busy_since == self.busy_since)
+        self.still = self.still + 1 if held else 0
+        self.busy_since = busy_since
+        return self.stopped or busy_since != 0
 
 
 @dataclass(slots=True)
@@ -60,8 +66,15 @@ class Team:
 
     @property
     def ready(self) -> int:
-        """How many workers accept clients."""
+        """How many workers are ready to accept clients."""
         return sum(1 for child in self.children.values() if child.cells[READY])
+
+    def note_ready(self) -> None:
+        """Take note of workers that have become ready."""
+        for child in self.children.values():
+            if not child.was_ready and child.cells[READY]:
+                child.was_ready = True
+                self.respawn.note_ready()
 
 
 class Generation:
@@ -109,18 +122,13 @@ class Generation:
             own_ports=self._own_ports,
         )
 
-    def make_worker_logs(self, make_log: MakeLog, worker: Worker, counters: Counters) -> tuple[Log, ClientLog]:
-        """Make the log of a worker, and its log of clients."""
-
-        def count_lost() -> None:
-            worker.slot[LOG_LOST] += 1
-
-        log = make_log(count_lost)
+    def make_client_log(self, team: Team, log: Log, counters: Counters) -> ClientLog:
+        """Make the log of clients of a worker."""
         settings = self.config.log
         budget = None
         if settings.client_rate:
             budget = Budget(counters.head, LOG_BUDGET, settings.client_rate, settings.client_burst)
-        return log, ClientLog(log, worker.name, settings.clients, NetworkSet(settings.quiet), budget)
+        return ClientLog(log, team.settings.name, settings.clients, NetworkSet(settings.quiet), budget)
 
 
 def open_all(
@@ -129,16 +137,24 @@ def open_all(
     """
     Open what a configuration listens on, but keep what is open already.
 
+    Sockets that a manager has passed are all there is: each takes the settings of the listener that bears its name, or
+    else the defaults, and no address is used.
+
     Returns:
         The listeners with their settings, and those of them that are new.
 
     Raises:
         ListenError, NoPermissionError: With nothing left open that is new.
     """
+    if passed := [listener for listener in open_now if listener.name is not None]:
+        by_name = {settings.name: settings for settings in config.listeners}
+        return [(each, by_name.get(str(each.name)) or config.defaults(str(each.name))) for each in passed], []
     # those of one opening stay together: port 0 is another port each time it is asked for
+    openings: dict[object, list[Listener]] = {}
+    for listener in open_now:
+        openings.setdefault(listener.opening, []).append(listener)
     by_address: dict[Address, list[list[Listener]]] = {}
-    for _, together in groupby(open_now, key=lambda listener: listener.opening):
-        sockets = list(together)
+    for sockets in openings.values():
         by_address.setdefault(sockets[0].requested, []).append(sockets)
     listeners: list[tuple[Listener, ListenerConfig]] = []
     opened: list[Listener] = []
@@ -155,3 +171,24 @@ def open_all(
             listener.close()
         raise
     return listeners, opened
+
+
+#: Names of sockets that were bound here and kept by the service manager over a restart; a name has no colon.
+_STORED = "stored-"
+
+
+def stored_name(requested: Address) -> str:
+    """Return the name under which a socket of an address is kept."""
+    return _STORED + str(requested).replace(":", ";")
+
+
+def adopt_passed(name: str, descriptor: int) -> Listener:
+    """
+    Take over a socket that a service manager has bound, or one of ours that it has kept.
+
+    Raises:
+        ListenError: If it is no listener.
+    """
+    if not name.startswith(_STORED):
+        return adopt(name, descriptor)
+    return adopt(name, descriptor, addresses.parse(name[len(_STORED) :].replace(";", ":")))

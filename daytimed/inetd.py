@@ -12,22 +12,24 @@ import socket
 import time
 from typing import Any, NamedTuple
 
-from daytimed import clock, formats, limits, session, worker
+from daytimed import clock, formats, session
 from daytimed.addresses import unmap
+from daytimed.clientlog import ClientLog
 from daytimed.config import Config
+from daytimed.datagram import CONTROL_SPACE, ask_for_destinations
 from daytimed.errors import EXIT_OK, UsageError
 from daytimed.limits import Gate, NetworkSet
-from daytimed.listeners import ask_for_destinations
-from daytimed.log import Output, error_descriptor
-from daytimed.reasons import DENIED
-from daytimed.worker import ClientLog
+from daytimed.log import Output
 
 _STDIN = 0
 
 
-def run(config: Config) -> int:
+def run(config: Config, output: Output) -> int:
     """
     Answer the client.
+
+    Args:
+        output: Where the log goes.
 
     Raises:
         UsageError: If standard input is no client.
@@ -48,7 +50,7 @@ def run(config: Config) -> int:
     else:
         outcome = _serve_stream(client, reply, gate)
     if outcome is not None:
-        log = Output(error_descriptor()).make_log(config.log.format, config.log.level, lambda: None)
+        log = output.make_log(config.log.format, config.log.level, lambda: None)
         client_log = ClientLog(log, settings.name, config.log.clients, NetworkSet(config.log.quiet), None)
         client_log.tell(outcome.peer, 0, outcome.size, outcome.dropped)
     return EXIT_OK
@@ -69,6 +71,7 @@ def _serve_stream(client: socket.socket, reply: formats.Reply, gate: Gate) -> _O
         return _Outcome(("unknown", 0), 0, session.reason_for(error))
     dropped = gate.judge(unmap(peer[0]), 0) if gate and client.family != socket.AF_UNIX else None
     if dropped is not None:
+        session.refuse(client)
         return _Outcome(peer, 0, dropped)
     line = reply(time.time_ns())
     return _Outcome(peer, len(line), session.serve(client, line))
@@ -77,16 +80,9 @@ def _serve_stream(client: socket.socket, reply: formats.Reply, gate: Gate) -> _O
 def _answer_datagram(server: socket.socket, reply: formats.Reply, gate: Gate) -> _Outcome | None:
     ask_for_destinations(server)
     try:
-        _, control, _, peer = server.recvmsg(1, worker.CONTROL_SPACE, socket.MSG_DONTWAIT)
+        request = server.recvmsg(1, CONTROL_SPACE, socket.MSG_DONTWAIT)
     except BlockingIOError:
         # another server that waited on the same socket has taken it
         return None
-    host, port = unmap(peer[0]), peer[1]
-    source = worker.reply_source(control)
-    if source is None or limits.is_loop(host, port, frozenset({server.getsockname()[1]})):
-        return _Outcome(peer, 0, DENIED)
-    dropped = gate.judge(host, 0)
-    if dropped is not None:
-        return _Outcome(peer, 0, dropped)
-    line = reply(time.time_ns())
-    return _Outcome(peer, len(line), session.answer(server, line, source, peer))
+    size, dropped = session.answer(server, request, frozenset({server.getsockname()[1]}), gate.judge, reply)
+    return _Outcome(request[3], size, dropped)

@@ -145,18 +145,3 @@ class Gate:
         if self._rate and not self._rate.take(host, now_ns):
             return RATE
         return None
-
-
-def is_loop(host: str, port: int, own_ports: frozenset[int]) -> bool:
-    """
-    Say whether a datagram comes from where no client can be: answering could start a loop between two services.
-
-    Those are reserved ports and the ports of our own UDP listeners (two daytime services would answer each other for
-    ever), and sources that are multicast, broadcast or unspecified.
-    """
-    if port < 1024 or port in own_ports:
-        return True
-    if ":" in host:
-        return host == "::" or host.startswith("ff")
-    first = int(host.partition(".")[0])
-    return first == 0 or first >= 224

@@ -7,6 +7,7 @@ copy. Only the binder removes the path of a unix socket, and only while it is st
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import socket
@@ -14,13 +15,11 @@ import stat
 from typing import Any
 
 from daytimed.addresses import Address, join_host_port
+from daytimed.datagram import ask_for_destinations
 from daytimed.errors import DaytimedError, ListenError, NoPermissionError
 
 #: The kernel cuts it to net.core.somaxconn.
 BACKLOG = 65535
-
-#: From <linux/in.h> and <linux/ipv6.h>; the socket module has no name for the first before Python 3.14.
-IP_PKTINFO = 8
 
 #: An IPv6 address that the host does not have, or a family that the kernel does not have.
 _NO_SUCH_ADDRESS = frozenset({errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT})
@@ -29,12 +28,14 @@ _NO_SUCH_ADDRESS = frozenset({errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT})
 class Listener:
     """A bound socket."""
 
-    def __init__(self, sock: socket.socket, requested: Address, opening: object) -> None:
+    def __init__(self, sock: socket.socket, requested: Address, opening: object, name: str | None = None) -> None:
         self.socket = sock
         self.requested = requested
+        self.name = name
+        """What the service manager that bound it calls it; None if it was bound here."""
         self.opening = opening
         """The same object for all that were opened together: one host name may stand for several addresses."""
-        self._identity = _identity(requested.path) if requested.path else None
+        self._identity = _identity(requested.path) if requested.path and name is None else None
 
     @property
     def is_datagram(self) -> bool:
@@ -53,11 +54,16 @@ class Listener:
         """The port it is bound to; 0 for a unix socket."""
         return 0 if self.requested.scheme == "unix" else int(self.socket.getsockname()[1])
 
+    def leave_path(self) -> None:
+        """Keep the path of the socket when it is closed: another process goes on with it."""
+        self._identity = None
+
     def close(self) -> None:
-        """Close the socket and remove the path it made."""
+        """Close the socket and remove the path it made; in a folder of others it stays, stale."""
         self.socket.close()
         if self._identity and _identity(self.requested.path) == self._identity:
-            os.unlink(self.requested.path)
+            with contextlib.suppress(OSError):
+                os.unlink(self.requested.path)
 
 
 def open_listeners(address: Address) -> list[Listener]:
@@ -70,12 +76,12 @@ def open_listeners(address: Address) -> list[Listener]:
     Raises:
         ListenError, NoPermissionError: With one sentence.
     """
-    if address.scheme == "unix":
-        return [_open_unix(address)]
     opened: list[Listener] = []
     opening = object()
     skipped: OSError | None = None
     try:
+        if address.scheme == "unix":
+            return [_open_unix(address)]
         for family, place in _resolve(address):
             try:
                 opened.append(Listener(_bind(address, family, place), address, opening))
@@ -93,6 +99,43 @@ def open_listeners(address: Address) -> list[Listener]:
             listener.close()
         raise _explain(address, error) from None
     return opened
+
+
+def adopt(name: str, descriptor: int, requested: Address | None = None) -> Listener:
+    """
+    Take over a descriptor that was passed to this process.
+
+    Args:
+        name: What the manager calls it.
+        descriptor: It may be of any kind; what is no listener is refused.
+        requested: For a socket that was bound here once, what it was bound for.
+
+    Raises:
+        ListenError: If clients cannot be accepted from it.
+    """
+    where = f"LISTEN_FDS: descriptor {descriptor} ({name})"
+    try:
+        # the family is asked of the socket: told, it could be wrong
+        sock = socket.socket(fileno=descriptor)
+        if sock.family not in (socket.AF_INET, socket.AF_INET6, socket.AF_UNIX):
+            raise ListenError(f"{where} is a socket of another family than IPv4, IPv6 and unix")
+        datagram = sock.type == socket.SOCK_DGRAM and sock.family != socket.AF_UNIX
+        if not datagram and not sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+            raise ListenError(f"{where} is not a listening socket; for one of Accept=yes use --inetd")
+        # whoever had it before may have left it non-blocking, and that is shared
+        sock.setblocking(True)
+        if datagram:
+            ask_for_destinations(sock)
+        if requested:
+            listener = Listener(sock, requested, opening=name)
+            listener.leave_path()
+            return listener
+        place = sock.getsockname()
+    except OSError as error:
+        raise ListenError(f"{where} is no socket: {error.strerror}; systemd passes what its socket unit says") from None
+    if sock.family == socket.AF_UNIX:
+        return Listener(sock, Address("unix", path=str(place)), object(), name)
+    return Listener(sock, Address("udp" if datagram else "tcp", place[0], place[1]), object(), name)
 
 
 def _resolve(address: Address) -> list[tuple[socket.AddressFamily, Any]]:
@@ -130,15 +173,6 @@ def _bind(address: Address, family: socket.AddressFamily, place: Any) -> socket.
     return sock
 
 
-def ask_for_destinations(sock: socket.socket) -> None:
-    """Have every datagram tell which of our addresses it was sent to, so that the reply comes from there."""
-    if sock.family == socket.AF_INET6:
-        sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO, 1)
-    # a socket for both families tells of IPv4 this way alone, as IPv4-mapped pktinfo leaves out broadcasts
-    if sock.family == socket.AF_INET or not sock.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY):
-        sock.setsockopt(socket.IPPROTO_IP, IP_PKTINFO, 1)
-
-
 def _open_unix(address: Address) -> Listener:
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
@@ -152,9 +186,9 @@ def _open_unix(address: Address) -> Listener:
         # the time is for everyone; who may reach it is said by the folder's mode
         os.chmod(address.path, 0o666)
         sock.listen(BACKLOG)
-    except OSError as error:
+    except BaseException:
         sock.close()
-        raise _explain(address, error) from None
+        raise
     return Listener(sock, address, object())
 
 
@@ -177,15 +211,16 @@ def _identity(path: str) -> tuple[int, int] | None:
 
 
 def _explain(address: Address, error: OSError) -> DaytimedError:
-    text = f"{address}: cannot listen: {error.strerror}"
+    text, number = f"{address}: cannot listen: {error.strerror}", error.errno or 0
     if error.errno in (errno.EACCES, errno.EPERM):
         hint = "use the socket unit or CAP_NET_BIND_SERVICE for a port below 1024"
         if address.scheme == "unix":
             hint = "this user may not make a socket there"
-        return NoPermissionError(f"{text}; {hint}")
+        return NoPermissionError(f"{text}; {hint}", number)
     if error.errno == errno.EADDRINUSE:
         found = f"lsof {address.path}" if address.scheme == "unix" else f"ss -lnp 'sport = :{address.port}'"
-        return ListenError(f"{text}; stop the program that has it (to find it: {found}) or choose another address")
+        hint = f"stop the program that has it (to find it: {found}) or choose another address"
+        return ListenError(f"{text}; {hint}", number)
     if error.errno == errno.EADDRNOTAVAIL:
-        return ListenError(f"{text}; this machine has no such address (see: ip address)")
-    return ListenError(text)
+        return ListenError(f"{text}; this machine has no such address (see: ip address)", number)
+    return ListenError(text, number)

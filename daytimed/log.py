@@ -15,7 +15,7 @@ import os
 import select
 import socket
 import stat
-from collections.abc import Callable, MutableMapping
+from collections.abc import Callable, Mapping, MutableMapping
 from typing import Any, NamedTuple
 
 import structlog
@@ -23,6 +23,8 @@ import structlog
 Fields = MutableMapping[str, Any]
 Sink = Callable[[str, bytes], bool]
 """Takes the level and one rendered event; False says that it is lost."""
+Journal = Callable[[Mapping[str, str]], bool]
+"""Takes the fields of one journal entry; False says that it is lost."""
 
 SYSLOG_SOCKET = "/dev/log"
 _SYSLOG_DAEMON = 3 << 3
@@ -31,51 +33,135 @@ SEVERITIES = {"debug": 7, "info": 6, "warning": 4, "error": 3, "critical": 2}
 
 
 class Event(NamedTuple):
-    """What one event is called for people."""
+    """What is known of an event before it happens."""
 
+    id: str
+    """MESSAGE_ID of the journal, by which the catalog explains it; never changes."""
     level: str
     sentence: str
 
 
 #: No event that a client can cause is above info.
 EVENTS = {
-    "daemon_starting": Event("info", "daytimed {version} starts."),
-    "daemon_ready": Event("info", "Ready: {listeners} listeners, {workers} workers, {seconds:.3f} s after the start."),
-    "daemon_reloading": Event("info", "Reloading the configuration."),
-    "daemon_reloaded": Event("info", "Reloaded: generation {generation} serves with {workers} workers."),
-    "reload_rejected": Event("error", "The reload is rejected and nothing has changed: {error}"),
-    "daemon_stopping": Event("info", "Stopping, asked by {signal}."),
+    "daemon_starting": Event(
+        "784d4637a81040f483bba9283622d7a6",
+        "info",
+        "daytimed {version} starts.",
+    ),
+    "daemon_ready": Event(
+        "ea425e4c2ee048b9bb9a1fd1b921eb57",
+        "info",
+        "Ready: {listeners} listeners, {workers} workers, {seconds:.3f} s after the start.",
+    ),
+    "daemon_reloading": Event(
+        "070e642d682a403aa9c55745972d1d03",
+        "info",
+        "Reloading the configuration.",
+    ),
+    "daemon_reloaded": Event(
+        "87a7392b5a644693b4a4b253de685440",
+        "info",
+        "Reloaded: generation {generation} serves with {workers} workers.",
+    ),
+    "reload_rejected": Event(
+        "c926761218084d3db47dfce82f1e2a76",
+        "error",
+        "The reload is rejected and nothing has changed: {error}",
+    ),
+    "daemon_stopping": Event(
+        "32f281074d4044feaa58d6d1bfd0a93f",
+        "info",
+        "Stopping, asked by {signal}.",
+    ),
     "daemon_stopped": Event(
-        "info", "Stopped: {accepted} clients accepted, {served} served, {dropped} dropped, in {uptime_s:.0f} s."
+        "c51b4b1b018f441ca166bc8283f02e0b",
+        "info",
+        "Stopped: {accepted} clients accepted, {served} served, {dropped} dropped, in {uptime_s:.0f} s.",
     ),
-    "listener_opened": Event("info", "Listening on {address} as {listener}."),
-    "listener_adopted": Event("info", "Took over {address} as {listener}."),
-    "listener_closed": Event("info", "No longer listening on {address}."),
-    "listener_address_ignored": Event("info", "The configured address {address} of {listener} is not used."),
-    "worker_started": Event("info", "Worker {pid} started for {listener}."),
-    "worker_exited": Event("info", "Worker {pid} of {listener} {how}."),
-    "worker_stuck": Event("warning", "Worker {pid} of {listener} does nothing for {seconds} s and is replaced."),
-    "client_served": Event("info", "Served {bytes} bytes to {client}."),
-    "client_dropped": Event("info", "Dropped {client}: {reason}."),
-    "clients_suppressed": Event("info", "{served} served and {dropped} dropped clients are not logged one by one."),
-    "accept_paused": Event("warning", "Worker {pid} of {listener} cannot accept for now: {error}."),
-    "accept_resumed": Event("info", "Worker {pid} of {listener} accepts again, after {pauses} pauses."),
+    "listener_opened": Event(
+        "a9382e633eec439da452000815ff2642",
+        "info",
+        "Listening on {address} as {listener}.",
+    ),
+    "listener_adopted": Event(
+        "2c9a5727355142d0bbba90d8ef279256",
+        "info",
+        "Took over {address} as {listener}.",
+    ),
+    "listener_closed": Event(
+        "363c0895696e44079a2f31bbddca16a6",
+        "info",
+        "No longer listening on {address}.",
+    ),
+    "listener_address_ignored": Event(
+        "dc97a672c42a4942a048f595f8f07668",
+        "info",
+        "The configured address {address} of {listener} is not used.",
+    ),
+    "worker_started": Event(
+        "cb2c377c29c3417dbd2a9b0d706b4a5f",
+        "info",
+        "Worker {pid} started for {listener}.",
+    ),
+    "worker_exited": Event(
+        "26dd30435ebf4c87bb691740f9fe8649",
+        "info",
+        "Worker {pid} of {listener} {how}.",
+    ),
+    "worker_stuck": Event(
+        "4e076c42069844f2b26aeab2946f690d",
+        "warning",
+        "Worker {pid} of {listener} does nothing for {seconds} s and is replaced.",
+    ),
+    "client_served": Event(
+        "767d9ec97ac1488aadff1994b850daaf",
+        "info",
+        "Served {bytes} bytes to {client}.",
+    ),
+    "client_dropped": Event(
+        "2e906531815f412da55f3cbe44edae19",
+        "info",
+        "Dropped {client}: {reason}.",
+    ),
+    "clients_suppressed": Event(
+        "07e3b06b324b4595a6239a1170b16cb5",
+        "info",
+        "{served} served and {dropped} dropped clients are not logged one by one.",
+    ),
+    "accept_paused": Event(
+        "1329abf6997a4b6eb4014b0d00abaef0",
+        "warning",
+        "Worker {pid} of {listener} cannot accept for now: {error}.",
+    ),
+    "accept_resumed": Event(
+        "337234c22a1840eea61aea7c619e503f",
+        "info",
+        "Worker {pid} of {listener} accepts again, after {pauses} pauses.",
+    ),
     "statistics": Event(
-        "info", "{accepted} clients accepted, {served} served, {dropped} dropped, {workers} workers, {uptime_s:.0f} s."
+        "134ca0b71d414d0ea0cbe88dad0f7734",
+        "info",
+        "{accepted} clients accepted, {served} served, {dropped} dropped, {workers} workers, {uptime_s:.0f} s.",
     ),
-    "log_lost": Event("warning", "{lost} events could not be logged."),
+    "log_lost": Event(
+        "01a8f40628ce4a18919c74d7e44da20e",
+        "warning",
+        "{lost} events could not be logged.",
+    ),
 }
 
 
 class Log:
     """The log of one process in one generation."""
 
-    def __init__(self, sink: Sink, form: str, level: str, on_lost: Callable[[], None], *, colors: bool = False) -> None:
+    def __init__(
+        self, sink: Sink | Journal, form: str, level: str, on_lost: Callable[[], None], *, colors: bool = False
+    ) -> None:
         """
         Make a log.
 
         Args:
-            sink: Where it goes.
+            sink: Where it goes; a `Journal` if that is the form.
             form: `console`, `json`, `journal` or `syslog`.
             level: The least level that is logged.
             on_lost: Called for each event that the sink did not take.
@@ -84,7 +170,7 @@ class Log:
         self._least = SEVERITIES[level]
         self._on_lost = on_lost
         self._logger: Any = structlog.wrap_logger(
-            _Output(sink),
+            _Output(sink, form),
             processors=[_add_sentence, *_renderers(form, colors)],
             wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, level.upper())),
             context_class=dict,
@@ -111,9 +197,9 @@ class Log:
 class _Output:
     """The innermost logger: hands a rendered event, whole, to the sink."""
 
-    def __init__(self, sink: Sink) -> None:
+    def __init__(self, sink: Any, form: str) -> None:
         for level in SEVERITIES:
-            setattr(self, level, self._writer(sink, level))
+            setattr(self, level, sink if form == "journal" else self._writer(sink, level))
 
     @staticmethod
     def _writer(sink: Sink, level: str) -> Callable[[str], bool]:
@@ -123,6 +209,8 @@ class _Output:
 def _add_sentence(logger: object, method: str, fields: Fields) -> Fields:
     name = fields.pop("event")
     sentence = EVENTS[name].sentence.format_map(fields)
+    if name == "worker_exited" and fields["pid"] is None:
+        sentence = "A worker of {listener} {how}.".format_map(fields)
     return {"level": method, "event": name, "message": sentence, **fields}
 
 
@@ -132,7 +220,9 @@ def _renderers(form: str, colors: bool) -> list[Any]:
         return [stamp, _put_first("timestamp"), structlog.processors.JSONRenderer()]
     if form == "console":
         return [stamp, _name_as_logger, structlog.dev.ConsoleRenderer(colors=colors, sort_keys=False)]
-    # the system log has a time of its own
+    # journal and system log have a time of their own
+    if form == "journal":
+        return [_as_journal_entry]
     return [structlog.processors.LogfmtRenderer(key_order=["message", "event"])]
 
 
@@ -147,25 +237,58 @@ def _name_as_logger(logger: object, method: str, fields: Fields) -> Fields:
     return fields
 
 
+def _as_journal_entry(logger: object, method: str, fields: Fields) -> tuple[tuple[dict[str, str]], dict[str, str]]:
+    """Return the fields under the names of systemd.journal-fields(7); ours begin with DAYTIMED_."""
+    name = fields.pop("event")
+    entry = {
+        "MESSAGE": fields.pop("message"),
+        "PRIORITY": str(SEVERITIES[fields.pop("level")]),
+        "SYSLOG_IDENTIFIER": "daytimed",
+        "MESSAGE_ID": EVENTS[name].id,
+        "DAYTIMED_EVENT": name,
+    }
+    own = {f"DAYTIMED_{key.upper()}": str(value) for key, value in fields.items() if value is not None}
+    return (entry | own,), {}
+
+
 class Output:
     """Where the log of this process goes; workers inherit it."""
 
-    def __init__(self, fd: int | None) -> None:
+    def __init__(
+        self,
+        fd: int | None,
+        find_journal: Callable[[], Journal | None] = lambda: None,
+        *,
+        is_journal_stream: bool = False,
+    ) -> None:
         """
         Choose the output.
 
         Args:
             fd: The descriptor to write lines to; None for the system log.
+            find_journal: Returns what takes entries, where there is a journal.
+            is_journal_stream: Whether what is written to `fd` ends up in the journal anyway.
         """
+        self._find_journal = find_journal
+        self._is_journal_stream = is_journal_stream
         self._to_syslog = fd is None
         self._to_terminal = fd is not None and os.isatty(fd)
         self._sink = syslog_sink() if fd is None else stream_sink(fd)
 
     def make_log(self, form: str, level: str, on_lost: Callable[[], None]) -> Log:
-        """Make a log of a configured format; `auto` is the console on a terminal, and else JSON."""
+        """
+        Make a log of a configured format.
+
+        `auto` is the journal under systemd, the console on a terminal, and else JSON. `journal` where there is none is
+        JSON too: a line in another form is better than no line.
+        """
+        if form == "journal" or (form == "auto" and self._is_journal_stream):
+            journal = self._find_journal()
+            if journal:
+                return Log(journal, "journal", level, on_lost)
         if self._to_syslog:
             form = "syslog"
-        elif form == "auto":
+        elif form in ("auto", "journal"):
             form = "console" if self._to_terminal else "json"
         colors = self._to_terminal and "NO_COLOR" not in os.environ
         return Log(self._sink, form, level, on_lost, colors=colors)

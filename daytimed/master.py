@@ -16,24 +16,24 @@ import signal
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import partial
 from typing import Any, NoReturn
 
 from daytimed import __version__, signals, worker
 from daytimed.config import Config
-from daytimed.counters import BUSY_SINCE, LOG_LOST, READY, SERVED, WATCHED, Counters, Counts
+from daytimed.counters import BUSY_SINCE, LOG_LOST, READY, SERVED, WATCHED, Cells, Counters
 from daytimed.errors import EXIT_INTERNAL, EXIT_OK, DaytimedError, StartError
-from daytimed.generation import Child, Generation, MakeLog, Team, open_all
+from daytimed.generation import Child, Generation, Team, adopt_passed, open_all, stored_name
 from daytimed.listeners import Listener
+from daytimed.log import Log
+from daytimed.reporter import Reporter
 from daytimed.respawn import HEALTHY_AFTER_S
+from daytimed.systemd import Notifier
 
 #: How often the slots are looked at while clients come.
 LOOK_S = 1.0
 #: So many looks at a worker that has not moved, and it is stuck. Looks are counted and not seconds, so that a machine
 #: that was paused does not lose all its workers when it goes on.
 STUCK_LOOKS = 5
-#: Clients that are not logged one by one are summed up when they become few again, and at the latest after this.
-SUMMARY_S = 10.0
 #: A worker that is asked to stop is asked again, ever less often, and killed at the deadline.
 FIRST_REPEAT_S = 0.01
 LONGEST_REPEAT_S = 0.5
@@ -41,53 +41,60 @@ STOP_DEADLINE_S = 5.0
 #: The workers of a new configuration have this long to become ready.
 RELOAD_DEADLINE_S = 10.0
 
+MakeLog = Callable[[Config, Callable[[], None]], Log]
+"""Makes a log as a configuration has it; the second argument is called for each event that is lost."""
+
 
 class Master:
     """The supervisor of one daemon."""
 
     def __init__(
-        self, load: Callable[[], Config], log_maker: Callable[[Config], MakeLog], about: Mapping[str, Any]
+        self, load: Callable[[], Config], make_log: MakeLog, about: Mapping[str, Any], notifier: Notifier
     ) -> None:
         """
         Make a master.
 
         Args:
             load: Loads the configuration, now and at every reload.
-            log_maker: From a configuration to what makes its logs.
+            make_log: Makes the logs, of master and workers.
             about: Fields of the first event: how this daemon was started.
+            notifier: Tells the service manager.
         """
-        self._about = about
-        self._private: Sequence[int] = ()
         self._load = load
-        self._log_maker = log_maker
+        self._make_log = make_log
+        self._about = about
+        self._notifier = notifier
         self._counters = Counters()
-        self._prctl = signals.find_prctl()
-        self._pid = os.getpid()
         self._started_at = time.monotonic()
+        self._reporter = Reporter(self._counters, notifier, self._started_at)
+        self._prctl = signals.find_prctl()
+        self._private: Sequence[int] = ()
+        self._on_ready: Callable[[], None] = lambda: None
+        self._log: Log
+        self._listeners: list[Listener] = []
+        self._generations = 0
         self._current: Generation | None = None
         self._pending: Generation | None = None
         self._pending_until = 0.0
-        self._retired: dict[int, tuple[Child, Team]] = {}
-        self._listeners: list[Listener] = []
-        self._generations = 0
-        self._ready = False
+        self._retired: dict[int, Child] = {}
         self._stopping = False
         self._reload_wanted = False
         self._reloading = False
         """Whether a generation has taken over and the workers before it are still on their way out."""
         self._look_at: float | None = None
         self._last_accepted = 0
-        self._summary_at = 0.0
-        self._told = Counts()
-        self._last_suppressed = 0
 
-    def open(self) -> None:
+    def open(self, passed: Sequence[tuple[str, int]] = ()) -> None:
         """
         Load the configuration and open every listener.
 
+        Args:
+            passed: Names and descriptors of sockets that a service manager has bound, or kept for us.
+
         Raises:
-            DaytimedError: With nothing left open.
+            DaytimedError: With one sentence, or more.
         """
+        self._listeners = [adopt_passed(name, descriptor) for name, descriptor in passed]
         self._pending = self._make_generation(self._load())
         # not before: a name server that does not answer must not keep Ctrl-C from ending the start
         signals.prepare_master()
@@ -97,7 +104,7 @@ class Master:
         """The descriptors that have to stay open when the daemon detaches."""
         return [listener.socket.fileno() for listener in self._listeners]
 
-    def run(self, on_ready: Callable[[], None], private: Sequence[int] = ()) -> int:
+    def run(self, on_ready: Callable[[], None] = lambda: None, private: Sequence[int] = ()) -> int:
         """
         Serve until stopped.
 
@@ -111,19 +118,21 @@ class Master:
         Raises:
             StartError: If no worker can be started.
         """
-        self._pid = os.getpid()
+        assert self._pending, "open() comes before run()"
+        self._on_ready = on_ready
         self._private = private
-        self._tell_start()
+        self._log = self._make_log(self._pending.config, self._count_lost(self._counters.slot(0)))
+        self._log.event("daemon_starting", version=__version__, pid=os.getpid(), **self._about)
+        self._tell_listeners(self._pending.teams)
+        self._tell_ignored(self._pending)
+        self._close_unused()
         # what is there now is shared with every worker; a collection in one must not copy it
         gc.collect()
         gc.freeze()
         try:
             self._converge(time.monotonic())
-            while not self._is_done:
+            while not (self._stopping and not self._retired):
                 self._handle(signals.wait(self._next_deadline()))
-                if self._current and not self._ready:
-                    self._ready = True
-                    on_ready()
         finally:
             self._close()
         return EXIT_OK
@@ -131,99 +140,129 @@ class Master:
     def _handle(self, taken: list[int]) -> None:
         """Do what the signals ask for: stop before all else, and the convergence last, when everything is known."""
         now = time.monotonic()
-        if signals.STOP & set(taken):
-            self._stop(signal.Signals(next(number for number in taken if number in signals.STOP)), now)
+        if stop := next((number for number in taken if number in signals.STOP), None):
+            self._stop(signal.Signals(stop), now)
         self._reap(now)
         if signals.RELOAD in taken:
             self._reload_wanted = True
         if signals.STATISTICS in taken:
-            self._tell_statistics()
-        if signals.WAKE in taken and not self._stopping and self._look_at is None:
+            workers = sum(generation.workers for generation in self._generations_alive())
+            self._log.event("statistics", **self._reporter.figures(now), workers=workers)
+        if signals.WAKE in taken:
             self._watch(now)
         if self._look_at is not None and now >= self._look_at:
             self._look(now)
         self._converge(now)
-        self._tell_losses()
+        self._reporter.tell_losses(self._log)
+        feed_at = self._reporter.feed_at
+        if feed_at is not None and now >= feed_at and self._current:
+            self._reporter.tell_health(self._is_healthy(), len(self._current.teams), self._current.workers, now)
 
     # -- what is wanted ------------------------------------------------------------------------------------------
 
     def _stop(self, number: signal.Signals, now: float) -> None:
         if self._stopping:
-            for child, _ in self._all_children():
+            for child in self._all_children():
                 child.kill_at = now
             return
         self._stopping = True
         self._log.event("daemon_stopping", signal=number.name)
+        self._notifier.send(STOPPING=1, STATUS="Stopping")
         for generation in self._generations_alive():
             self._retire(generation, now)
 
-    def _reload(self, now: float) -> None:
+    def _reload(self) -> None:
         self._reload_wanted = False
         self._log.event("daemon_reloading")
+        self._notifier.reloading()
         try:
             self._pending = self._make_generation(self._load())
         except DaytimedError as error:
             self._reject("; ".join(str(error).splitlines()))
             return
-        self._pending_until = now + RELOAD_DEADLINE_S
+        # from now on: a name server may have taken its time
+        self._pending_until = time.monotonic() + RELOAD_DEADLINE_S
+
+    def _reject(self, error: str) -> None:
+        self._log.event("reload_rejected", error=error)
+        # ready as before: a reload that fails has changed nothing
+        self._notifier.send(READY=1, STATUS=f"The last reload was rejected: {error}")
 
     def _make_generation(self, config: Config) -> Generation:
         listeners, opened = open_all(config, self._listeners)
         self._listeners += opened
+        if self._notifier:
+            for listener in opened:
+                self._store(listener)
         self._generations += 1
         return Generation(self._generations, config, listeners)
 
-    def _reject(self, error: str) -> None:
-        self._log.event("reload_rejected", error=error)
-
     def _abandon(self, generation: Generation, now: float) -> None:
-        """Take a generation back that has not served yet."""
+        """Take back a generation that has not served."""
         self._pending = None
         self._retire(generation, now)
         self._close_unused()
 
     def _commit(self, generation: Generation, now: float) -> None:
-        """Let a generation that is ready take over."""
-        first = self._current is None
-        if self._current:
-            self._retire(self._current, now)
-        known = {team.listener for team in self._current.teams} if self._current else set()
-        self._current, self._pending = generation, None
-        self._use_log(generation.config)
-        if first:
+        """Let a generation take over whose workers are all ready."""
+        before, self._current, self._pending = self._current, generation, None
+        for team in generation.teams:
+            for child in team.children.values():
+                self._let_go(child)
+        self._log = self._make_log(generation.config, self._count_lost(self._counters.slot(0)))
+        if before is None:
             seconds = round(now - self._started_at, 3)
-            self._log.event(
-                "daemon_ready", listeners=len(generation.teams), workers=generation.workers, seconds=seconds
-            )
+            listeners, workers = len(generation.teams), generation.workers
+            self._log.event("daemon_ready", listeners=listeners, workers=workers, seconds=seconds)
+            self._reporter.tell_ready(listeners, workers, now)
+            self._on_ready()
             return
+        self._retire(before, now)
+        known = {team.listener for team in before.teams}
         self._tell_listeners([team for team in generation.teams if team.listener not in known])
         self._close_unused()
         self._reloading = True
+
+    def _finish_reload(self, generation: Generation, now: float) -> None:
+        """Say that every client is served by what the new configuration says: the workers before it have ended."""
+        self._reloading = False
+        self._log.event("daemon_reloaded", generation=generation.number, workers=generation.workers)
+        self._reporter.tell_ready(len(generation.teams), generation.workers, now)
 
     def _close_unused(self) -> None:
         used = {team.listener for generation in self._generations_alive() for team in generation.teams}
         for listener in [each for each in self._listeners if each not in used]:
             self._listeners.remove(listener)
-            address = listener.address
-            listener.close()
-            self._log.event("listener_closed", address=address)
+            self._notifier.send(FDSTOREREMOVE=1, FDNAME=stored_name(listener.requested))
+            self._close_listener(listener)
+
+    def _close_listener(self, listener: Listener) -> None:
+        address = listener.address
+        listener.close()
+        self._log.event("listener_closed", address=address)
+
+    def _store(self, listener: Listener) -> None:
+        """Have systemd keep a socket of ours, so that a restart loses no client (FDSTORE of sd_notify(3))."""
+        listener.leave_path()
+        descriptors = [listener.socket.fileno()]
+        self._notifier.send(FDSTORE=1, FDNAME=stored_name(listener.requested), descriptors=descriptors)
 
     # -- making it so --------------------------------------------------------------------------------------------
 
     def _converge(self, now: float) -> None:
         """Make the workers there are those that are wanted."""
-        if self._reloading and self._current and not self._retired:
-            # only now is every client served by what the new configuration says
-            self._reloading = False
-            self._log.event("daemon_reloaded", generation=self._current.number, workers=self._current.workers)
-        if self._reload_wanted and not self._pending and not self._reloading and not self._stopping:
-            # one after the other: signals that come faster than workers start must not keep each other from the end
-            self._reload(now)
         if not self._stopping:
+            if self._reloading and self._current and not self._retired:
+                self._finish_reload(self._current, now)
+            # one after the other: signals that come faster than workers start must not keep each other from the end,
+            # and workers on their way out still hold sockets that the next configuration may want to bind
+            if self._reload_wanted and self._current and not self._pending and not self._retired:
+                self._reload()
             for generation in self._generations_alive():
                 self._fill(generation, now)
-            self._judge_pending(now)
-        for child, _ in self._retired.values():
+            if self._pending:
+                self._judge(self._pending, now)
+        for child in self._retired.values():
             if now >= child.kill_at:
                 self._kill(child)
                 child.kill_at = now + STOP_DEADLINE_S
@@ -234,86 +273,84 @@ class Master:
 
     def _fill(self, generation: Generation, now: float) -> None:
         for team in generation.teams:
-            for child in team.children.values():
-                if not child.was_ready and child.cells[READY]:
-                    child.was_ready = True
-                    team.respawn.note_ready()
+            team.note_ready()
             while team.missing > 0 and now >= team.respawn.not_before:
                 if not self._spawn(generation, team, now):
                     break
 
-    def _judge_pending(self, now: float) -> None:
-        generation = self._pending
-        if generation and generation.is_ready:
-            self._commit(generation, now)
-        elif generation and self._current and (generation.hopeless or now >= self._pending_until):
-            self._reject("the workers of the new configuration do not start")
-            self._abandon(generation, now)
-        elif generation and not self._current and (team := generation.hopeless):
-            raise StartError(
-                f"no worker of {team.settings.name} can be started: {team.respawn.failed_starts} tries failed; "
-                "the log says why"
-            )
+    def _judge(self, pending: Generation, now: float) -> None:
+        if pending.is_ready:
+            self._commit(pending, now)
+        elif not self._current:
+            if team := pending.hopeless:
+                raise StartError(
+                    f"no worker of {team.settings.name} can be started: {team.respawn.failed_starts} tries failed; "
+                    "the log says why"
+                )
+        elif pending.hopeless or now >= self._pending_until:
+            self._reject("the workers of the new configuration do not start; the log says why")
+            self._abandon(pending, now)
 
     def _spawn(self, generation: Generation, team: Team, now: float) -> bool:
         slot = self._counters.acquire()
         if slot is None:
             team.respawn.note_failed_fork(now, random.random())
             return False
+        name = team.settings.name
         try:
             pid = os.fork()
         except OSError as error:
             self._counters.release(slot)
             team.respawn.note_failed_fork(now, random.random())
-            self._log.event(
-                "worker_exited",
-                level="warning",
-                pid=None,
-                listener=team.settings.name,
-                how=f"could not be forked: {error.strerror}",
-                retry_s=round(team.respawn.not_before - now, 1),
-            )
+            how, retry_s = f"could not be forked: {error.strerror}", round(team.respawn.not_before - now, 1)
+            self._log.event("worker_exited", level="warning", pid=None, listener=name, how=how, retry_s=retry_s)
             return False
         if pid == 0:
             self._be_worker(generation, team, slot)
-        team.children[pid] = Child(pid, slot, self._counters.slot(slot), now)
-        self._log.event("worker_started", pid=pid, listener=team.settings.name, generation=generation.number)
+        child = Child(pid, team, slot, self._counters.slot(slot), now)
+        team.children[pid] = child
+        if generation is self._current:
+            self._let_go(child)
+        self._log.event("worker_started", pid=pid, listener=name, generation=generation.number)
+        # one that does not even become ready has to be seen, too
+        self._watch(now)
         return True
 
     def _be_worker(self, generation: Generation, team: Team, slot: int) -> NoReturn:
         """Run a worker in the child, and never return into the master's code."""
         code = EXIT_INTERNAL
+        master = os.getppid()
         try:
+            cells = self._counters.slot(slot)
+            cells[BUSY_SINCE] = time.monotonic_ns()
             for descriptor in self._private:
                 os.close(descriptor)
             # the listeners of others: a copy here would keep them open after their end
             for listener in self._listeners:
                 if listener is not team.listener:
                     listener.socket.close()
-            make_log = self._log_maker(generation.config)
+            self._log = self._make_log(generation.config, self._count_lost(cells))
             own = generation.make_worker(team, self._counters, slot)
-            make_logs = partial(generation.make_worker_logs, make_log, own, self._counters)
-            code = worker.main(own, self._pid, self._prctl, make_logs)
+            client_log = generation.make_client_log(team, self._log, self._counters)
+            code = worker.main(own, master, self._prctl, self._log, client_log)
         except BaseException as error:
-            self._log.event(
-                "worker_exited",
-                level="error",
-                pid=os.getpid(),
-                listener=team.settings.name,
-                how=f"failed: {error!r}",
-                exception=traceback.format_exc(),
-            )
+            how, trace = f"failed: {error!r}", traceback.format_exc()
+            name = team.settings.name
+            self._log.event("worker_exited", level="error", pid=os.getpid(), listener=name, how=how, exception=trace)
         finally:
             os._exit(code)
+
+    def _let_go(self, child: Child) -> None:
+        """Let a worker begin to serve; it keeps the signal until it is ready."""
+        os.kill(child.pid, signals.GO)
 
     def _retire(self, generation: Generation, now: float) -> None:
         for team in generation.teams:
             for child in team.children.values():
-                child.retiring = True
                 child.signal_at = now
                 child.signal_delay_s = FIRST_REPEAT_S
                 child.kill_at = now + STOP_DEADLINE_S
-                self._retired[child.pid] = (child, team)
+                self._retired[child.pid] = child
             team.children.clear()
 
     def _kill(self, child: Child) -> None:
@@ -331,151 +368,101 @@ class Master:
                 return
             if pid == 0:
                 return
-            found = self._find(pid)
-            if found is None:
+            child = next((each for each in self._all_children() if each.pid == pid), None)
+            if child is None:
                 # no worker: whoever ran us may have left us a child
                 continue
-            child, team = found
             if os.WIFSTOPPED(status) or os.WIFCONTINUED(status):
                 child.stopped = os.WIFSTOPPED(status)
-                if child.stopped and self._look_at is None:
-                    self._watch(now)
-                continue
-            self._bury(child, team, status, now)
+                self._watch(now)
+            else:
+                self._bury(child, status, now)
 
-    def _find(self, pid: int) -> tuple[Child, Team] | None:
-        return next(((child, team) for child, team in self._all_children() if child.pid == pid), None)
-
-    def _bury(self, child: Child, team: Team, status: int, now: float) -> None:
+    def _bury(self, child: Child, status: int, now: float) -> None:
         code = os.waitstatus_to_exitcode(status)
         ready, served = bool(child.cells[READY]), child.cells[SERVED]
         lost = self._counters.release(child.slot)
-        team.children.pop(child.pid, None)
-        self._retired.pop(child.pid, None)
-        expected = child.retiring and code == 0
+        retired = self._retired.pop(child.pid, None) is not None
+        child.team.children.pop(child.pid, None)
+        expected = retired and code == 0
         if code < 0:
             how = f"was killed by {signal.Signals(-code).name}"
         else:
             how = "stopped as asked" if expected else f"exited with status {code}"
-        fields = {"pid": child.pid, "listener": team.settings.name, "how": how, "served": served, "lost": lost}
+        fields = {"pid": child.pid, "listener": child.team.settings.name, "how": how, "served": served, "lost": lost}
         self._log.event("worker_exited", level="info" if expected else "warning", **fields)
-        if not child.retiring:
+        if not retired:
             healthy = served > 0 or (ready and now - child.started_at >= HEALTHY_AFTER_S)
-            team.respawn.note_death(now, ready=ready, healthy=healthy, jitter=random.random())
+            child.team.respawn.note_death(now, ready=ready, healthy=healthy, jitter=random.random())
 
     def _watch(self, now: float) -> None:
-        self._counters.head[WATCHED] = 1
-        self._look_at = now + LOOK_S
+        """Look at the slots from now on, if nobody does yet."""
+        if self._look_at is None:
+            self._counters.head[WATCHED] = 1
+            self._look_at = now + LOOK_S
 
     def _look(self, now: float) -> None:
         """Look at every slot; go back to sleep when nothing has moved since the last look."""
+        self._look_at = now + LOOK_S
         moving = False
-        for child, team in self._all_children():
-            busy_since = child.cells[BUSY_SINCE]
-            held = child.stopped or (busy_since != 0 and busy_since == child.busy_since)
-            child.still = child.still + 1 if held else 0
-            child.busy_since = busy_since
-            moving = moving or busy_since != 0 or child.stopped
+        for child in list(self._all_children()):
+            moving = child.look() or moving
             if child.still >= STUCK_LOOKS and not child.killed:
                 seconds = round(child.still * LOOK_S)
-                self._log.event("worker_stuck", pid=child.pid, listener=team.settings.name, seconds=seconds)
+                self._log.event("worker_stuck", pid=child.pid, listener=child.team.settings.name, seconds=seconds)
                 self._kill(child)
-        total = self._counters.total()
-        self._tell_suppressed(total, now)
-        if not moving and total.accepted == self._last_accepted and not self._untold_suppressed(total):
+        self._reporter.tell_suppressed(self._log, now)
+        accepted = self._counters.total().accepted
+        if not moving and accepted == self._last_accepted and not self._reporter.has_untold():
             self._look_at = None
             self._counters.head[WATCHED] = 0
-            # a client that came in between has seen 1 and woken nobody
-            if self._counters.total().accepted == total.accepted:
-                return
-        self._last_accepted = total.accepted
-        self._watch(now)
+            # a client that came in between has seen 1, and woken nobody
+            if self._counters.total().accepted != accepted:
+                self._watch(now)
+        self._last_accepted = accepted
 
     # -- telling -------------------------------------------------------------------------------------------------
 
-    def _use_log(self, config: Config) -> None:
-        own = self._counters.slot(0)
+    @staticmethod
+    def _count_lost(cells: Cells) -> Callable[[], None]:
+        def count() -> None:
+            cells[LOG_LOST] += 1
 
-        def count_lost() -> None:
-            own[LOG_LOST] += 1
+        return count
 
-        self._log = self._log_maker(config)(count_lost)
-
-    def _tell_start(self) -> None:
-        assert self._pending, "open() comes before run()"
-        self._use_log(self._pending.config)
-        self._log.event("daemon_starting", version=__version__, pid=self._pid, **self._about)
-        self._tell_listeners(self._pending.teams)
-
-    def _tell_listeners(self, teams: list[Team]) -> None:
+    def _tell_listeners(self, teams: Sequence[Team]) -> None:
         for team in teams:
-            self._log.event(
-                "listener_opened",
-                listener=team.settings.name,
-                address=team.listener.address,
-                format=team.settings.format,
-                workers=team.wanted,
-            )
+            name = "listener_opened" if team.listener.name is None else "listener_adopted"
+            address, reply = team.listener.address, team.settings.format
+            self._log.event(name, listener=team.settings.name, address=address, format=reply, workers=team.wanted)
 
-    def _untold_suppressed(self, total: Counts) -> int:
-        told = self._told.suppressed_served + self._told.suppressed_dropped
-        return total.suppressed_served + total.suppressed_dropped - told
-
-    def _tell_suppressed(self, total: Counts, now: float, *, at_once: bool = False) -> None:
-        untold = self._untold_suppressed(total)
-        growing = untold != self._last_suppressed
-        if growing and not self._last_suppressed:
-            self._summary_at = now + SUMMARY_S
-        self._last_suppressed = untold
-        if not untold or (growing and now < self._summary_at and not at_once):
-            return
-        self._log.event(
-            "clients_suppressed",
-            served=total.suppressed_served - self._told.suppressed_served,
-            dropped=total.suppressed_dropped - self._told.suppressed_dropped,
-        )
-        self._told.suppressed_served = total.suppressed_served
-        self._told.suppressed_dropped = total.suppressed_dropped
-        self._last_suppressed = 0
-
-    def _tell_losses(self) -> None:
-        lost = self._counters.total().log_lost - self._told.log_lost
-        if lost and self._log.event("log_lost", lost=lost):
-            self._told.log_lost += lost
-
-    def _tell_statistics(self) -> None:
-        workers = sum(generation.workers for generation in self._generations_alive())
-        self._log.event("statistics", **self._figures(), workers=workers)
-
-    def _figures(self) -> dict[str, Any]:
-        total = self._counters.total()
-        return {
-            "accepted": total.accepted,
-            "served": total.served,
-            "dropped": sum(total.dropped),
-            **total.by_reason(),
-            "uptime_s": round(time.monotonic() - self._started_at, 1),
-        }
+    def _tell_ignored(self, generation: Generation) -> None:
+        """Say once of each configured address that passed sockets have taken its place."""
+        if any(team.listener.name is not None for team in generation.teams):
+            for settings in generation.config.listeners:
+                self._log.event("listener_address_ignored", listener=settings.name, address=str(settings.address))
 
     # -- state ---------------------------------------------------------------------------------------------------
+
+    def _is_healthy(self) -> bool:
+        """Say whether clients are served as they should: every wanted worker is there and none does nothing."""
+        if self._current is None or any(team.ready < team.wanted for team in self._current.teams):
+            return False
+        return not any(child.stopped or child.still for child in self._all_children())
 
     def _generations_alive(self) -> list[Generation]:
         return [generation for generation in (self._current, self._pending) if generation]
 
-    def _all_children(self) -> Iterator[tuple[Child, Team]]:
+    def _all_children(self) -> Iterator[Child]:
         for generation in self._generations_alive():
             for team in generation.teams:
-                yield from ((child, team) for child in list(team.children.values()))
-        yield from list(self._retired.values())
-
-    @property
-    def _is_done(self) -> bool:
-        return self._stopping and not self._retired
+                yield from team.children.values()
+        yield from self._retired.values()
 
     def _next_deadline(self) -> float | None:
         """Return when there is something to do without a signal; None if there is nothing."""
-        deadlines = [self._look_at] if self._look_at is not None else []
-        for child, _ in self._retired.values():
+        deadlines = [each for each in (self._look_at, self._reporter.feed_at) if each is not None]
+        for child in self._retired.values():
             deadlines.append(child.kill_at if child.killed else min(child.signal_at, child.kill_at))
         if not self._stopping:
             for generation in self._generations_alive():
@@ -486,14 +473,13 @@ class Master:
 
     def _close(self) -> None:
         """End what is left, whatever happened before, and tell the sum of it all."""
-        for child, _ in self._all_children():
+        for child in list(self._all_children()):
             self._kill(child)
             os.waitpid(child.pid, 0)
             self._counters.release(child.slot)
         for listener in self._listeners:
-            address = listener.address
-            listener.close()
-            self._log.event("listener_closed", address=address)
-        self._tell_suppressed(self._counters.total(), time.monotonic(), at_once=True)
-        self._tell_losses()
-        self._log.event("daemon_stopped", **self._figures())
+            self._close_listener(listener)
+        now = time.monotonic()
+        self._reporter.tell_suppressed(self._log, now, at_once=True)
+        self._reporter.tell_losses(self._log)
+        self._log.event("daemon_stopped", **self._reporter.figures(now))

@@ -2,7 +2,7 @@
 The pid file of a detached daemon: a lock that dies with its process, and a pid to be read.
 
 The lock is flock(2) on the open file, never the mere existence of it, so a file left by a killed daemon blocks
-nothing. Workers inherit the lock and must not release it; they end with their master.
+nothing. A worker closes its copy, which does not release it.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class PidFile:
 
     def remove(self) -> None:
         """Take the file away, if it is still this one; where the folder is not ours to write, leave it empty."""
-        os.ftruncate(self.fd, 0)
         with contextlib.suppress(OSError):
+            os.ftruncate(self.fd, 0)
             if self._is_in_place():
                 os.unlink(self.path)

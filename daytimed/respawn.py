@@ -15,7 +15,7 @@ LONGEST_DELAY_S = 30.0
 HEALTHY_AFTER_S = 10.0
 #: So many starts in a row before one is ready show that none will ever be.
 GIVE_UP_AFTER = 6
-#: Workers that worked and died may be replaced at once so often, and from then on one a second.
+#: Workers that worked and died are replaced at once so often, and one a second more; beyond that they are delayed too.
 RESTART_BURST = 1000
 RESTART_INTERVAL_S = 1
 
@@ -51,16 +51,13 @@ class Respawn:
         """
         if not ready:
             self.failed_starts += 1
-        if not healthy:
+        full_at = spend(self._restarts_full_at, int(now), RESTART_INTERVAL_S, RESTART_BURST) if healthy else None
+        if full_at is None:
             self._delay(now, jitter)
             return
+        self._restarts_full_at = full_at
         self._deaths = 0
-        full_at = spend(self._restarts_full_at, int(now), RESTART_INTERVAL_S, RESTART_BURST)
-        if full_at is None:
-            self.not_before = now + RESTART_INTERVAL_S
-        else:
-            self._restarts_full_at = full_at
-            self.not_before = now
+        self.not_before = now
 
     @property
     def is_hopeless(self) -> bool:

@@ -10,11 +10,15 @@ from __future__ import annotations
 import _socket
 import errno
 import socket
+import time
+from collections.abc import Callable
 from fcntl import ioctl
 from termios import FIONREAD
 from typing import Any
 
-from daytimed.reasons import NO_FD, NO_MEMORY, OS_ERROR, RESET, TIMEOUT
+from daytimed.addresses import unmap
+from daytimed.datagram import is_loop, reply_source
+from daytimed.reasons import DENIED, NO_FD, NO_MEMORY, OS_ERROR, RESET, TIMEOUT
 
 # as plain numbers: an enum costs more than the system call it is given to
 _SEND_FLAGS = int(socket.MSG_MORE | socket.MSG_DONTWAIT)
@@ -78,20 +82,42 @@ def serve(client: _socket.socket, reply: bytes) -> int | None:
         client.close()
 
 
-def answer(server: _socket.socket, reply: bytes, control: list[tuple[int, int, bytes]], peer: Any) -> int | None:
+def refuse(client: _socket.socket) -> None:
+    """Close a client that is not to have a reply, without a byte."""
+    client.close()
+
+
+def answer(
+    server: _socket.socket,
+    request: tuple[Any, ...],
+    own_ports: frozenset[int],
+    judge: Callable[[str, int], int | None],
+    reply: Callable[[int], bytes],
+) -> tuple[int, int | None]:
     """
     Send one datagram in reply to one.
 
     Args:
-        server: The listener.
-        control: Says from which of our addresses, in the form of recvmsg(2).
-        peer: Where the datagram came from.
+        server: What the reply leaves by.
+        request: As recvmsg gives it; what it says does not matter (RFC 867).
+        own_ports: Of our UDP listeners.
+        judge: Says why a host is to have no reply now, if so.
+        reply: Makes the reply of an instant.
 
     Returns:
-        As `serve`.
+        The bytes that were sent, and as `serve`.
     """
+    _, control, _, peer = request
+    host, port = unmap(peer[0]), peer[1]
+    source = reply_source(control)
+    if source is None or is_loop(host, port, own_ports):
+        return 0, DENIED
+    dropped = judge(host, time.monotonic_ns())
+    if dropped is not None:
+        return 0, dropped
+    line = reply(time.time_ns())
     try:
-        server.sendmsg([reply], control, _DONTWAIT, peer)
-        return None
+        server.sendmsg([line], source, _DONTWAIT, peer)
     except OSError as error:
-        return reason_for(error)
+        return 0, reason_for(error)
+    return len(line), None

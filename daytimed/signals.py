@@ -17,14 +17,11 @@ from collections.abc import Callable
 STOP = frozenset({signal.SIGTERM, signal.SIGINT})
 RELOAD = signal.SIGHUP
 STATISTICS = signal.SIGUSR1
-#: From a worker: it is ready, or the first client after a quiet time has come.
-WAKE = signal.SIGUSR2
+#: From a worker: it is ready, or the first client after a quiet time has come. To a worker: begin.
+WAKE = GO = signal.SIGUSR2
 CHILD = signal.SIGCHLD
 
 MASTER = STOP | {RELOAD, STATISTICS, WAKE, CHILD}
-
-#: Longest that one wait is let run; only so that an absurd deadline cannot overflow.
-_LONGEST_WAIT_S = 86400.0
 
 _PR_SET_PDEATHSIG = 1
 
@@ -48,18 +45,27 @@ def wait(deadline: float | None) -> list[int]:
     Returns:
         The signals, in the order taken; none when the deadline has come.
     """
+    info: signal.struct_siginfo | None
     if deadline is None:
         info = signal.sigwaitinfo(MASTER)
     else:
-        timeout = min(max(0.0, deadline - time.monotonic()), _LONGEST_WAIT_S)
-        first = signal.sigtimedwait(MASTER, timeout)
-        if first is None:
-            return []
-        info = first
-    taken = [info.si_signo]
-    while (another := signal.sigtimedwait(MASTER, 0)) is not None:
-        taken.append(another.si_signo)
+        info = signal.sigtimedwait(MASTER, max(0.0, deadline - time.monotonic()))
+    taken = []
+    while info is not None:
+        taken.append(info.si_signo)
+        info = signal.sigtimedwait(MASTER, 0)
     return taken
+
+
+def release() -> None:
+    """Undo `prepare_master` in a process that is no master after all."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, MASTER)
+
+
+def wait_for_go() -> bool:
+    """Wait, in a fresh child whose signals are still blocked, until it may begin; False if it is to stop instead."""
+    return signal.sigwaitinfo({GO, signal.SIGTERM}).si_signo == GO
 
 
 def prepare_worker(stop: Callable[[], None]) -> None:

@@ -8,15 +8,16 @@ is interrupted, retried by Python (PEP 475) and fails with EBADF. A client that 
 from __future__ import annotations
 
 import _socket
+import contextlib
 import errno
 import os
-import struct
+import socket
 import time
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable
 
-from daytimed import limits, session, signals
+from daytimed import session, signals
 from daytimed.addresses import unmap
+from daytimed.clientlog import ClientLog
 from daytimed.counters import (
     ACCEPTED,
     BUSY_SINCE,
@@ -28,11 +29,11 @@ from daytimed.counters import (
     WATCHED,
     Cells,
 )
+from daytimed.datagram import CONTROL_SPACE
 from daytimed.formats import Reply
-from daytimed.limits import Budget, Gate, NetworkSet
-from daytimed.listeners import IP_PKTINFO, Listener
+from daytimed.limits import Gate
+from daytimed.listeners import Listener
 from daytimed.log import Log
-from daytimed.reasons import DENIED, REASONS
 
 #: The pause of a worker that is out of descriptors or memory, and how rarely that is told.
 PAUSE_S = 0.1
@@ -46,57 +47,6 @@ _CLIENT_ERRORS = frozenset(
     }
 )  # fmt: skip
 _OUT_OF_RESOURCES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
-
-_IPPROTO_IP = 0
-_IPPROTO_IPV6 = 41
-_IPV6_PKTINFO = 50
-#: Room for struct in_pktinfo and struct in6_pktinfo, both with their headers, cmsg(3).
-CONTROL_SPACE = 128
-_IN_PKTINFO = struct.Struct("=i4s4s")
-_UNKNOWN = bytes(4)
-
-
-class ClientLog:
-    """Tells of clients, as far as the settings and the budget of the whole daemon go; the rest is counted."""
-
-    def __init__(self, log: Log, listener: str, clients: str, quiet: NetworkSet, budget: Budget | None) -> None:
-        self._log = log
-        self._listener = listener
-        self._served = clients == "all" and log.is_enabled("client_served")
-        self._dropped = clients != "none" and log.is_enabled("client_dropped")
-        self._quiet = quiet or None  # asked for every client, and None is quicker to ask than an empty set
-        self._budget = budget
-
-    def __bool__(self) -> bool:
-        """Say whether there is anything to tell."""
-        return self._served or self._dropped
-
-    def tell(self, peer: Any, now_ns: int, size: int, dropped: int | None) -> bool:
-        """
-        Log one client.
-
-        Args:
-            peer: As accept gives it; empty for a unix socket.
-            size: Bytes that were sent.
-            dropped: None if it was served, or why it was dropped.
-
-        Returns:
-            False if the budget is used up and somebody has to count it.
-        """
-        if dropped is None:
-            if not self._served or (self._quiet and peer and unmap(peer[0]) in self._quiet):
-                return True
-        elif not self._dropped:
-            return True
-        if self._budget and not self._budget.take(now_ns):
-            return False
-        client, port = (unmap(peer[0]), peer[1]) if peer else ("unix", 0)
-        if dropped is None:
-            self._log.event("client_served", client=client, port=port, listener=self._listener, bytes=size)
-        else:
-            reason = REASONS[dropped]
-            self._log.event("client_dropped", client=client, port=port, listener=self._listener, reason=reason)
-        return True
 
 
 class Worker:
@@ -121,6 +71,7 @@ class Worker:
         self.own_ports = own_ports
         self._stopping = False
         self._pauses = 0
+        self._pause_told = False
         self._warned_at: float | None = None
 
     def stop(self) -> None:
@@ -133,14 +84,12 @@ class Worker:
         Serve until stopped.
 
         Args:
-            wake: Tells the master that something has begun.
+            wake: Tells the master that clients come.
 
         Raises:
             OSError: If the listener is broken: nothing that a client can do.
         """
         self._log = log
-        self.slot[READY] = 1
-        wake()
         if self.listener.is_datagram:
             self._answer_datagrams(client_log, wake)
         else:
@@ -152,7 +101,7 @@ class Worker:
         family, kind, protocol = int(listener.family), int(listener.type), listener.proto
         slot, head, reply, serve = self.slot, self.head, self.reply, session.serve
         new_socket, monotonic_ns, time_ns = _socket.socket, time.monotonic_ns, time.time_ns
-        judge = self.gate.judge if self.gate and family != _AF_UNIX else None
+        judge = self.gate.judge if self.gate and family != socket.AF_UNIX else None
         tell = client_log.tell if client_log else None
         # socket.accept() makes an enum and a Python object of every client; this is what it is made of
         accept = listener._accept  # type: ignore[attr-defined]
@@ -175,7 +124,7 @@ class Worker:
                 dropped = serve(client, line)
             else:
                 line = b""
-                client.close()
+                session.refuse(client)
             if dropped is None:
                 slot[SERVED] += 1
             else:
@@ -188,10 +137,17 @@ class Worker:
 
     def _answer_datagrams(self, client_log: ClientLog, wake: Callable[[], None]) -> None:
         server, slot = self.listener.socket, self.slot
+        try:
+            # replies leave by a copy of our own: a stop closes the listener while a client may be in our hands
+            sender = server.dup()
+        except OSError:
+            if self._stopping:
+                return
+            raise
         while True:
             try:
-                # what was asked does not matter (RFC 867), and the kernel throws the rest of a datagram away
-                _, control, _, peer = server.recvmsg(1, CONTROL_SPACE)
+                # of what was asked, one byte is more than enough; the kernel throws the rest of a datagram away
+                request = server.recvmsg(1, CONTROL_SPACE)
             except OSError as error:
                 if self._go_on_after(error):
                     continue
@@ -201,19 +157,9 @@ class Worker:
             slot[ACCEPTED] += 1
             if not self.head[WATCHED]:
                 wake()
-            host, port = unmap(peer[0]), peer[1]
-            source = reply_source(control)
-            line = b""
-            dropped: int | None
-            if source is None or limits.is_loop(host, port, self.own_ports):
-                dropped = DENIED
-            else:
-                dropped = self.gate.judge(host, now)
-            if dropped is None and source is not None:
-                line = self.reply(time.time_ns())
-                dropped = session.answer(server, line, source, peer)
+            size, dropped = session.answer(sender, request, self.own_ports, self.gate.judge, self.reply)
             slot[SERVED if dropped is None else DROPPED + dropped] += 1
-            if not client_log.tell(peer, now, len(line), dropped):
+            if not client_log.tell(request[3], now, size, dropped):
                 slot[SUPPRESSED_SERVED if dropped is None else SUPPRESSED_DROPPED] += 1
             slot[BUSY_SINCE] = 0
             if self._pauses:
@@ -230,7 +176,9 @@ class Worker:
             return True
         if error.errno == errno.EAGAIN:
             # somebody who shares this socket has made it non-blocking, for all of us
-            os.set_blocking(self.listener.socket.fileno(), True)
+            with contextlib.suppress(OSError):
+                # closed by a stop that comes just now, which the next turn sees
+                self.listener.socket.setblocking(True)
             return True
         raise error
 
@@ -239,43 +187,32 @@ class Worker:
         now = time.monotonic()
         if self._warned_at is None or now - self._warned_at >= PAUSE_WARNING_S:
             self._warned_at = now
+            self._pause_told = True
             self._log.event("accept_paused", pid=os.getpid(), listener=self.name, error=error.strerror)
         time.sleep(PAUSE_S)
 
     def _resume(self) -> None:
-        self._log.event("accept_resumed", pid=os.getpid(), listener=self.name, pauses=self._pauses)
+        # told only after a pause that was: both come no more often than the warning does
+        if self._pause_told:
+            self._log.event("accept_resumed", pid=os.getpid(), listener=self.name, pauses=self._pauses)
+        self._pause_told = False
         self._pauses = 0
 
 
-_AF_UNIX = 1
-
-
-def reply_source(control: Sequence[tuple[int, int, bytes]]) -> list[tuple[int, int, bytes]] | None:
-    """
-    Return the control message that makes a reply leave from the address that was asked (ip(7), ipv6(7)).
-
-    Returns:
-        An empty list if the kernel did not say; None if the datagram was sent to a broadcast or multicast address,
-        from which nothing may be answered.
-    """
-    for level, kind, data in control:
-        if level == _IPPROTO_IP and kind == IP_PKTINFO:
-            _, local, destination = _IN_PKTINFO.unpack(data[: _IN_PKTINFO.size])
-            if local == _UNKNOWN:
-                # it came before the socket was told to say; the kernel chooses our address
-                return None if destination[0] >= 224 else []
-            return None if local != destination else [(level, kind, _IN_PKTINFO.pack(0, local, _UNKNOWN))]
-    for level, kind, data in control:
-        if level == _IPPROTO_IPV6 and kind == _IPV6_PKTINFO:
-            return None if data[0] == 0xFF else [(level, kind, data)]
-    return []
-
-
-def main(worker: Worker, master: int, prctl: Callable[..., int], make_log: Callable[[], tuple[Log, ClientLog]]) -> int:
+def main(worker: Worker, master: int, prctl: Callable[..., int], log: Log, client_log: ClientLog) -> int:
     """Be a worker: everything between the fork and the exit code of the child."""
     if not signals.die_with(master, prctl):
         return 0
+
+    def wake() -> None:
+        os.kill(master, signals.WAKE)
+
+    worker.slot[READY] = 1
+    worker.slot[BUSY_SINCE] = 0
+    wake()
+    # the workers of a configuration begin together, or not at all
+    if not signals.wait_for_go():
+        return 0
     signals.prepare_worker(worker.stop)
-    log, client_log = make_log()
-    worker.run(log, client_log, lambda: os.kill(master, signals.WAKE))
+    worker.run(log, client_log, wake)
     return 0

@@ -97,13 +97,14 @@ class Daemon:
         env: Mapping[str, str] | None = None,
         expect_exit: int = 0,
         prefix: Sequence[str] = (),
+        program: Sequence[str] = DAYTIMED,
         expect_killed: bool = False,
         check_descriptors: bool = True,
         **popen: Any,
     ) -> None:
         if config is not None:
             arguments = ("-c", str(config), *arguments)
-        self.command = [*prefix, *DAYTIMED, "--log-format", "json", *arguments]
+        self.command = [*prefix, *program, "--log-format", "json", *arguments]
         self.env = clean_environment(env)
         self.expect_exit = expect_exit
         self.expect_killed = expect_killed

@@ -105,8 +105,7 @@ def test_a_stop_under_load_loses_no_accepted_client(daemon: Daemon) -> None:
     """SIGTERM in the middle: whom the daemon has accepted has a whole reply; the rest never had a byte of one."""
     running = load(daemon.port(), clients=400)
     daemon.wait_event("client_served")
-    while daemon.statistics()["served"] < 2000:
-        pass
+    daemon.statistics(accepted=2000)
     daemon.send(signal.SIGTERM)
     assert daemon.wait() == 0
     ended = outcomes(running)

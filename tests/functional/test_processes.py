@@ -264,6 +264,102 @@ def test_a_reload_that_fails_changes_nothing(tmp_path: Path, text: str | None, r
         assert fetch(daemon.port()).strip().isdigit()
 
 
+def test_a_reload_that_runs_out_of_descriptors_changes_nothing(tmp_path: Path) -> None:
+    """More listeners than descriptors: rejected, in one sentence, and the old workers serve on."""
+    config = tmp_path / "daytimed.toml"
+    config.write_text('[[listener]]\naddress = "127.0.0.1:0"\n')
+    with serving(config=config, prefix=["prlimit", "--nofile=16:16"]) as daemon:
+        more = "".join(f'[[listener]]\naddress = "unix://{tmp_path}/{number}"\n' for number in range(14))
+        config.write_text(config.read_text() + more)
+        daemon.send(signal.SIGHUP)
+        assert "Too many open files" in daemon.wait_event("reload_rejected")["error"]
+        assert fetch(daemon.port())
+        assert [path for path in tmp_path.iterdir() if path.is_socket()] == []
+
+
+def test_a_reload_whose_workers_do_not_start_is_rejected_and_has_served_nobody(tmp_path: Path) -> None:
+    """Workers of a configuration begin together or not at all: one listener's failing keeps the other's from serving."""
+    config, flag = tmp_path / "daytimed.toml", tmp_path / "flag"
+    script = (
+        "import os, sys\n"
+        "from daytimed import cli, generation\n"
+        "real = generation.Generation.make_worker\n"
+        "def make_worker(self, team, *rest):\n"
+        f"    if os.path.exists({str(flag)!r}) and team.settings.name == 'daytime-2':\n"
+        "        sys.exit(1)\n"
+        "    return real(self, team, *rest)\n"
+        "generation.Generation.make_worker = make_worker\n"
+        "sys.exit(cli.main())\n"
+    )
+    config.write_text('[[listener]]\naddress = "127.0.0.1:0"\n')
+    with serving("-w", "1", config=config, program=[sys.executable, "-c", script]) as daemon:
+        workers = daemon.live_workers()
+        flag.touch()
+        config.write_text('format = "unix"\n[[listener]]\naddress = "127.0.0.1:0"\n[[listener]]\naddress = "[::1]:0"\n')
+        daemon.send(signal.SIGHUP)
+        daemon.wait_event("worker_started", generation=2, listener="daytime")
+        while not daemon.find("reload_rejected"):
+            assert fetch(daemon.port()).startswith(b"The Date Time is: ")
+        assert daemon.wait_event("reload_rejected")["error"].startswith("the workers of the new configuration do not")
+        wait_until(lambda: daemon.live_workers() == workers, "only the workers of before are left")
+        flag.unlink()
+        daemon.send(signal.SIGHUP)
+        daemon.wait_event("daemon_reloaded")
+        assert fetch(daemon.port()).strip().isdigit()
+
+
+def test_a_worker_that_hangs_before_it_is_ready_is_replaced(tmp_path: Path) -> None:
+    """A start that goes nowhere is seen as one that does nothing, and tried again."""
+    flag = tmp_path / "flag"
+    flag.touch()
+    script = (
+        "import os, sys, time\n"
+        "from daytimed import cli, generation\n"
+        "real = generation.Generation.make_worker\n"
+        "def make_worker(self, *rest):\n"
+        "    try:\n"
+        f"        os.unlink({str(flag)!r})\n"
+        "    except FileNotFoundError:\n"
+        "        return real(self, *rest)\n"
+        "    time.sleep(60)\n"
+        "generation.Generation.make_worker = make_worker\n"
+        "sys.exit(cli.main())\n"
+    )
+    with serving("-w", "1", program=[sys.executable, "-c", script]) as daemon:
+        assert daemon.find("worker_stuck")
+        assert fetch(daemon.port())
+
+
+def test_datagrams_are_answered_through_reloads() -> None:
+    """HUP again and again: every datagram that was taken from the queue gets its reply."""
+    with serving("-l", "udp4://127.0.0.1:0", env={"DAYTIMED_ACCESS_RATE": "1000000"}) as daemon:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+            client.settimeout(DEADLINE_S)
+            client.connect(("127.0.0.1", daemon.port()))
+            asked = 0
+            while len(daemon.find("daemon_reloaded")) < 20:
+                if asked % 100 == 0:
+                    daemon.send(signal.SIGHUP)
+                client.send(b"")
+                assert client.recv(2048)
+                asked += 1
+        figures = daemon.statistics(accepted=asked)
+        assert (figures["served"], figures["dropped"]) == (asked, 0)
+
+
+def test_a_local_zone_that_is_replaced_is_read_again_at_a_reload(tmp_path: Path) -> None:
+    """`local` is what the file of the zone says at the reload, as after `timedatectl set-timezone`."""
+    zone = tmp_path / "localtime"
+    shutil.copy("/usr/share/zoneinfo/Asia/Kolkata", zone)
+    with serving("-f", "iso8601", env={"TZ": f":{zone}"}) as daemon:
+        assert fetch(daemon.port()).endswith(b"+05:30\r\n")
+        zone.unlink()
+        shutil.copy("/usr/share/zoneinfo/Asia/Tokyo", zone)
+        daemon.send(signal.SIGHUP)
+        daemon.wait_event("daemon_reloaded")
+        assert fetch(daemon.port()).endswith(b"+09:00\r\n")
+
+
 def test_a_storm_of_signals_leaves_it_serving() -> None:
     """Two thousand signals of every kind but the stops, in turn: it serves, adds up, and stops with 0."""
     with serving() as daemon:
