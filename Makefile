@@ -12,10 +12,10 @@ help: ## show what there is
 run: $(VENV)/.run ## serve on port 6000, in the foreground, until Ctrl-C
 	$(BIN)/daytimed
 
-test: $(VENV)/.test ## run every unit and functional test, with coverage (as root: installs the clients it tests with)
+test: $(VENV)/.test ## run the tests, with coverage; as root it installs the clients it tests with (ARGS='-k NAME' for some)
 	tests/programs
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest $(PYTEST)
+	$(BIN)/coverage run -m pytest $(ARGS)
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
 

@@ -1,8 +1,17 @@
-"""Run the daemon as `python3 -m daytimed`."""
+"""Run the daemon: the console script, and `python3 -m daytimed`."""
 
+import signal
 import sys
 
-from daytimed.cli import main
+
+def main() -> int:
+    """Run the daemon; return its exit code."""
+    # before anything is loaded or resolved: until there is something to stop, Ctrl-C simply ends it
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    from daytimed import cli
+
+    return cli.main()
+
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -60,6 +60,13 @@ def join_host_port(host: str, port: int | str) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
+def printable(text: str) -> str:
+    """Write what could control a terminal, or begin a line, as escapes."""
+    return "".join(
+        each if each.isprintable() else each.encode("unicode_escape", "backslashreplace").decode() for each in text
+    )
+
+
 def unmap(host: str) -> str:
     """Write an IPv4 address that came over an IPv6 socket (::ffff:a.b.c.d, RFC 4291) as plain IPv4."""
     return host[7:] if host.startswith("::ffff:") and "." in host else host
@@ -98,8 +105,10 @@ def parse(text: str, default_port: int | None = None) -> Address:
 def _parse_path(text: str, path: str) -> Address:
     if not path.startswith("/") or path.endswith("/"):
         raise ValueError(f"{text!r} needs the absolute path of a socket, as in unix:///run/daytimed.sock")
-    if "\0" in path or len(path.encode(errors="surrogateescape")) > LONGEST_UNIX_PATH:
-        raise ValueError(f"{text!r} has a path that no socket can have; at most {LONGEST_UNIX_PATH} bytes, no NUL")
+    if not path.isprintable() or len(path.encode(errors="surrogateescape")) > LONGEST_UNIX_PATH:
+        raise ValueError(
+            f"{text!r} has a path that no socket can have; at most {LONGEST_UNIX_PATH} bytes, all of them printing"
+        )
     return Address("unix", path=path)
 
 

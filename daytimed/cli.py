@@ -15,9 +15,10 @@ from functools import cache, partial
 from typing import Any, NoReturn
 
 from daytimed import __version__, addresses, config, systemd
+from daytimed.addresses import printable
 from daytimed.config import Config
 from daytimed.errors import EXIT_INTERNAL, EXIT_OK, DaytimedError, UsageError
-from daytimed.log import Journal, Log, Output, error_descriptor, syslog_sink
+from daytimed.log import Journal, Log, Output, error_descriptor, stream_sink, syslog_sink
 from daytimed.master import Master
 
 DEFAULT_PIDFILE = "/run/daytimed.pid"
@@ -31,20 +32,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return _run(_parse(sys.argv[1:] if arguments is None else arguments))
     except DaytimedError as error:
-        for line in str(error).splitlines():
-            complain(line)
+        for problem in error.problems:
+            complain(problem)
         return error.exit_code
+    except OSError as error:
+        # all that is expected has a sentence of its own; this is a system that is out of something
+        complain(f"the system refuses what a start needs: {error}")
+        return EXIT_INTERNAL
 
 
 def complain(line: str) -> None:
     """Tell a person, by one line on standard error; by the system log where a client is at the other end of that."""
     descriptor = error_descriptor()
     if descriptor is None:
-        syslog_sink()("error", line.encode(errors="backslashreplace"))
+        syslog_sink()("error", printable(line).encode(errors="backslashreplace"))
         return
     # where nobody can be told, the exit code still says it
     with contextlib.suppress(OSError):
-        os.write(descriptor, f"daytimed: {line}\n".encode(errors="backslashreplace"))
+        stream_sink(descriptor)("error", f"daytimed: {printable(line)}".encode(errors="backslashreplace"))
 
 
 def _run(options: argparse.Namespace) -> int:
@@ -150,6 +155,15 @@ def _option(setting: config.Setting) -> Callable[[str], Any]:
     return check
 
 
+def _path(text: str) -> str:
+    if not text:
+        raise argparse.ArgumentTypeError("the path is empty")
+    try:
+        return os.path.abspath(text)
+    except OSError as error:
+        raise argparse.ArgumentTypeError(f"{text!r} in this folder, which is gone: {error.strerror}") from None
+
+
 def _address(text: str) -> addresses.Address:
     try:
         return addresses.parse(text)
@@ -167,7 +181,7 @@ def make_parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     parser.add_argument(
-        "-c", "--config", metavar="FILE", type=os.path.abspath,
+        "-c", "--config", metavar="FILE", type=_path,
         help=f"configuration file (default: {config.DEFAULT_PATH}, if it exists)",
     )  # fmt: skip
     parser.add_argument(
@@ -187,7 +201,7 @@ def make_parser() -> argparse.ArgumentParser:
     modes.add_argument("--inetd", action="store_true", help="answer the one client on standard input, and exit")
     modes.add_argument("--daemon", action="store_true", help="detach from the terminal, for hosts without systemd")
     parser.add_argument(
-        "--pidfile", metavar="FILE", type=os.path.abspath, help=f"with --daemon: pid file (default: {DEFAULT_PIDFILE})"
+        "--pidfile", metavar="FILE", type=_path, help=f"with --daemon: pid file (default: {DEFAULT_PIDFILE})"
     )
     parser.add_argument("--user", metavar="U", help="with --daemon: serve as this user")
     parser.add_argument("--group", metavar="G", help="with --daemon: serve as this group (default: the user's)")

@@ -31,7 +31,7 @@ class ClientLog:
         Log one client.
 
         Args:
-            peer: As accept gives it; empty for a unix socket.
+            peer: As accept gives it: a tuple, or for a unix socket a path or a name.
             now_ns: CLOCK_MONOTONIC.
             size: Bytes that were sent.
             dropped: None if it was served, or why it was dropped.
@@ -40,13 +40,14 @@ class ClientLog:
             False if the budget is used up and somebody has to count it.
         """
         if dropped is None:
-            if not self._served or (self._quiet and peer and unmap(peer[0]) in self._quiet):
+            if not self._served or (self._quiet and isinstance(peer, tuple) and unmap(peer[0]) in self._quiet):
                 return True
         elif not self._dropped:
             return True
         if self._budget and not self._budget.take(now_ns):
             return False
-        client, port = (unmap(peer[0]), peer[1]) if peer else ("unix", 0)
+        # the client of a unix socket chooses its name, which may be anything
+        client, port = (unmap(peer[0]), peer[1]) if isinstance(peer, tuple) else ("unix", 0)
         if dropped is None:
             self._log.event("client_served", client=client, port=port, listener=self._listener, bytes=size)
         else:

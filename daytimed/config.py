@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from daytimed import addresses, clock, formats
-from daytimed.addresses import Address
+from daytimed.addresses import Address, printable
 from daytimed.errors import ConfigError, NoPermissionError
 
 DEFAULT_PATH = "/etc/daytimed/daytimed.toml"
@@ -28,6 +28,9 @@ ENVIRONMENT_PREFIX = "DAYTIMED_"
 
 #: The counters are one fixed piece of memory: see counters.SLOTS, which has room for two generations and more.
 MOST_WORKERS = 1024
+
+#: More than the most listeners need.
+LARGEST_FILE = 1 << 20
 
 #: Once in a quarter of an hour, and more than one machine can serve.
 LEAST_RATE, MOST_RATE = 0.001, 1_000_000
@@ -179,7 +182,15 @@ def _address(value: Any) -> Address:
 def _networks(value: Any) -> tuple[Network, ...]:
     if not isinstance(value, list):
         raise ValueError(f'{_show(value)} is not a list of networks like ["192.0.2.0/24", "2001:db8::/32"]')
-    return tuple(_network(each) for each in value)
+    networks, faults = [], []
+    for each in value:
+        try:
+            networks.append(_network(each))
+        except ValueError as error:
+            faults.append(str(error))
+    if faults:
+        raise ValueError("; ".join(faults))
+    return tuple(networks)
 
 
 def _network(value: Any) -> Network:
@@ -351,7 +362,11 @@ class _Faults:
 def _read_file(path: str | None, problems: list[str]) -> dict[str, Any]:
     where = path or DEFAULT_PATH
     try:
-        return tomllib.loads(Path(where).read_bytes().decode())
+        with Path(where).open("rb") as file:
+            content = file.read(LARGEST_FILE + 1)
+        if len(content) > LARGEST_FILE:
+            raise ValueError(f"it has more than {LARGEST_FILE} bytes")
+        return tomllib.loads(content.decode())
     except FileNotFoundError as error:
         if path is not None:
             raise ConfigError([f"{where}: {error.strerror}; give the path of a file with -c"]) from None
@@ -375,7 +390,7 @@ def _check_document(document: dict[str, Any], where: str, problems: list[str]) -
     for key, value in document.items():
         if key == "listener":
             values["listener"] = _check_listener_tables(value, where, problems)
-        elif key in SECTIONS:
+        elif key and key in SECTIONS:
             if isinstance(value, dict):
                 values.update(_check_table(value, SECTIONS[key], f"{where}: {key}.", problems))
             else:
@@ -383,7 +398,7 @@ def _check_document(document: dict[str, Any], where: str, problems: list[str]) -
         elif key in SECTIONS[""]:
             values.update(_check_table({key: value}, SECTIONS[""], f"{where}: ", problems))
         else:
-            problems.append(f"{where}: {key}: unknown key{_guess(key, names)}")
+            problems.append(f"{where}: {_show_key(key)}: unknown key{_guess(key, names)}")
     return values
 
 
@@ -408,7 +423,7 @@ def _check_table(
 ) -> dict[str, Any]:
     values = {}
     for key, value in table.items():
-        with _Faults(problems, prefix + key):
+        with _Faults(problems, prefix + _show_key(key)):
             if key not in settings:
                 raise ValueError(f"unknown key{_guess(key, list(settings))}")
             values[settings[key].path] = settings[key].check(value)
@@ -419,6 +434,8 @@ def _make_listeners(
     tables: list[dict[str, Any]], values: Mapping[str, Any], where: str, problems: list[str]
 ) -> tuple[ListenerConfig, ...]:
     listeners: list[ListenerConfig] = []
+    names: dict[str, int] = {}
+    places: dict[Address, int] = {}
     for number, table in enumerate(tables or [{"address": DEFAULT_ADDRESS}]):
         default_name = SECTIONS["listener"]["name"].default + (f"-{number + 1}" if number else "")
         listener = ListenerConfig(
@@ -428,12 +445,11 @@ def _make_listeners(
             workers=table.get("workers", values["workers"]),
             timezone=table.get("timezone", values["timezone"]),
         )
-        for other, earlier in enumerate(listeners):
-            address = listener.address
-            if address and address == earlier.address and (address.port or address.path):
-                problems.append(f"{where}: listener[{number}].address: {address} is that of listener[{other}] too")
-            if listener.name and listener.name == earlier.name:
-                problems.append(f'{where}: listener[{number}].name: "{listener.name}" is that of listener[{other}] too')
+        address = listener.address
+        if address and (address.port or address.path) and (first := places.setdefault(address, number)) != number:
+            problems.append(f"{where}: listener[{number}].address: {address} is that of listener[{first}] too")
+        if listener.name and (first := names.setdefault(listener.name, number)) != number:
+            problems.append(f'{where}: listener[{number}].name: "{listener.name}" is that of listener[{first}] too')
         listeners.append(listener)
     if sum((listener.workers or 1) for listener in listeners) > MOST_WORKERS:
         problems.append(f"{where}: workers: more than {MOST_WORKERS} over all listeners; lower them")
@@ -441,8 +457,12 @@ def _make_listeners(
 
 
 def _show(value: Any) -> str:
-    shown = f'"{value}"' if isinstance(value, str) else repr(value)
+    shown = printable(f'"{value}"') if isinstance(value, str) else repr(value)
     return shown if len(shown) <= 60 else shown[:57] + "..."
+
+
+def _show_key(key: str) -> str:
+    return key if key and key.isprintable() and len(key) <= 60 else _show(key)
 
 
 def _guess(word: str, known: tuple[str, ...] | list[str]) -> str:

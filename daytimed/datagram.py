@@ -18,7 +18,7 @@ Control = tuple[int, int, bytes]
 CONTROL_SPACE = 128
 
 #: From <linux/in.h>; the socket module has it since Python 3.14.
-_IP_PKTINFO = 8
+IP_PKTINFO = 8
 _IN_PKTINFO = struct.Struct("=i4s4s")
 _UNKNOWN = bytes(4)
 
@@ -29,7 +29,7 @@ def ask_for_destinations(sock: socket.socket) -> None:
         sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO, 1)
     # a socket for both families tells of IPv4 this way alone, as IPv4-mapped pktinfo leaves out broadcasts
     if sock.family == socket.AF_INET or not sock.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY):
-        sock.setsockopt(socket.IPPROTO_IP, _IP_PKTINFO, 1)
+        sock.setsockopt(socket.IPPROTO_IP, IP_PKTINFO, 1)
 
 
 def reply_source(control: Sequence[Control]) -> list[Control] | None:
@@ -41,7 +41,7 @@ def reply_source(control: Sequence[Control]) -> list[Control] | None:
         from which nothing may be answered.
     """
     for level, kind, data in control:
-        if level == socket.IPPROTO_IP and kind == _IP_PKTINFO:
+        if level == socket.IPPROTO_IP and kind == IP_PKTINFO:
             _, local, destination = _IN_PKTINFO.unpack(data[: _IN_PKTINFO.size])
             if local == _UNKNOWN:
                 # it came before the socket was told to say; the kernel chooses our address

@@ -22,6 +22,7 @@ class DaytimedError(Exception):
 
     def __init__(self, message: str, errno: int = 0) -> None:
         super().__init__(message)
+        self.problems = [message]
         self.errno = errno
         """Of errno(3), where a system call said no; else 0."""
 

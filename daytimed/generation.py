@@ -152,6 +152,9 @@ def open_all(
     # those of one opening stay together: port 0 is another port each time it is asked for
     openings: dict[object, list[Listener]] = {}
     for listener in open_now:
+        if not listener.is_reachable:
+            # somebody has removed its path: it has to be made again
+            continue
         openings.setdefault(listener.opening, []).append(listener)
     by_address: dict[Address, list[list[Listener]]] = {}
     for sockets in openings.values():

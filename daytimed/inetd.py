@@ -42,8 +42,14 @@ def run(config: Config, output: Output) -> int:
         raise UsageError(
             "--inetd: standard input is no socket; an inetd or Accept=yes of systemd makes it one"
         ) from None
+    datagram = client.type == socket.SOCK_DGRAM
+    families = (socket.AF_INET, socket.AF_INET6) if datagram else (socket.AF_INET, socket.AF_INET6, socket.AF_UNIX)
+    if client.family not in families or client.type not in (socket.SOCK_STREAM, socket.SOCK_DGRAM):
+        raise UsageError(
+            "--inetd: standard input is a socket of a kind that is not served; use TCP, UDP or a unix stream"
+        )
     gate = Gate(NetworkSet(config.access.allow), NetworkSet(config.access.deny), None)
-    if client.type == socket.SOCK_DGRAM:
+    if datagram:
         outcome = _answer_datagram(client, reply, gate)
     elif client.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
         raise UsageError("--inetd: standard input is a listening socket; use wait = no, nowait or Accept=yes")

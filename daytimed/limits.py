@@ -56,6 +56,7 @@ class Budget:
         self._index = index
         self._interval_ns = int(1_000_000_000 / rate) if rate else 0
         self._tolerance_ns = (burst - 1) * self._interval_ns
+        self._longest_ns = burst * self._interval_ns
 
     def take(self, now_ns: int) -> bool:
         """Take one; False when the budget is used up."""
@@ -64,6 +65,8 @@ class Budget:
         if full_at < now_ns:
             full_at = now_ns
         elif full_at - now_ns > self._tolerance_ns:
+            # no further away than it can be: a reload may have made the interval shorter
+            self._cells[self._index] = min(full_at, now_ns + self._longest_ns)
             return False
         self._cells[self._index] = full_at + self._interval_ns
         return True
@@ -118,10 +121,10 @@ class RateLimit:
             way = min(range(_WAYS), key=lambda each: cells[each] & _TIME_MASK)
             full_at = 0
         spent = spend(full_at, now_us, self._interval_us, self._burst)
-        if spent is None:
-            return False
-        self._cells[first + way] = tag << _TAG_SHIFT | spent & _TIME_MASK
-        return True
+        # refused, it is no further away than it can be: a reload may have made the interval shorter
+        kept = min(full_at, now_us + self._burst * self._interval_us) if spent is None else spent
+        self._cells[first + way] = tag << _TAG_SHIFT | kept & _TIME_MASK
+        return spent is not None
 
 
 class Gate:

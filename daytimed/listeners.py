@@ -54,6 +54,11 @@ class Listener:
         """The port it is bound to; 0 for a unix socket."""
         return 0 if self.requested.scheme == "unix" else int(self.socket.getsockname()[1])
 
+    @property
+    def is_reachable(self) -> bool:
+        """Whether the path of a unix socket that was bound here is still there and leads to it."""
+        return self._identity is None or _identity(self.requested.path) == self._identity
+
     def leave_path(self) -> None:
         """Keep the path of the socket when it is closed: another process goes on with it."""
         self._identity = None

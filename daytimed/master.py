@@ -141,7 +141,7 @@ class Master:
         """Do what the signals ask for: stop before all else, and the convergence last, when everything is known."""
         now = time.monotonic()
         if stop := next((number for number in taken if number in signals.STOP), None):
-            self._stop(signal.Signals(stop), now)
+            self._stop(signals.name_of(stop), now)
         self._reap(now)
         if signals.RELOAD in taken:
             self._reload_wanted = True
@@ -160,13 +160,13 @@ class Master:
 
     # -- what is wanted ------------------------------------------------------------------------------------------
 
-    def _stop(self, number: signal.Signals, now: float) -> None:
+    def _stop(self, name: str, now: float) -> None:
         if self._stopping:
             for child in self._all_children():
                 child.kill_at = now
             return
         self._stopping = True
-        self._log.event("daemon_stopping", signal=number.name)
+        self._log.event("daemon_stopping", signal=name)
         self._notifier.send(STOPPING=1, STATUS="Stopping")
         for generation in self._generations_alive():
             self._retire(generation, now)
@@ -386,7 +386,7 @@ class Master:
         child.team.children.pop(child.pid, None)
         expected = retired and code == 0
         if code < 0:
-            how = f"was killed by {signal.Signals(-code).name}"
+            how = f"was killed by {signals.name_of(-code)}"
         else:
             how = "stopped as asked" if expected else f"exited with status {code}"
         fields = {"pid": child.pid, "listener": child.team.settings.name, "how": how, "served": served, "lost": lost}
@@ -432,9 +432,12 @@ class Master:
 
     def _tell_listeners(self, teams: Sequence[Team]) -> None:
         for team in teams:
-            name = "listener_opened" if team.listener.name is None else "listener_adopted"
-            address, reply = team.listener.address, team.settings.format
-            self._log.event(name, listener=team.settings.name, address=address, format=reply, workers=team.wanted)
+            listener, address = team.settings.name, team.listener.address
+            what: dict[str, Any] = {"format": team.settings.format, "workers": team.wanted}
+            if team.listener.name is None:
+                self._log.event("listener_opened", listener=listener, address=address, **what)
+            else:
+                self._log.event("listener_adopted", listener=listener, address=address, **what)
 
     def _tell_ignored(self, generation: Generation) -> None:
         """Say once of each configured address that passed sockets have taken its place."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import stat
 
 from daytimed.errors import ListenError, NoPermissionError
 
@@ -28,12 +29,17 @@ class PidFile:
         self.path = path
         while True:
             try:
-                self.fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
+                flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+                self.fd = os.open(path, flags, 0o644)
             except OSError as error:
                 kind = NoPermissionError if isinstance(error, PermissionError) else ListenError
                 raise kind(
                     f"{path}: cannot write the pid file: {error.strerror}; name another with --pidfile"
                 ) from None
+            if not self._is_pid_file():
+                # emptied and removed later, it would be lost to whoever it belongs to
+                os.close(self.fd)
+                raise ListenError(f"{path}: is no pid file: it holds something else; name another with --pidfile")
             try:
                 fcntl.flock(self.fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError:
@@ -44,6 +50,12 @@ class PidFile:
                 return
             # the daemon that had it removed it between our open and our lock
             os.close(self.fd)
+
+    def _is_pid_file(self) -> bool:
+        if not stat.S_ISREG(os.fstat(self.fd).st_mode):
+            return False
+        content = os.pread(self.fd, 32, 0)
+        return len(content) < 32 and content.strip().isdigit() == bool(content.strip())
 
     def _is_in_place(self) -> bool:
         try:

@@ -59,7 +59,6 @@ def wait(deadline: float | None) -> list[int]:
 
 def release() -> None:
     """Undo `prepare_master` in a process that is no master after all."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, MASTER)
 
 
@@ -86,6 +85,14 @@ def find_prctl() -> Callable[..., int]:
     """Return prctl(2); looked up in the master, so that a worker finds it in memory."""
     prctl: Callable[..., int] = ctypes.CDLL(None).prctl
     return prctl
+
+
+def name_of(number: int) -> str:
+    """Return the name of a signal; real-time signals have none but the first and the last."""
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
 
 
 def die_with(parent: int, prctl: Callable[..., int]) -> bool:

@@ -144,26 +144,27 @@ class Worker:
             if self._stopping:
                 return
             raise
-        while True:
-            try:
-                # of what was asked, one byte is more than enough; the kernel throws the rest of a datagram away
-                request = server.recvmsg(1, CONTROL_SPACE)
-            except OSError as error:
-                if self._go_on_after(error):
-                    continue
-                return
-            now = time.monotonic_ns()
-            slot[BUSY_SINCE] = now
-            slot[ACCEPTED] += 1
-            if not self.head[WATCHED]:
-                wake()
-            size, dropped = session.answer(sender, request, self.own_ports, self.gate.judge, self.reply)
-            slot[SERVED if dropped is None else DROPPED + dropped] += 1
-            if not client_log.tell(request[3], now, size, dropped):
-                slot[SUPPRESSED_SERVED if dropped is None else SUPPRESSED_DROPPED] += 1
-            slot[BUSY_SINCE] = 0
-            if self._pauses:
-                self._resume()
+        with sender:
+            while True:
+                try:
+                    # of what was asked, one byte is more than enough; the kernel throws the rest of a datagram away
+                    request = server.recvmsg(1, CONTROL_SPACE)
+                except OSError as error:
+                    if self._go_on_after(error):
+                        continue
+                    return
+                now = time.monotonic_ns()
+                slot[BUSY_SINCE] = now
+                slot[ACCEPTED] += 1
+                if not self.head[WATCHED]:
+                    wake()
+                size, dropped = session.answer(sender, request, self.own_ports, self.gate.judge, self.reply)
+                slot[SERVED if dropped is None else DROPPED + dropped] += 1
+                if not client_log.tell(request[3], now, size, dropped):
+                    slot[SUPPRESSED_SERVED if dropped is None else SUPPRESSED_DROPPED] += 1
+                slot[BUSY_SINCE] = 0
+                if self._pauses:
+                    self._resume()
 
     def _go_on_after(self, error: OSError) -> bool:
         """Deal with an error of accept or recvmsg; False ends the loop."""

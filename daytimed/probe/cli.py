@@ -89,7 +89,7 @@ def _forget_output() -> None:
 
 def _complain(line: str) -> None:
     try:
-        os.write(2, f"daytime-get: {line}\n".encode(errors="backslashreplace"))
+        os.write(2, f"daytime-get: {addresses.printable(line)}\n".encode(errors="backslashreplace"))
     except OSError:
         # nobody can be told; the exit status still says it
         return
@@ -160,9 +160,13 @@ def _addresses(options: argparse.Namespace) -> list[addresses.Address]:
         except ValueError as error:
             raise _UsageError(f"argument ADDRESS: {error}") from None
     if options.host is not None:
-        if not options.host or "/" in options.host:
-            raise _UsageError(f"argument -H: {options.host!r} is no host")
-        asked.append(addresses.Address("tcp", options.host, port))
+        host = f"[{options.host}]" if ":" in options.host else options.host
+        try:
+            if not host:
+                raise ValueError
+            asked.append(addresses.parse(f"tcp://{host}:{port}"))
+        except ValueError:
+            raise _UsageError(f"argument -H: {options.host!r} is no host") from None
     elif not asked:
         asked.append(addresses.Address("tcp", "localhost", port))
     if options.family:
@@ -173,7 +177,10 @@ def _addresses(options: argparse.Namespace) -> list[addresses.Address]:
 def _with_family(address: addresses.Address, family: str) -> addresses.Address:
     if address.scheme == "unix" or (address.scheme[-1] in "46" and address.scheme[-1] != family):
         raise _UsageError(f"argument -{family}: {address} is not of that family")
-    return addresses.Address(address.transport + family, address.host, address.port)
+    try:
+        return addresses.parse(str(addresses.Address(address.transport + family, address.host, address.port)))
+    except ValueError as error:
+        raise _UsageError(f"argument -{family}: {error}") from None
 
 
 def _port(text: str) -> int | str:

@@ -99,6 +99,7 @@ class Daemon:
         prefix: Sequence[str] = (),
         program: Sequence[str] = DAYTIMED,
         expect_killed: bool = False,
+        expect_traceback: bool = False,
         check_descriptors: bool = True,
         **popen: Any,
     ) -> None:
@@ -108,6 +109,7 @@ class Daemon:
         self.env = clean_environment(env)
         self.expect_exit = expect_exit
         self.expect_killed = expect_killed
+        self.expect_traceback = expect_traceback
         self.check_descriptors = check_descriptors
         self.popen = popen
         self.lines: list[str] = []
@@ -142,7 +144,7 @@ class Daemon:
         if kind is not None:
             return
         assert not self._reader.is_alive(), "a process of the daemon outlived it and holds its standard error"
-        assert not [line for line in self.lines if "Traceback" in line]
+        assert bool([line for line in self.lines if "Traceback" in line]) is self.expect_traceback
         assert code == self.expect_exit
         stopping = next((i for i, event in enumerate(self.events) if event["event"] == "daemon_stopping"), None)
         if stopping is not None and not self.expect_killed:

@@ -182,6 +182,18 @@ def test_it_becomes_the_user_and_group_asked_for(tmp_path: Path) -> None:
     assert not pidfile.exists() or pidfile.read_text() == ""
 
 
+def test_a_file_that_is_no_pid_file_is_not_touched(tmp_path: Path) -> None:
+    """A wrong --pidfile costs nobody a file."""
+    precious = tmp_path / "precious"
+    precious.write_text("DATA\n")
+    done = run(*DAYTIMED, "--daemon", "--pidfile", str(precious), "-l", "127.0.0.1:0")
+    assert done.returncode == 69
+    assert done.stderr.decode() == (
+        f"daytimed: {precious}: is no pid file: it holds something else; name another with --pidfile\n"
+    )
+    assert precious.read_text() == "DATA\n"
+
+
 def test_under_a_manager_it_is_refused(tmp_path: Path) -> None:
     """With NOTIFY_SOCKET set somebody expects this very process to serve."""
     done = run(

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -144,6 +146,56 @@ def test_a_bad_file_is_78_with_every_fault_by_its_key_path(tmp_path: Path, mode:
         f"{where}log.format: 3 is not one of auto, console, json, journal",
         f"{where}logs: unknown key; did you mean log?",
     ]
+
+
+def test_one_fault_is_one_line_that_controls_no_terminal(tmp_path: Path) -> None:
+    """Line ends and escape sequences in values, keys, variables and arguments are shown as escapes."""
+    path = tmp_path / "bad.toml"
+    path.write_text('"a\\u001b[31mb\\nc" = 1\n[log]\nlevel = "x\\u001b[31m\\nzzz"\n[""]\nworkers = 3\n')
+    code, lines = fail("-c", str(path), env=clean_environment({"DAYTIMED_LOG_LEVEL": "loud\x1b[31m\n2"}))
+    assert code == 78
+    assert len(lines) == 4
+    assert all(line.isprintable() for line in lines)
+    code, lines = fail("--foo\nbar\x1b[31m")
+    assert (code, len(lines)) == (2, 1)
+    assert lines[0].isprintable()
+
+
+def test_a_file_without_end_is_78() -> None:
+    """What is larger than any configuration is not read into memory."""
+    assert fail("-c", "/dev/zero", "--check") == (78, ["daytimed: /dev/zero: not TOML: it has more than 1048576 bytes"])
+
+
+def test_every_bad_network_of_a_list_is_told(tmp_path: Path) -> None:
+    """Not only the first."""
+    path = tmp_path / "bad.toml"
+    path.write_text('[access]\nallow = ["10.0.0.0/8", 5, "10.0.0.1/8"]\n')
+    _, lines = fail("-c", str(path))
+    assert len(lines) == 1
+    assert "5 is no network" in lines[0]
+    assert '"10.0.0.1/8" is no network' in lines[0]
+
+
+def test_a_folder_that_is_gone_is_no_traceback(tmp_path: Path) -> None:
+    """A relative path in a deleted folder is a fault of the command line."""
+    script = f'mkdir {tmp_path}/gone; cd {tmp_path}/gone; rmdir {tmp_path}/gone; exec "$@"'
+    done = run(
+        "sh", "-c", script, "sh", *DAYTIMED, "-c", "x.toml", env=clean_environment({"PYTHONPATH": str(Path.cwd())})
+    )
+    assert done.returncode == 2
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_ctrl_c_during_the_start_is_no_traceback() -> None:
+    """While a host name is being resolved, SIGINT just ends it."""
+    script = (
+        "import os, signal, socket, sys\n"
+        "socket.getaddrinfo = lambda *a: (os.kill(os.getpid(), signal.SIGINT), [])[1]\n"
+        "from daytimed.__main__ import main\n"
+        "sys.exit(main())\n"
+    )
+    done = run(sys.executable, "-c", script, "-l", "somewhere:0")
+    assert (done.returncode, done.stderr) == (-signal.SIGINT, b"")
 
 
 def test_a_file_that_is_missing_is_78() -> None:

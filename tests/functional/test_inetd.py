@@ -120,6 +120,19 @@ def test_a_listening_socket_is_refused_with_a_sentence() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("family", "kind"), [(socket.AF_UNIX, socket.SOCK_DGRAM), (socket.AF_NETLINK, socket.SOCK_RAW)]
+)
+def test_a_socket_of_another_kind_is_refused(family: socket.AddressFamily, kind: socket.SocketKind) -> None:
+    """Neither TCP nor UDP nor a unix stream: a sentence, not a traceback."""
+    with socket.socket(family, kind) as odd:
+        done = run(*DAYTIMED, "--inetd", stdin=odd, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert done.returncode == 2
+    assert done.stderr == (
+        b"daytimed: --inetd: standard input is a socket of a kind that is not served; use TCP, UDP or a unix stream\n"
+    )
+
+
 def test_a_client_that_is_gone_is_no_error() -> None:
     """The client reset before it was looked at: the end, with 0."""
     with socket.create_server(("127.0.0.1", 0)) as server:

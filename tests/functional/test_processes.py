@@ -278,7 +278,7 @@ def test_a_reload_that_runs_out_of_descriptors_changes_nothing(tmp_path: Path) -
 
 
 def test_a_reload_whose_workers_do_not_start_is_rejected_and_has_served_nobody(tmp_path: Path) -> None:
-    """Workers of a configuration begin together or not at all: one listener's failing keeps the other's from serving."""
+    """Workers of a configuration begin together or not at all: one that fails keeps the others from serving."""
     config, flag = tmp_path / "daytimed.toml", tmp_path / "flag"
     script = (
         "import os, sys\n"
@@ -292,10 +292,11 @@ def test_a_reload_whose_workers_do_not_start_is_rejected_and_has_served_nobody(t
         "sys.exit(cli.main())\n"
     )
     config.write_text('[[listener]]\naddress = "127.0.0.1:0"\n')
-    with serving("-w", "1", config=config, program=[sys.executable, "-c", script]) as daemon:
+    program = [sys.executable, "-c", script]
+    with serving("-w", "1", config=config, program=program, expect_traceback=True) as daemon:
         workers = daemon.live_workers()
         flag.touch()
-        config.write_text('format = "unix"\n[[listener]]\naddress = "127.0.0.1:0"\n[[listener]]\naddress = "[::1]:0"\n')
+        config.write_text('format = "unix"\n' + config.read_text() + '[[listener]]\naddress = "[::1]:0"\n')
         daemon.send(signal.SIGHUP)
         daemon.wait_event("worker_started", generation=2, listener="daytime")
         while not daemon.find("reload_rejected"):
@@ -358,6 +359,45 @@ def test_a_local_zone_that_is_replaced_is_read_again_at_a_reload(tmp_path: Path)
         daemon.send(signal.SIGHUP)
         daemon.wait_event("daemon_reloaded")
         assert fetch(daemon.port()).endswith(b"+09:00\r\n")
+
+
+def test_a_worker_killed_by_a_signal_without_a_name_is_replaced() -> None:
+    """Signal 35 is one of the real-time signals, which have no names of their own."""
+    with serving("-w", "1") as daemon:
+        os.kill(daemon.live_workers()[0], 35)
+        assert daemon.wait_event("worker_exited")["how"] == "was killed by signal 35"
+        daemon.wait_events("worker_started", 2)
+        assert fetch(daemon.port())
+
+
+def test_a_reload_to_a_looser_limit_is_felt_at_once(tmp_path: Path) -> None:
+    """What a source, or the log, had used up under the old rate is no debt under the new one."""
+    config = tmp_path / "daytimed.toml"
+    listener = '[[listener]]\naddress = "127.0.0.1:0"\n'
+    tight = "[access]\nrate = 0.001\nburst = 1\n[log]\nclient_rate = 0.001\nclient_burst = 1\n"
+    config.write_text(listener + tight)
+    with serving("-w", "1", config=config) as daemon:
+        assert [bool(fetch(daemon.port())) for _ in range(3)] == [True, False, False]
+        config.write_text(listener + "[access]\nrate = 1000\nburst = 1000\n[log]\nclient_rate = 1000\n")
+        daemon.send(signal.SIGHUP)
+        daemon.wait_event("daemon_reloaded")
+        # the first may still be too much: what was used up counts as used up, in the new unit
+        wait_until(lambda: bool(fetch(daemon.port())), "the source is served")
+        wait_until(lambda: bool(fetch(daemon.port())) and len(daemon.find("client_served")) > 1, "clients are logged")
+
+
+def test_a_unix_socket_whose_path_was_removed_is_made_again_by_a_reload(tmp_path: Path) -> None:
+    """`rm` of the path, then HUP: clients can connect again."""
+    path = tmp_path / "socket"
+    with serving("-l", f"unix://{path}") as daemon:
+        path.unlink()
+        daemon.send(signal.SIGHUP)
+        daemon.wait_event("daemon_reloaded")
+        with socket.socket(socket.AF_UNIX) as client:
+            client.settimeout(DEADLINE_S)
+            client.connect(str(path))
+            assert read_all(client)
+    assert not path.exists()
 
 
 def test_a_storm_of_signals_leaves_it_serving() -> None:

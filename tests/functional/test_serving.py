@@ -160,6 +160,21 @@ def test_a_unix_socket_is_served_and_removed(tmp_path: Path) -> None:
     assert not path.exists()
 
 
+@pytest.mark.parametrize("name", ["\0abstract-{}", "{}/x", "{}/a\n\x1b[31m"])
+def test_the_name_of_a_unix_client_does_not_matter(tmp_path: Path, name: str) -> None:
+    """A client that has bound a name of its own is served and logged like one that has not."""
+    path = tmp_path / "daytime.sock"
+    with serving("-l", f"unix://{path}", "-w", "1", env={"DAYTIMED_LOG_QUIET": "192.0.2.0/24"}) as daemon:
+        with socket.socket(socket.AF_UNIX) as client:
+            client.settimeout(DEADLINE_S)
+            client.bind(name.format(tmp_path))
+            client.connect(str(path))
+            assert SENTENCE.fullmatch(read_all(client))
+        event = daemon.wait_event("client_served")
+        assert (event["client"], event["port"]) == ("unix", 0)
+        assert daemon.live_workers() == daemon.worker_pids()
+
+
 def test_a_stale_unix_socket_is_taken_over(tmp_path: Path) -> None:
     """The path that a killed daemon left is no obstacle."""
     path = tmp_path / "daytime.sock"

@@ -174,6 +174,7 @@ STRFTIME = (
     *_rows("strftime:%a %A %b %h %B", (UTC, DESIGN_UTC, b"Sun Sunday Nov Nov November\r\n")),
     *_rows("strftime:%^a %^A %^b %^B", (UTC, DESIGN_UTC, b"SUN SUNDAY NOV NOVEMBER\r\n")),
     *_rows("strftime:%Ea %OB %^EA", (UTC, DESIGN_UTC, b"Sun November SUNDAY\r\n")),
+    *_rows("strftime:%-s|%_12s", (KOLKATA, DESIGN_UTC, b"1795348800|  1795348800\r\n")),
     *_rows("strftime:%-A|%_b|%12B|%03a", (UTC, DESIGN_UTC, b"Sunday|Nov|    November|Sun\r\n")),
     *_rows("strftime:%c|%x|%X|%r", (UTC, SINGLE_DIGIT, b"Thu Mar  5 00:00:00 2026|03/05/26|00:00:00|12:00:00 AM\r\n")),
     *_rows("strftime:%Ec|%Ex|%EX", (UTC, SINGLE_DIGIT, b"Thu Mar  5 00:00:00 2026|03/05/26|00:00:00\r\n")),

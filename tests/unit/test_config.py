@@ -383,7 +383,6 @@ def test_listener_with_a_faulty_name_is_no_duplicate(path: Path) -> None:
             [
                 "listener[1].address: tcp://:1 is that of listener[0] too",
                 "listener[2].address: tcp://:1 is that of listener[0] too",
-                "listener[2].address: tcp://:1 is that of listener[1] too",
             ],
         ),
     ],
@@ -667,7 +666,7 @@ LISTENERS = st.lists(
         address=st.one_of(
             st.builds(Address, st.just("tcp"), st.sampled_from(["", "::1", "localhost"]), st.integers(1, 65535)),
             st.builds(
-                Address, st.just("unix"), path=st.text("a \"\\'\u00e9\x7f\n", min_size=1, max_size=8).map("/{}".format)
+                Address, st.just("unix"), path=st.text("a \"\\'\u00e9", min_size=1, max_size=8).map("/{}".format)
             ),
         ),
         format=FORMATS,

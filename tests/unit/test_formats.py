@@ -35,7 +35,8 @@ def uncached(name: str, zone: Zone, now_ns: int) -> bytes:
     """Make a reply without anything that could remember another one."""
     seconds, nanoseconds = divmod(now_ns, NS)
     if name == "sentence":
-        return formats.sentence(zone(seconds), nanoseconds)
+        head, tail = formats.sentence_parts(zone(seconds))
+        return head + formats.fraction(nanoseconds) + tail
     if name in formats.CALENDAR:
         return formats.CALENDAR[name](zone(seconds))
     if name in formats.COUNTS:

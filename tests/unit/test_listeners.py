@@ -17,9 +17,9 @@ from forbid import run_without
 from unit_help import has_ipv6, unprivileged, within
 
 from daytimed.addresses import Address, parse
+from daytimed.datagram import CONTROL_SPACE, IP_PKTINFO
 from daytimed.errors import EXIT_NO_PERMISSION, EXIT_UNAVAILABLE, DaytimedError, ListenError
-from daytimed.listeners import BACKLOG, IP_PKTINFO, Listener, open_listeners
-from daytimed.worker import CONTROL_SPACE
+from daytimed.listeners import BACKLOG, Listener, open_listeners
 
 needs_ipv6 = pytest.mark.skipif(not has_ipv6(), reason="no IPv6 here")
 V4, V6 = "127.0.0.1", "::1"

@@ -38,7 +38,7 @@ def test_pid_is_written(path: Path, held: PidFile) -> None:
 
 def test_longer_pid_leaves_nothing(path: Path) -> None:
     """What stood there before is gone altogether."""
-    path.write_text("1234567890123\nmore\n")
+    path.write_text("1234567890123456789\n")
     pidfile = PidFile(str(path))
     pidfile.write()
     assert f"{os.getpid()}\n" == path.read_text()
@@ -47,10 +47,11 @@ def test_longer_pid_leaves_nothing(path: Path) -> None:
 
 def test_second_daemon_is_refused(path: Path, held: PidFile) -> None:
     """While one daemon has the lock, a second one is told its pid, and leaves it there."""
+    before = os.listdir("/proc/self/fd")
     with pytest.raises(ListenError) as caught:
         PidFile(str(path))
     assert f"{path}: daytimed is running already with pid {os.getpid()}; stop it first" == str(caught.value)
-    assert f"{os.getpid()}\n" == path.read_text()
+    assert (f"{os.getpid()}\n", len(before)) == (path.read_text(), len(os.listdir("/proc/self/fd")))
 
 
 def test_daemon_that_has_not_written_yet_is_running_too(path: Path) -> None:
@@ -62,13 +63,37 @@ def test_daemon_that_has_not_written_yet_is_running_too(path: Path) -> None:
     os.close(pidfile.fd)
 
 
-@pytest.mark.parametrize("content", ["", "99999999\n", "1\n", "garbage\0"])
+@pytest.mark.parametrize("content", ["", "99999999\n", "1\n", "\n"])
 def test_file_that_is_left_blocks_nothing(path: Path, content: str) -> None:
-    """A file without a lock, whatever stands in it, is that of a daemon that was killed."""
+    """A file without a lock that holds a pid, or nothing, is that of a daemon that was killed."""
     path.write_text(content)
     pidfile = PidFile(str(path))
     assert content == path.read_text()
     os.close(pidfile.fd)
+
+
+@pytest.mark.parametrize("content", ["garbage", "12 34", "1" * 40, "1\nmore\n"])
+def test_file_of_something_else_is_refused_and_stays(path: Path, content: str) -> None:
+    """What is no pid file is not taken for one: it would be emptied and removed."""
+    path.write_text(content)
+    with pytest.raises(ListenError) as caught:
+        PidFile(str(path))
+    assert f"{path}: is no pid file: it holds something else; name another with --pidfile" == str(caught.value)
+    assert content == path.read_text()
+
+
+@pytest.mark.parametrize("device", ["/dev/null", "/dev/full"])
+def test_device_is_no_pid_file(device: str) -> None:
+    """A device is refused, and a FIFO, without waiting for its other end."""
+    with pytest.raises(ListenError):
+        PidFile(device)
+
+
+def test_fifo_is_no_pid_file(path: Path) -> None:
+    """It is refused without waiting for its other end."""
+    os.mkfifo(path)
+    with pytest.raises(ListenError):
+        PidFile(str(path))
 
 
 def test_lock_is_held_by_the_last_of_the_family(path: Path) -> None:

@@ -14,9 +14,8 @@ import pytest
 from unit_help import has_ipv6, read_to_end, reset, within
 
 from daytimed import session
-from daytimed.listeners import ask_for_destinations
-from daytimed.reasons import NO_FD, NO_MEMORY, OS_ERROR, REASONS, RESET, TIMEOUT
-from daytimed.worker import CONTROL_SPACE, reply_source
+from daytimed.datagram import CONTROL_SPACE, ask_for_destinations
+from daytimed.reasons import NO_FD, NO_MEMORY, OS_ERROR, RATE, REASONS, RESET, TIMEOUT
 
 REPLY = b"The Date Time is: 2026-11-22 12:00:00.123456789 +0530 IST\r\n"
 
@@ -77,6 +76,12 @@ def test_reply_and_end_are_one_segment() -> None:
         before = segments_received(client)
         session.serve(accepted, REPLY)
         assert (REPLY, 1) == (read_to_end(client), segments_received(client) - before)
+
+
+def test_stream_is_ended_whoever_has_a_copy() -> None:
+    """The stream is ended and not only closed: the client gets its end even while another process has the socket."""
+    with connection() as (client, accepted), accepted.dup(), within(10):
+        assert (None, REPLY) == (session.serve(accepted, REPLY), read_to_end(client))
 
 
 def test_client_that_resets_is_dropped() -> None:
@@ -176,10 +181,8 @@ def test_answer_comes_from_the_address_that_was_asked(asked: str) -> None:
     with datagram_sockets(socket.AF_INET, "0.0.0.0", "127.0.0.1") as (client, server):
         client.connect((asked, server.getsockname()[1]))
         client.send(b"")
-        _, control, _, peer = server.recvmsg(1, CONTROL_SPACE)
-        source = reply_source(control)
-        assert source
-        assert (None, REPLY) == (session.answer(server, REPLY, source, peer), client.recv(1000))
+        assert (len(REPLY), None) == answer(server)
+        assert REPLY == client.recv(1000)
 
 
 @pytest.mark.skipif(not has_ipv6(), reason="no IPv6 here")
@@ -189,15 +192,35 @@ def test_answer_over_both_families(asked: str) -> None:
     with datagram_sockets(socket.AF_INET6, "::", "::") as (client, server):
         client.connect((asked, server.getsockname()[1]))
         client.send(b"")
-        _, control, _, peer = server.recvmsg(1, CONTROL_SPACE)
-        source = reply_source(control)
-        assert source
-        assert (None, REPLY) == (session.answer(server, REPLY, source, peer), client.recv(1000))
+        assert (len(REPLY), None) == answer(server)
+        assert REPLY == client.recv(1000)
+
+
+def answer(server: socket.socket, reply: bytes = REPLY, dropped: int | None = None) -> tuple[int, int | None]:
+    """Answer the next datagram."""
+    request = server.recvmsg(1, CONTROL_SPACE)
+    return session.answer(server, request, frozenset(), lambda host, now_ns: dropped, lambda now_ns: reply)
 
 
 def test_answer_that_fails_is_a_drop() -> None:
     """An error of the send is the reason of this client, and the server goes on."""
     with datagram_sockets(socket.AF_INET, "127.0.0.1", "127.0.0.1") as (client, server):
-        too_long = session.answer(server, b"x" * 70_000, [], client.getsockname())
-        assert (OS_ERROR, None) == (too_long, session.answer(server, REPLY, [], client.getsockname()))
+        for _ in range(2):
+            client.sendto(b"", server.getsockname())
+        assert [(0, OS_ERROR), (len(REPLY), None)] == [answer(server, b"x" * 70_000), answer(server)]
         assert REPLY == client.recv(1000)
+
+
+def test_datagram_that_is_judged_is_not_answered() -> None:
+    """The reason of the judge is the reason of the drop."""
+    with datagram_sockets(socket.AF_INET, "127.0.0.1", "127.0.0.1") as (client, server):
+        client.sendto(b"", server.getsockname())
+        assert (0, RATE) == answer(server, dropped=RATE)
+
+
+def test_refused_client_gets_no_byte() -> None:
+    """It reads the end of file."""
+    ours, theirs = socket.socketpair()
+    with theirs:
+        session.refuse(ours)
+        assert b"" == theirs.recv(1)

@@ -1,0 +1,79 @@
+"""Datagrams: from where they are answered, and whom no answer is for."""
+
+from __future__ import annotations
+
+import socket
+import struct
+from collections.abc import Sequence
+
+import pytest
+
+from daytimed.datagram import IP_PKTINFO, is_loop, reply_source
+
+
+def in_pktinfo(interface: int, local: str, destination: str) -> tuple[int, int, bytes]:
+    data = struct.pack("=i4s4s", interface, socket.inet_aton(local), socket.inet_aton(destination))
+    return (socket.IPPROTO_IP, IP_PKTINFO, data)
+
+
+def in6_pktinfo(destination: str, interface: int) -> tuple[int, int, bytes]:
+    data = socket.inet_pton(socket.AF_INET6, destination) + struct.pack("=i", interface)
+    return (socket.IPPROTO_IPV6, socket.IPV6_PKTINFO, data)
+
+
+@pytest.mark.parametrize(
+    ("control", "expected"),
+    [
+        ([], []),
+        ([(socket.SOL_SOCKET, 1, b"other")], []),
+        ([in_pktinfo(2, "192.0.2.1", "192.0.2.1")], [in_pktinfo(0, "192.0.2.1", "0.0.0.0")]),
+        ([in_pktinfo(2, "192.0.2.1", "192.0.2.255")], None),
+        ([in_pktinfo(2, "192.0.2.1", "255.255.255.255")], None),
+        ([in_pktinfo(2, "192.0.2.1", "224.0.0.1")], None),
+        ([in_pktinfo(2, "0.0.0.0", "192.0.2.1")], []),
+        ([in_pktinfo(2, "0.0.0.0", "224.0.0.1")], None),
+        ([in_pktinfo(2, "0.0.0.0", "255.255.255.255")], None),
+        ([in6_pktinfo("2001:db8::1", 2)], [in6_pktinfo("2001:db8::1", 2)]),
+        ([in6_pktinfo("fe80::1", 2)], [in6_pktinfo("fe80::1", 2)]),
+        ([in6_pktinfo("ff02::1", 2)], None),
+        (
+            [in6_pktinfo("::ffff:192.0.2.1", 2), in_pktinfo(2, "192.0.2.1", "192.0.2.1")],
+            [in_pktinfo(0, "192.0.2.1", "0.0.0.0")],
+        ),
+        ([in6_pktinfo("::ffff:192.0.2.255", 2), in_pktinfo(2, "192.0.2.1", "192.0.2.255")], None),
+    ],
+)
+def test_reply_source(control: Sequence[tuple[int, int, bytes]], expected: list[tuple[int, int, bytes]] | None) -> None:
+    """The answer leaves from the address that was asked, and nothing leaves for a broadcast or multicast."""
+    assert expected == reply_source(control)
+
+
+@pytest.mark.parametrize(
+    ("host", "port", "expected"),
+    [
+        ("192.0.2.1", 1024, False),
+        ("192.0.2.1", 1023, True),
+        ("192.0.2.1", 13, True),
+        ("192.0.2.1", 0, True),
+        ("192.0.2.1", 6000, True),
+        ("192.0.2.1", 65535, False),
+        ("127.0.0.1", 40000, False),
+        ("0.0.0.0", 40000, True),
+        ("0.1.2.3", 40000, True),
+        ("223.255.255.255", 40000, False),
+        ("224.0.0.1", 40000, True),
+        ("239.1.1.1", 40000, True),
+        ("255.255.255.255", 40000, True),
+        ("2001:db8::1", 40000, False),
+        ("fe80::1%eth0", 40000, False),
+        ("::1", 40000, False),
+        ("::", 40000, True),
+        ("ff02::1", 40000, True),
+        ("ff05::1%eth0", 40000, True),
+        ("2001:db8::1", 123, True),
+        ("2001:db8::1", 6000, True),
+    ],
+)
+def test_loops(host: str, port: int, expected: bool) -> None:
+    """Reserved ports, our own ports, and sources that are no single host get no answer."""
+    assert expected == is_loop(host, port, frozenset({6000, 6001}))
