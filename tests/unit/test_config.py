@@ -308,6 +308,30 @@ def test_wrong_shapes(path: Path, text: str, expected: str) -> None:
     assert [expected] == problems(path, text)
 
 
+def test_all_networks_with_faults(path: Path) -> None:
+    """Every wrong network of a list is told."""
+    expected = [f'access.allow: "x" {NO_NETWORK}; 1 {NO_NETWORK}']
+    assert expected == problems(path, '[access]\nallow = ["x", "::1", 1]')
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ('"" = 1', '"": unknown key'),
+        ('"a\\u001bb" = 1', '"a\\x1bb": unknown key'),
+        ('[log]\n"" = 1', 'log."": unknown key'),
+        (f'"{"x" * 100}" = 1', f'"{"x" * 56}...: unknown key'),
+        (
+            '[log]\nlevel = "a\\u001b[2J\\n"',
+            'log.level: "a\\x1b[2J\\n" is not one of debug, info, warning, error, critical',
+        ),
+    ],
+)
+def test_faults_are_safe_to_show(path: Path, text: str, expected: str) -> None:
+    """Whatever a key or a value is called, its fault is one line that controls no terminal."""
+    assert [expected] == problems(path, text)
+
+
 def test_all_faults_at_once(path: Path) -> None:
     """One run tells every fault, of file and environment, in the order in which they stand."""
     text = """
@@ -432,6 +456,13 @@ def test_number_without_end(path: Path) -> None:
 def test_not_utf8(path: Path) -> None:
     """What is no UTF-8 is told with the place of its byte."""
     assert ["byte 10 is not UTF-8, which TOML has to be"] == problems(path, b"format = '\xff'")
+
+
+def test_largest_file(path: Path) -> None:
+    """A file as long as allowed is read, and one byte more is refused without reading on."""
+    comment = "#" * config.LARGEST_FILE
+    assert DEFAULTS == load(path, comment)
+    assert [f"not TOML: it has more than {config.LARGEST_FILE} bytes"] == problems(path, comment + "#")
 
 
 def test_missing_file(tmp_path: Path) -> None:

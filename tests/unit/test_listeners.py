@@ -19,7 +19,7 @@ from unit_help import has_ipv6, unprivileged, within
 from daytimed.addresses import Address, parse
 from daytimed.datagram import CONTROL_SPACE, IP_PKTINFO
 from daytimed.errors import EXIT_NO_PERMISSION, EXIT_UNAVAILABLE, DaytimedError, ListenError
-from daytimed.listeners import BACKLOG, Listener, open_listeners
+from daytimed.listeners import BACKLOG, Listener, adopt, open_listeners
 
 needs_ipv6 = pytest.mark.skipif(not has_ipv6(), reason="no IPv6 here")
 V4, V6 = "127.0.0.1", "::1"
@@ -380,6 +380,116 @@ def test_port_that_only_root_may_have() -> None:
         " use the socket unit or CAP_NET_BIND_SERVICE for a port below 1024"
     )
     assert (EXIT_NO_PERMISSION, expected) == (error.exit_code, str(error))
+
+
+# -- sockets that were passed ----------------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def passed(sock: socket.socket) -> Iterator[int]:
+    """Return the descriptor of a socket as a manager passes it: a copy, which whoever adopts it closes."""
+    with sock:
+        descriptor = os.dup(sock.fileno())
+        yield descriptor
+        with contextlib.suppress(OSError):
+            os.close(descriptor)
+
+
+@pytest.mark.parametrize(
+    ("kind", "scheme"), [(socket.SOCK_STREAM, "tcp"), (socket.SOCK_DGRAM, "udp")], ids=["stream", "datagram"]
+)
+def test_adopted_socket(kind: socket.SocketKind, scheme: str) -> None:
+    """A passed socket is known by its name and its address, blocks, and datagrams tell where they were sent."""
+    sock = socket.socket(socket.AF_INET, kind)
+    sock.bind((V4, 0))
+    if kind == socket.SOCK_STREAM:
+        sock.listen()
+    sock.setblocking(False)
+    with passed(sock) as descriptor:
+        listener = adopt("daytime", descriptor)
+        port = sock.getsockname()[1]
+        assert ("daytime", f"{scheme}://{V4}:{port}", port) == (listener.name, listener.address, listener.port)
+        assert (True, kind == socket.SOCK_DGRAM) == (os.get_blocking(descriptor), listener.is_datagram)
+        if listener.is_datagram:
+            assert 1 == listener.socket.getsockopt(socket.IPPROTO_IP, IP_PKTINFO)
+        listener.close()
+
+
+def test_adopted_unix_socket(path: Path) -> None:
+    """The path of a passed unix socket is its manager's, and stays when we close it."""
+    sock = socket.socket(socket.AF_UNIX)
+    sock.bind(str(path))
+    sock.listen()
+    with passed(sock) as descriptor:
+        listener = adopt("daytime", descriptor)
+        assert (f"unix://{path}", 0, True) == (listener.address, listener.port, listener.is_reachable)
+        listener.close()
+    assert path.exists()
+
+
+def test_adopted_abstract_socket() -> None:
+    """An abstract unix socket is shown as systemd writes it, with an @."""
+    sock = socket.socket(socket.AF_UNIX)
+    sock.bind(f"\0daytimed-test-{os.getpid()}")
+    sock.listen()
+    with passed(sock) as descriptor:
+        listener = adopt("daytime", descriptor)
+        address = listener.address
+        listener.close()
+    assert f"unix://@daytimed-test-{os.getpid()}" == address
+
+
+def test_adopted_again(path: Path) -> None:
+    """A socket that was bound here once keeps the address it was bound for, and its path when it is closed."""
+    (first,) = open_listeners(Address("unix", path=str(path)))
+    descriptor = os.dup(first.socket.fileno())
+    first.leave_path()
+    first.close()
+    again = adopt("stored", descriptor, Address("unix", path=str(path)))
+    found = (again.name, str(again.requested), connects(path))
+    again.close()
+    assert ((None, f"unix://{path}", True), True) == (found, path.exists())
+
+
+def test_unix_socket_whose_path_is_taken_is_not_reachable(path: Path) -> None:
+    """A listener knows whether clients still find it."""
+    with opened(f"unix://{path}") as listeners:
+        found = [listeners[0].is_reachable]
+        path.unlink()
+        found.append(listeners[0].is_reachable)
+        path.write_text("")
+        found.append(listeners[0].is_reachable)
+    with opened("tcp4://127.0.0.1:0") as listeners:
+        found.append(listeners[0].is_reachable)
+    assert [True, False, False, True] == found
+
+
+@pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")  # a refusal ends the daemon
+@pytest.mark.parametrize(
+    ("kind", "expected"),
+    [
+        ("connected", "is not a listening socket; for one of Accept=yes use --inetd"),
+        ("unix datagram", "is not a listening socket; for one of Accept=yes use --inetd"),
+        ("netlink", "is a socket of another family than IPv4, IPv6 and unix"),
+        ("file", "is no socket: Socket operation on non-socket; systemd passes what its socket unit says"),
+    ],
+)
+def test_passed_descriptor_that_is_no_listener(kind: str, expected: str) -> None:
+    """What cannot be accepted from is refused with what it is."""
+    with contextlib.ExitStack() as stack:
+        if kind == "connected":
+            descriptor = os.dup(stack.enter_context(socket.socketpair()[0]).fileno())
+        elif kind == "unix datagram":
+            descriptor = os.dup(stack.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)).fileno())
+        elif kind == "netlink":
+            descriptor = os.dup(stack.enter_context(socket.socket(socket.AF_NETLINK, socket.SOCK_RAW)).fileno())
+        else:
+            descriptor = os.open("/dev/null", os.O_RDONLY)
+        try:
+            adopt("daytime", descriptor)
+        except ListenError as error:
+            found = str(error)
+    assert f"LISTEN_FDS: descriptor {descriptor} (daytime) {expected}" == found
 
 
 # -- a kernel without IPv6 -------------------------------------------------------------------------------------------

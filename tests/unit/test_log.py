@@ -13,7 +13,7 @@ import pty
 import resource
 import socket
 import string
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -247,6 +247,61 @@ def test_bytes_that_are_no_text_are_written(form: str) -> None:
     lines = Lines()
     Log(lines, form, "debug", Losses()).event("reload_rejected", error="\udcff")
     assert "\\udcff" in lines.taken[0][1]
+
+
+class Entries:
+    """A journal that keeps what it is given."""
+
+    def __init__(self) -> None:
+        self.taken: list[dict[str, str]] = []
+
+    def __call__(self, fields: Mapping[str, str]) -> bool:
+        self.taken.append(dict(fields))
+        return True
+
+
+def test_journal_entry() -> None:
+    """A journal entry has the fields of systemd under their names, and ours begin with DAYTIMED_; None is left out."""
+    entries = Entries()
+    made = Log(entries, "journal", "info", Losses())
+    assert made.event("client_dropped", client="192.0.2.1", port=5, listener="daytime", reason="rate", nothing=None)
+    expected = {
+        "MESSAGE": "Dropped 192.0.2.1: rate.",
+        "PRIORITY": "6",
+        "SYSLOG_IDENTIFIER": "daytimed",
+        "MESSAGE_ID": EVENTS["client_dropped"].id,
+        "DAYTIMED_EVENT": "client_dropped",
+        "DAYTIMED_CLIENT": "192.0.2.1",
+        "DAYTIMED_PORT": "5",
+        "DAYTIMED_LISTENER": "daytime",
+        "DAYTIMED_REASON": "rate",
+    }
+    assert [expected] == entries.taken
+
+
+@pytest.mark.parametrize("name", EVENTS)
+def test_journal_takes_every_event(name: str) -> None:
+    """Every event is an entry with its sentence, its own id and the severity of its level."""
+    entries = Entries()
+    assert Log(entries, "journal", "debug", Losses()).event(name, **FIELDS)
+    (entry,) = entries.taken
+    expected = (SENTENCES[name], EVENTS[name].id, str(SEVERITIES[EVENTS[name].level]))
+    assert expected == (entry["MESSAGE"], entry["MESSAGE_ID"], entry["PRIORITY"])
+
+
+def test_every_event_has_an_id_of_its_own() -> None:
+    """The ids are 128 bits in small hexadecimal digits, as the catalog wants them, and no two are the same."""
+    ids = [event.id for event in EVENTS.values()]
+    assert len(EVENTS) == len(set(ids))
+    assert [] == [each for each in ids if len(each) != 32 or set(each) - set("0123456789abcdef")]
+
+
+def test_worker_that_never_was() -> None:
+    """A worker that could not be forked has no pid to tell."""
+    lines = Lines()
+    Log(lines, "json", "info", Losses()).event("worker_exited", pid=None, listener="daytime", how="could not be forked")
+    found = json.loads(lines.taken[0][1])
+    assert ("A worker of daytime could not be forked.", None) == (found["message"], found["pid"])
 
 
 # -- levels ----------------------------------------------------------------------------------------------------------
@@ -491,6 +546,30 @@ def test_output_to_the_system_log() -> None:
     made = Output(None).make_log("json", "info", losses)
     taken = made.event("daemon_reloading")
     assert (0 if taken else 1) == losses.count
+
+
+@pytest.mark.parametrize(
+    ("form", "is_stream", "has_journal", "expected"),
+    [
+        ("auto", True, True, "journal"),
+        ("auto", True, False, "json"),
+        ("auto", False, True, "json"),
+        ("journal", False, True, "journal"),
+        ("journal", False, False, "json"),
+        ("json", True, True, "json"),
+        ("console", True, True, "console"),
+    ],
+)
+def test_journal_is_used_under_systemd(
+    form: str, is_stream: bool, has_journal: bool, expected: str, pipe: tuple[int, int]
+) -> None:
+    """`auto` is the journal where standard error goes there anyway; what asks for it gets JSON where there is none."""
+    entries, (reading, writing) = Entries(), pipe
+    output = Output(writing, lambda: entries if has_journal else None, is_journal_stream=is_stream)
+    output.make_log(form, "info", Losses()).event("daemon_reloading")
+    written = drain(reading)
+    found = "journal" if entries.taken else "json" if written.startswith(b"{") else "console"
+    assert (expected, expected != "journal") == (found, bool(written))
 
 
 # -- standard error --------------------------------------------------------------------------------------------------

@@ -1,0 +1,240 @@
+"""What a service manager does to the daemon, done by the test: it passes sockets, listens, and keeps sockets."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import signal
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from harness import DAYTIMED, DEADLINE_S, Daemon, clean_environment, fetch, read_all, run, serving, wait_until
+
+
+class Manager:
+    """The end of NOTIFY_SOCKET that a service manager has."""
+
+    def __init__(self, folder: Path) -> None:
+        self.path = str(folder / "notify")
+        self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self.socket.bind(self.path)
+        self.socket.settimeout(DEADLINE_S)
+        self.kept: dict[str, list[int]] = {}
+
+    def wait(self, beginning: str) -> str:
+        """Wait for a message that begins like this; descriptors on the way are kept."""
+        while True:
+            data, descriptors, _, _ = socket.recv_fds(self.socket, 10_000, 8)
+            message = data.decode()
+            if "FDSTORE=1" in message:
+                self.kept.setdefault(message.partition("FDNAME=")[2], []).extend(descriptors)
+            if message.startswith("FDSTOREREMOVE=1"):
+                for descriptor in self.kept.pop(message.partition("FDNAME=")[2], []):
+                    os.close(descriptor)
+            if message.startswith(beginning):
+                return message
+
+
+@pytest.fixture
+def manager(tmp_path: Path) -> Iterator[Manager]:
+    made = Manager(tmp_path)
+    with made.socket:
+        yield made
+    for descriptors in made.kept.values():
+        for descriptor in descriptors:
+            os.close(descriptor)
+
+
+def passing(*sockets: tuple[str, int], pid: str = "$$") -> list[str]:
+    """Return what runs a command with these descriptors as 3, 4 and so on, as sd_listen_fds(3) has it."""
+    names = ":".join(name for name, _ in sockets)
+    # first out of the way of each other, then into place
+    high = " ".join(f"{50 + number}<&{descriptor} {descriptor}<&-" for number, (_, descriptor) in enumerate(sockets))
+    place = " ".join(f"{3 + number}<&{50 + number} {50 + number}<&-" for number in range(len(sockets)))
+    export = f"export LISTEN_PID={pid} LISTEN_FDS={len(sockets)} LISTEN_FDNAMES={names}"
+    return ["bash", "-c", f'exec {high}; {export}; exec "$@" {place}', "bash"]
+
+
+@contextlib.contextmanager
+def activated(*sockets: tuple[str, socket.socket], config: Path | None = None, **options: object) -> Iterator[Daemon]:
+    """Have a daemon that was passed these sockets."""
+    descriptors = [(name, sock.fileno()) for name, sock in sockets]
+    arguments = ["-c", str(config)] if config else []
+    with Daemon(
+        *arguments,
+        prefix=passing(*descriptors),
+        pass_fds=[descriptor for _, descriptor in descriptors],
+        **options,  # type: ignore[arg-type]
+    ) as daemon:
+        yield daemon.ready()
+
+
+def test_passed_sockets_take_the_settings_of_their_names(tmp_path: Path) -> None:
+    """By name, else the defaults; the address is not used, which is said once; TCP, UDP and unix alike."""
+    config = tmp_path / "daytimed.toml"
+    config.write_text(
+        'format = "iso8601"\nworkers = 1\n[[listener]]\nname = "seconds"\naddress = ":1"\nformat = "unix"\n'
+    )
+    path = str(tmp_path / "socket")
+    with (
+        socket.create_server(("127.0.0.1", 0)) as seconds,
+        socket.create_server(("127.0.0.1", 0)) as other,
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as datagrams,
+        socket.socket(socket.AF_UNIX) as local,
+    ):
+        datagrams.bind(("127.0.0.1", 0))
+        local.bind(path)
+        local.listen()
+        # as a daemon before us may have left it
+        seconds.setblocking(False)
+        with activated(
+            ("seconds", seconds), ("other", other), ("udp", datagrams), ("local", local), config=config
+        ) as daemon:
+            ports = [each.getsockname()[1] for each in (seconds, other, datagrams)]
+            assert fetch(ports[0]).strip().isdigit()
+            assert b"T" in fetch(ports[1])
+            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+                client.settimeout(DEADLINE_S)
+                client.sendto(b"", ("127.0.0.1", ports[2]))
+                assert b"T" in client.recv(100)
+            with socket.socket(socket.AF_UNIX) as client:
+                client.settimeout(DEADLINE_S)
+                client.connect(path)
+                assert b"T" in read_all(client)
+            assert [event["listener"] for event in daemon.find("listener_adopted")] == [
+                "seconds", "other", "udp", "local",
+            ]  # fmt: skip
+            ignored = daemon.find("listener_address_ignored")
+            assert [(event["listener"], event["address"]) for event in ignored] == [("seconds", "tcp://:1")]
+            daemon.send(signal.SIGHUP)
+            daemon.wait_event("daemon_reloaded")
+            assert fetch(ports[0]).strip().isdigit()
+        # not ours: not shut down, not closed, not removed
+        assert Path(path).exists()
+        with socket.create_connection(("127.0.0.1", ports[0]), timeout=DEADLINE_S):
+            assert seconds.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
+
+
+def test_workers_know_nothing_of_systemd(tmp_path: Path, manager: Manager) -> None:
+    """Of its sockets they have the listener, and not the one for notifications."""
+    with (
+        socket.create_server(("127.0.0.1", 0)) as sock,
+        activated(("daytime", sock), env={"NOTIFY_SOCKET": manager.path, "WATCHDOG_USEC": "60000000"}) as daemon,
+    ):
+        assert manager.wait("READY=1")
+        sockets = [str(each.readlink()) for each in Path(f"/proc/{daemon.live_workers()[0]}/fd").iterdir()]
+        assert len([each for each in sockets if each.startswith("socket:")]) == 1
+
+
+@pytest.mark.parametrize("what", ["file", "connection", "netlink"])
+def test_what_is_no_listener_is_69(tmp_path: Path, what: str) -> None:
+    """Accept=yes, a file, a socket of another family: one line, not a daemon that serves nobody."""
+    (tmp_path / "file").touch()
+    with contextlib.ExitStack() as stack:
+        if what == "file":
+            descriptor = os.open(tmp_path / "file", os.O_RDONLY)
+            stack.callback(os.close, descriptor)
+        elif what == "connection":
+            server = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
+            descriptor = stack.enter_context(socket.create_connection(server.getsockname())).fileno()
+        else:
+            descriptor = stack.enter_context(socket.socket(socket.AF_NETLINK, socket.SOCK_RAW)).fileno()
+        done = run(*passing(("daytime", descriptor)), *DAYTIMED, pass_fds=[descriptor])
+    assert done.returncode == 69
+    assert len(done.stderr.splitlines()) == 1
+    assert done.stderr.startswith(b"daytimed: LISTEN_FDS: descriptor 3 (daytime) is ")
+
+
+def test_notifications_of_a_whole_life(tmp_path: Path, manager: Manager) -> None:
+    """READY with its status, RELOADING and READY again, a rejected reload, the watchdog, STOPPING."""
+    config = tmp_path / "daytimed.toml"
+    config.write_text('workers = 1\n[[listener]]\naddress = "127.0.0.1:0"\n')
+    with serving(config=config, env={"NOTIFY_SOCKET": manager.path, "WATCHDOG_USEC": "400000"}) as daemon:
+        ready = manager.wait("READY=1")
+        assert re.fullmatch(r"READY=1\nSTATUS=Serving 1 listener with 1 worker; 0 replies, up 0 seconds", ready)
+        fetch(daemon.port())
+        while "1 reply," not in manager.wait("WATCHDOG=1"):
+            pass
+        daemon.send(signal.SIGHUP)
+        assert re.fullmatch(r"RELOADING=1\nMONOTONIC_USEC=\d+", manager.wait("RELOADING=1"))
+        assert "STATUS=Serving 1 listener" in manager.wait("READY=1")
+        config.write_text("workers = [")
+        daemon.send(signal.SIGHUP)
+        manager.wait("RELOADING=1")
+        assert "\nSTATUS=The last reload was rejected: " in manager.wait("READY=1")
+        daemon.send(signal.SIGTERM)
+        assert manager.wait("STOPPING=1") == "STOPPING=1\nSTATUS=Stopping"
+        assert daemon.wait() == 0
+
+
+def test_the_watchdog_is_not_fed_while_a_worker_is_held(tmp_path: Path, manager: Manager) -> None:
+    """From the SIGSTOP of a worker to its replacement nothing comes, and then it does again."""
+    with serving("-w", "1", env={"NOTIFY_SOCKET": manager.path, "WATCHDOG_USEC": "200000"}) as daemon:
+        manager.wait("WATCHDOG=1")
+        held = daemon.live_workers()[0]
+        os.kill(held, signal.SIGSTOP)
+        wait_until(lambda: Path(f"/proc/{held}/stat").read_text().rpartition(")")[2].split()[0] == "T", "it is held")
+        daemon.statistics()
+        manager.socket.setblocking(False)
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                manager.socket.recv(10_000)
+        manager.socket.settimeout(DEADLINE_S)
+        # the next message there is comes from the replacement
+        manager.wait("WATCHDOG=1")
+        assert daemon.find("worker_stuck", pid=held)
+        assert daemon.live_workers() != [held]
+
+
+def test_a_failed_start_is_told_with_its_errno(manager: Manager) -> None:
+    """STATUS and ERRNO, which `systemctl status` shows."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        done = run(
+            *DAYTIMED, "-l", f"127.0.0.1:{port}", env=clean_environment({"NOTIFY_SOCKET": manager.path})
+        )  # fmt: skip
+    assert done.returncode == 69
+    message = manager.wait("STATUS=")
+    assert message.startswith(f"STATUS=tcp://127.0.0.1:{port}: cannot listen: Address already in use")
+    assert message.endswith("\nERRNO=98")
+
+
+def test_own_sockets_are_kept_over_a_restart(tmp_path: Path, manager: Manager) -> None:
+    """With the descriptor store, who connects between stop and start waits and is served; paths stay."""
+    config, path = tmp_path / "daytimed.toml", tmp_path / "socket"
+    config.write_text(f'[[listener]]\naddress = "127.0.0.1:0"\n[[listener]]\naddress = "unix://{path}"\n')
+    env = {"NOTIFY_SOCKET": manager.path}
+    with serving(config=config, env=env) as daemon:
+        port = daemon.port()
+        manager.wait("READY=1")
+    assert set(manager.kept) == {"stored-tcp;//127.0.0.1;0", f"stored-unix;//{path}"}
+    with (
+        socket.create_connection(("127.0.0.1", port), timeout=DEADLINE_S) as waiting,
+        socket.socket(socket.AF_UNIX) as local,
+    ):
+        local.settimeout(DEADLINE_S)
+        local.connect(str(path))
+        stored = [(f"'{name}'", descriptors[0]) for name, descriptors in manager.kept.items()]
+        descriptors = [descriptor for _, descriptor in stored]
+        with serving(config=config, env=env, prefix=passing(*stored), pass_fds=descriptors) as daemon:
+            assert daemon.port() == port
+            assert read_all(waiting)
+            assert read_all(local)
+            assert not daemon.find("listener_address_ignored")
+            # what the configuration no longer has is taken out of the store
+            config.write_text('[[listener]]\naddress = "127.0.0.1:0"\n')
+            daemon.send(signal.SIGHUP)
+            manager.wait("FDSTOREREMOVE=1")
+            daemon.wait_event("listener_closed", address=f"unix://{path}")
+    assert list(manager.kept) == ["stored-tcp;//127.0.0.1;0"]
+
+
+def test_json_where_there_is_no_journal() -> None:
+    """`--log-format journal` on a host without one is lines on standard error, not silence."""
+    if Path("/run/systemd/journal/socket").exists():
+        pytest.skip("there is a journal here")
+    with Daemon("-l", "127.0.0.1:0", "--log-format", "journal") as daemon:
+        daemon.ready()

@@ -1,0 +1,66 @@
+"""What the master tells: the sentence of `systemctl status`, summaries, and the watchdog."""
+
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+
+import pytest
+
+from daytimed.counters import Counters, Counts
+from daytimed.reasons import RATE, RESET
+from daytimed.reporter import Reporter, describe
+from daytimed.systemd import Notifier
+
+# what a process tells its manager with lives as long as the process
+pytestmark = pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")
+
+
+def counts(served: int, reset: int = 0, rate: int = 0) -> Counts:
+    made = Counts()
+    made.served, made.dropped[RESET], made.dropped[RATE] = served, reset, rate
+    return made
+
+
+@pytest.mark.parametrize(
+    ("listeners", "workers", "counted", "uptime_s", "expected"),
+    [
+        (1, 2, counts(123456, 2, 1), 3 * 86400 + 5, "Serving 1 listener with 2 workers; 123,456 replies, "
+         "3 dropped (2 reset, 1 rate), up 3 days"),
+        (2, 1, counts(1), 0.2, "Serving 2 listeners with 1 worker; 1 reply, up 0 seconds"),
+        (1, 1, counts(0), 1.9, "Serving 1 listener with 1 worker; 0 replies, up 1 second"),
+        (1, 1, counts(0, 1), 60, "Serving 1 listener with 1 worker; 0 replies, 1 dropped (1 reset), up 1 minute"),
+        (1, 1, counts(0), 86399, "Serving 1 listener with 1 worker; 0 replies, up 23 hours"),
+    ],
+)  # fmt: skip
+def test_the_status_is_a_sentence(
+    listeners: int, workers: int, counted: Counts, uptime_s: float, expected: str
+) -> None:
+    """Numbers with their nouns, reasons only where there are any, and the largest unit of time."""
+    assert expected == describe(listeners, workers, counted, uptime_s)
+
+
+def test_the_watchdog_is_fed_twice_an_interval_and_only_in_health(tmp_path: Path) -> None:
+    """Not before READY; then every half interval; and not at all while a worker is missing."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(tmp_path / "notify"))
+        manager.setblocking(False)
+        notifier = Notifier({"NOTIFY_SOCKET": str(tmp_path / "notify"), "WATCHDOG_USEC": "30000000"})
+        reporter = Reporter(Counters(), notifier, 100.0)
+        assert reporter.feed_at is None
+        reporter.tell_ready(1, 2, 100.5)
+        assert manager.recv(1000) == b"READY=1\nSTATUS=Serving 1 listener with 2 workers; 0 replies, up 0 seconds"
+        assert reporter.feed_at == 115.5
+        reporter.tell_health(True, 1, 2, 116.0)
+        assert manager.recv(1000).startswith(b"WATCHDOG=1\nSTATUS=Serving 1 listener")
+        reporter.tell_health(False, 1, 2, 131.0)
+        with pytest.raises(BlockingIOError):
+            manager.recv(1000)
+        assert reporter.feed_at == 146.0
+
+
+def test_without_a_watchdog_nothing_is_to_be_fed() -> None:
+    """No deadline, and so no wake-up."""
+    reporter = Reporter(Counters(), Notifier({}), 0.0)
+    reporter.tell_ready(1, 1, 1.0)
+    assert reporter.feed_at is None

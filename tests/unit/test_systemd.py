@@ -1,0 +1,239 @@
+"""The three protocols of systemd, with sockets in the place of systemd."""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from unit_help import within
+
+from daytimed import systemd
+from daytimed.errors import ListenError
+from daytimed.log import EVENTS
+from daytimed.systemd import Journal, Notifier, encode_entry, is_journal_stream, take_passed
+
+# what a process tells its manager with lives as long as the process
+pytestmark = pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")
+
+UNITS = Path(__file__).parents[2] / "systemd"
+
+
+def environment(**more: str) -> dict[str, str]:
+    return {"LISTEN_PID": str(os.getpid()), "LISTEN_FDS": "0", "PATH": "/bin", **more}
+
+
+@pytest.mark.parametrize(
+    ("variables", "message"),
+    [
+        ({"LISTEN_FDS": "many"}, "LISTEN_PID='PID' and LISTEN_FDS='many' are not two numbers"),
+        ({"LISTEN_FDS": "-1"}, "LISTEN_PID='PID' and LISTEN_FDS='-1' are not two numbers"),
+        ({"LISTEN_FDS": "99999"}, "LISTEN_PID='PID' and LISTEN_FDS='99999' are not two numbers"),
+        ({"LISTEN_PID": "x"}, "LISTEN_PID='x' and LISTEN_FDS='0' are not two numbers"),
+        ({"LISTEN_PID": ""}, "LISTEN_PID='' and LISTEN_FDS='0' are not two numbers"),
+        ({"LISTEN_FDS": "2", "LISTEN_FDNAMES": "one"}, "LISTEN_FDNAMES='one' does not name 2 descriptors"),
+        ({"LISTEN_FDS": "4000"}, "LISTEN_FDS: descriptor PASSED (unknown) was not passed: Bad file descriptor"),
+    ],
+)
+def test_garbage_is_one_sentence_and_the_environment_is_clean(variables: dict[str, str], message: str) -> None:
+    """Whatever the variables are, they are gone, and what is wrong with them is told."""
+    script = (
+        "import os\n"
+        "from daytimed import errors, systemd\n"
+        "os.environ['LISTEN_PID'] = os.environ['LISTEN_PID'].replace('PID', str(os.getpid()))\n"
+        "try: print(systemd.take_passed(os.environ))\n"
+        "except errors.ListenError as error: print(str(error).replace(str(os.getpid()), 'PID'))\n"
+        "print(sorted(name for name in os.environ if name.startswith('LISTEN')))\n"
+    )
+    env = {**os.environ, "LISTEN_PID": "PID", "LISTEN_FDS": "0", **variables}
+    done = subprocess.run([sys.executable, "-c", script], env=env, capture_output=True, text=True, check=True)
+    told, left = done.stdout.splitlines()
+    assert re.sub(r"descriptor \d+", "descriptor PASSED", told).startswith(message)
+    assert left == "[]"
+
+
+def test_what_was_passed_to_a_parent_is_not_taken() -> None:
+    """LISTEN_PID of another process: nothing, and a clean environment."""
+    environ = environment(LISTEN_PID="1", LISTEN_FDS="3", LISTEN_FDNAMES="a:b:c", LISTEN_PIDFDID="7")
+    assert take_passed(environ) == []
+    assert environ == {"PATH": "/bin"}
+    assert take_passed({}) == []
+
+
+def test_another_process_with_our_pid_is_known_by_its_pidfd() -> None:
+    """LISTEN_PIDFDID that is not ours means another process of the same number; our own is right."""
+    assert take_passed(environment(LISTEN_FDS="9", LISTEN_PIDFDID="1")) == []
+    own = os.pidfd_open(os.getpid())
+    inode = os.fstat(own).st_ino
+    os.close(own)
+    assert take_passed(environment(LISTEN_PIDFDID=str(inode))) == []
+    with pytest.raises(ListenError):
+        take_passed(environment(LISTEN_FDS="x", LISTEN_PIDFDID=str(inode)))
+
+
+@pytest.fixture(params=["path", "abstract"])
+def manager(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[str, socket.socket]]:
+    """What NOTIFY_SOCKET is, and the socket behind it."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
+        if request.param == "path":
+            name = str(tmp_path / "notify")
+            sock.bind(name)
+        else:
+            name = f"@daytimed-test-{os.getpid()}"
+            sock.bind("\0" + name[1:])
+        sock.settimeout(10)
+        yield name, sock
+
+
+def test_notifications(manager: tuple[str, socket.socket]) -> None:
+    """One datagram for one call; no value can smuggle in an assignment of its own."""
+    name, sock = manager
+    environ = {"NOTIFY_SOCKET": name, "WATCHDOG_USEC": "3000000", "WATCHDOG_PID": str(os.getpid()), "PATH": "/bin"}
+    notifier = Notifier(environ)
+    assert environ == {"PATH": "/bin"}
+    assert bool(notifier)
+    assert len(notifier.descriptors) == 1
+    assert notifier.watchdog_s == 3.0
+    assert notifier.send(READY=1, STATUS="one\nWATCHDOG=trigger")
+    assert sock.recv(1000) == b"READY=1\nSTATUS=one WATCHDOG=trigger"
+    assert notifier.reloading()
+    assert re.fullmatch(rb"RELOADING=1\nMONOTONIC_USEC=\d+", sock.recv(1000))
+
+
+def test_descriptors_are_sent_to_be_kept(manager: tuple[str, socket.socket]) -> None:
+    """FDSTORE carries the very socket."""
+    name, sock = manager
+    with socket.create_server(("127.0.0.1", 0)) as kept:
+        assert Notifier({"NOTIFY_SOCKET": name}).send(FDSTORE=1, FDNAME="x", descriptors=[kept.fileno()])
+        text, descriptors, _, _ = socket.recv_fds(sock, 1000, 4)
+        with socket.socket(fileno=descriptors[0]) as copy:
+            assert (text, copy.getsockname()) == (b"FDSTORE=1\nFDNAME=x", kept.getsockname())
+
+
+def test_without_a_manager_everything_is_told() -> None:
+    """No NOTIFY_SOCKET: nothing to send, nothing lost, no watchdog."""
+    notifier = Notifier({})
+    assert (bool(notifier), notifier.send(READY=1), notifier.descriptors, notifier.watchdog_s) == (
+        False,
+        True,
+        [],
+        None,
+    )
+    assert Notifier({"WATCHDOG_USEC": "1000000", "WATCHDOG_PID": "1"}).watchdog_s is None
+
+
+def test_a_manager_that_is_gone_is_no_error(tmp_path: Path) -> None:
+    """What cannot be sent is said to be lost, and nothing is raised."""
+    assert Notifier({"NOTIFY_SOCKET": str(tmp_path / "gone")}).send(READY=1) is False
+
+
+@pytest.mark.parametrize(
+    ("environ", "message"),
+    [
+        ({"NOTIFY_SOCKET": "relative"}, "NOTIFY_SOCKET='relative' is no path and no abstract socket"),
+        ({"WATCHDOG_USEC": "soon"}, "WATCHDOG_USEC='soon' is no number"),
+        ({"WATCHDOG_USEC": "0"}, "WATCHDOG_USEC='0' is no number"),
+    ],
+)
+def test_garbage_of_a_manager_is_one_sentence(environ: dict[str, str], message: str) -> None:
+    """And not a traceback."""
+    with pytest.raises(ListenError) as caught:
+        Notifier(environ)
+    assert str(caught.value).startswith(message)
+
+
+def parse_entry(data: bytes) -> dict[str, str]:
+    """Read the native protocol, written from its description."""
+    fields = {}
+    while data:
+        name, separator, rest = data.partition(b"\n")
+        if b"=" in name:
+            key, _, value = name.partition(b"=")
+            data = rest
+        else:
+            key = name
+            size = int.from_bytes(rest[:8], "little")
+            value, data = rest[8 : 8 + size], rest[8 + size + 1 :]
+        assert separator
+        fields[key.decode()] = value.decode()
+    return fields
+
+
+def test_entries_of_the_journal() -> None:
+    """Values with and without line ends, and with an equals sign, arrive as they are."""
+    fields = {"MESSAGE": "one\ntwo", "PRIORITY": "6", "DAYTIMED_ERROR": "a=b", "EMPTY": "", "LAST": "\n"}
+    assert parse_entry(encode_entry(fields)) == fields
+
+
+@pytest.fixture
+def journald(tmp_path: Path) -> Iterator[tuple[Journal, socket.socket]]:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
+        path = str(tmp_path / "journal")
+        sock.bind(path)
+        sock.settimeout(10)
+        journal = Journal(path)
+        yield journal, sock
+        journal._socket.close()
+
+
+def test_an_entry_is_one_datagram(journald: tuple[Journal, socket.socket]) -> None:
+    """And carries all of its fields."""
+    journal, sock = journald
+    assert journal.write({"MESSAGE": "hello", "DAYTIMED_EVENT": "statistics"})
+    assert parse_entry(sock.recv(10_000)) == {"MESSAGE": "hello", "DAYTIMED_EVENT": "statistics"}
+
+
+def test_a_large_entry_is_a_sealed_file(journald: tuple[Journal, socket.socket]) -> None:
+    """What is no datagram any more comes as a file in memory that nobody can change."""
+    journal, sock = journald
+    fields = {"MESSAGE": "x" * 8_000_000}
+    assert journal.write(fields)
+    _, descriptors, _, _ = socket.recv_fds(sock, 10, 1)
+    with os.fdopen(descriptors[0], "rb+") as file:
+        file.seek(0)
+        assert parse_entry(file.read()) == fields
+        with pytest.raises(PermissionError):
+            os.write(file.fileno(), b"more")
+
+
+def test_a_journal_that_does_not_read_keeps_nobody_waiting(journald: tuple[Journal, socket.socket]) -> None:
+    """When its queue is full, entries are lost, at once, the large ones too."""
+    journal, _ = journald
+    with within(20):
+        while journal.write({"MESSAGE": "x"}):
+            pass
+        assert journal.write({"MESSAGE": "x" * 8_000_000}) is False
+
+
+def test_a_journal_that_is_gone_loses_entries(tmp_path: Path) -> None:
+    """No socket: lost, and nothing is raised."""
+    journal = Journal(str(tmp_path / "none"))
+    assert journal.write({"MESSAGE": "x"}) is False
+    journal._socket.close()
+    assert not systemd.has_journal(str(tmp_path / "none"))
+
+
+def test_the_stream_of_the_journal_is_known_by_its_inode() -> None:
+    """JOURNAL_STREAM names one file; another, or a closed one, is not it."""
+    reading, writing = os.pipe()
+    status = os.fstat(writing)
+    environ = {"JOURNAL_STREAM": f"{status.st_dev}:{status.st_ino}"}
+    assert is_journal_stream(environ, writing)
+    assert not is_journal_stream({}, writing)
+    assert not is_journal_stream({"JOURNAL_STREAM": "8:1"}, writing)
+    os.close(reading)
+    os.close(writing)
+    assert not is_journal_stream(environ, writing)
+
+
+def test_the_catalog_explains_every_event() -> None:
+    """One entry for each id, in the order of the table, and fields that the event can have."""
+    text = (UNITS / "daytimed.catalog").read_text()
+    assert [event.id for event in EVENTS.values()] == re.findall(r"^-- ([0-9a-f]{32})$", text, re.MULTILINE)
+    assert len({event.id for event in EVENTS.values()}) == len(EVENTS)
+    assert len(re.findall("^Subject: .+", text, re.MULTILINE)) == len(EVENTS)
