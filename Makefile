@@ -4,7 +4,9 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint bench clean
+# PIPESTATUS
+SHELL := /bin/bash
+.PHONY: help run test system-test lint bench clean
 
 help: ## show what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -18,6 +20,12 @@ test: $(VENV)/.test ## run the tests, with coverage; as root it installs the cli
 	$(BIN)/coverage run -m pytest $(ARGS)
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
+
+system-test: $(VENV)/.test ## boot Debian 12 and 13 in containers and drive the service there (root; SYSTEM_TEST_SUITE='trixie' for one)
+	tests/programs mmdebstrap systemd-container
+	@$(BIN)/python tests/system/container.py
+	$(BIN)/python -m pytest -rP tests/system --no-header -p no:cacheprovider $(ARGS) | grep -E 'outcomes|exposure|^(FAILED|ERROR|E  )|passed|failed' ; \
+	    test $${PIPESTATUS[0]} = 0
 
 lint: $(VENV)/.test ## check format, style and types
 	$(BIN)/ruff format --check

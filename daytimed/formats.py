@@ -117,14 +117,15 @@ def daylight_code(seconds: int, zone: Zone) -> int:
     today = zone(seconds)
     daylight = today.tm_isdst > 0
     steady = 50 if daylight else 0
-    for days in range(32):
+    days = -1
+    while True:
+        days += 1
         # noon is after any change of the clock on its day
         noon = zone(seconds + days * 86400 + (12 - today.tm_hour) * 3600)
         if noon.tm_mon != today.tm_mon:
             return steady
         if (noon.tm_isdst > 0) != daylight:
             return days + 1 + (0 if daylight else 50)
-    return steady
 
 
 def clock_time(civil: Civil) -> str:

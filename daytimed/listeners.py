@@ -139,7 +139,8 @@ def adopt(name: str, descriptor: int, requested: Address | None = None) -> Liste
     except OSError as error:
         raise ListenError(f"{where} is no socket: {error.strerror}; systemd passes what its socket unit says") from None
     if sock.family == socket.AF_UNIX:
-        return Listener(sock, Address("unix", path=str(place)), object(), name)
+        path = "@" + place[1:].decode(errors="replace") if isinstance(place, bytes) else place
+        return Listener(sock, Address("unix", path=path), object(), name)
     return Listener(sock, Address("udp" if datagram else "tcp", place[0], place[1]), object(), name)
 
 
@@ -225,6 +226,11 @@ def _explain(address: Address, error: OSError) -> DaytimedError:
     if error.errno == errno.EADDRINUSE:
         found = f"lsof {address.path}" if address.scheme == "unix" else f"ss -lnp 'sport = :{address.port}'"
         hint = f"stop the program that has it (to find it: {found}) or choose another address"
+        return ListenError(f"{text}; {hint}", number)
+    if error.errno == errno.EAFNOSUPPORT and address.scheme != "unix":
+        hint = (
+            "this kernel, or the unit that runs this, has none of that family (see: systemctl status daytimed.socket)"
+        )
         return ListenError(f"{text}; {hint}", number)
     if error.errno == errno.EADDRNOTAVAIL:
         return ListenError(f"{text}; this machine has no such address (see: ip address)", number)

@@ -42,9 +42,9 @@ def take_passed(environ: MutableMapping[str, str]) -> list[tuple[str, int]]:
     pid, count, names, identity = (environ.pop(f"LISTEN_{each}", "") for each in ("PID", "FDS", "FDNAMES", "PIDFDID"))
     if not pid and not count:
         return []
-    if not (pid.isascii() and pid.isdigit() and count.isascii() and count.isdigit() and int(count) <= _MOST_PASSED):
+    if not (_is_number(pid) and _is_number(count) and int(count) <= _MOST_PASSED):
         raise ListenError(
-            f"LISTEN_PID={pid!r} and LISTEN_FDS={count!r} are not two numbers; whatever set them is broken"
+            f"LISTEN_PID={pid[:20]!r} and LISTEN_FDS={count[:20]!r} are not two numbers; whatever set them is broken"
         )
     if int(pid) != os.getpid() or not _is_own_identity(identity):
         # they were meant for a parent of this process
@@ -61,6 +61,10 @@ def take_passed(environ: MutableMapping[str, str]) -> list[tuple[str, int]]:
                 f"LISTEN_FDS: descriptor {descriptor} ({name}) was not passed: {error.strerror}"
             ) from None
     return passed
+
+
+def _is_number(text: str) -> bool:
+    return text.isascii() and text.isdigit() and len(text) < 20
 
 
 def _is_own_identity(identity: str) -> bool:
@@ -102,7 +106,7 @@ class Notifier:
             self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
             self._socket.settimeout(_NOTIFY_TIMEOUT_S)
         if watchdog_us and (not watchdog_pid or watchdog_pid == str(os.getpid())):
-            if not (watchdog_us.isascii() and watchdog_us.isdigit() and int(watchdog_us) > 0):
+            if not _is_number(watchdog_us) or int(watchdog_us) == 0:
                 raise ListenError(f"WATCHDOG_USEC={watchdog_us!r} is no number; whatever set it is broken")
             self.watchdog_s = int(watchdog_us) / 1_000_000
 

@@ -175,7 +175,7 @@ class Daemon:
             with contextlib.suppress(FileNotFoundError, ProcessLookupError):
                 sockets = descriptors(pid).count("socket")
                 # a worker may have a client in its hands, or a copy of its UDP socket; the master may tell a manager
-                most = len(self.bound()) + ("NOTIFY_SOCKET" in self.env) if pid == self.process.pid else 2
+                most = max(1, len(self.bound())) + ("NOTIFY_SOCKET" in self.env) if pid == self.process.pid else 2
                 assert sockets <= most, f"process {pid} has {descriptors(pid)}"
 
     def send(self, number: signal.Signals) -> None:

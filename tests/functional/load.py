@@ -3,7 +3,7 @@ A closed loop of many clients: THREADS at once, each CLIENTS in a row, every oth
 
     load.py PORT THREADS CLIENTS
 
-Prints what came of them as one JSON object: whole replies, and everything else by its name.
+Prints what came of them as one JSON object: whole replies, everything else by its name, and the longest wait.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import re
 import socket
 import sys
 import threading
+import time
 
 WRITTEN = b"x" * 65536
 WHOLE = re.compile(rb"The Date Time is: \d{4}-\d\d-\d\d \d\d:\d\d:\d\d(\.\d{1,9})? [+-]\d{4} \w+\r\n")
@@ -48,18 +49,22 @@ def ask(port: int, source: str, *, write: bool) -> str:
 def main() -> None:
     """Run the load."""
     port, threads, clients = (int(argument) for argument in sys.argv[1:])
-    outcomes: collections.Counter[str] = collections.Counter()
+    ended: list[collections.Counter[str]] = [collections.Counter() for _ in range(threads)]
+    longest = [0.0] * threads
 
     def loop(number: int) -> None:
-        mine = collections.Counter(ask(port, f"127.0.1.{number + 1}", write=bool(turn % 2)) for turn in range(clients))
-        outcomes.update(mine)
+        for turn in range(clients):
+            begun = time.monotonic()
+            ended[number][ask(port, f"127.0.1.{number + 1}", write=bool(turn % 2))] += 1
+            longest[number] = max(longest[number], time.monotonic() - begun)
 
     running = [threading.Thread(target=loop, args=(number,)) for number in range(threads)]
     for thread in running:
         thread.start()
     for thread in running:
         thread.join()
-    json.dump(outcomes, sys.stdout)
+    outcomes = sum(ended, collections.Counter())
+    json.dump({**outcomes, "longest_s": round(max(longest), 3)}, sys.stdout)
 
 
 if __name__ == "__main__":

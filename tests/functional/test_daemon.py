@@ -158,9 +158,9 @@ def test_workers_that_cannot_start_are_told_where_it_was_started(tmp_path: Path)
     )
     done = run(sys.executable, "-c", script, "--daemon", "--pidfile", str(tmp_path / "pid"), "-l", "127.0.0.1:0")
     assert done.returncode == 70
-    assert done.stderr.splitlines()[-1] == (
-        b"daytimed: no worker of daytime can be started: 6 tries failed; the log says why"
-    )
+    # two workers are wanted, so the last two tries may fail together
+    line = rb"daytimed: no worker of daytime can be started: [67] tries failed; the log says why"
+    assert re.fullmatch(line, done.stderr.splitlines()[-1])
     assert not (tmp_path / "pid").exists()
 
 

@@ -502,8 +502,16 @@ def test_passed_descriptor_that_is_no_listener(kind: str, expected: str) -> None
         ("udp://:0", "0.0.0.0"),
         ("tcp4://:0", "0.0.0.0"),
         ("localhost:0", "127.0.0.1"),
-        ("tcp6://:0", "tcp6://:0: cannot listen: Address family not supported by protocol"),
-        ("[::1]:0", "tcp://[::1]:0: cannot listen: Address family not supported by protocol"),
+        (
+            "tcp6://:0",
+            "tcp6://:0: cannot listen: Address family not supported by protocol; "
+            "this kernel, or the unit that runs this, has none of that family (see: systemctl status daytimed.socket)",
+        ),
+        (
+            "[::1]:0",
+            "tcp://[::1]:0: cannot listen: Address family not supported by protocol; "
+            "this kernel, or the unit that runs this, has none of that family (see: systemctl status daytimed.socket)",
+        ),
     ],
 )
 def test_without_ipv6(address: str, expected: str) -> None:

@@ -32,6 +32,7 @@ def environment(**more: str) -> dict[str, str]:
     ("variables", "message"),
     [
         ({"LISTEN_FDS": "many"}, "LISTEN_PID='PID' and LISTEN_FDS='many' are not two numbers"),
+        ({"LISTEN_FDS": "9" * 5000}, "LISTEN_PID='PID' and LISTEN_FDS='99999999999999999999' are not two numbers"),
         ({"LISTEN_FDS": "-1"}, "LISTEN_PID='PID' and LISTEN_FDS='-1' are not two numbers"),
         ({"LISTEN_FDS": "99999"}, "LISTEN_PID='PID' and LISTEN_FDS='99999' are not two numbers"),
         ({"LISTEN_PID": "x"}, "LISTEN_PID='x' and LISTEN_FDS='0' are not two numbers"),

@@ -1,0 +1,203 @@
+"""
+A Debian system that is booted for the tests: systemd-nspawn around a root that mmdebstrap made.
+
+The container has a control group tree and a network of its own. Nothing is left of a run but the cached root: the
+system is booted on a writable layer in memory.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from types import TracebackType
+
+PROJECT = Path(__file__).parents[2]
+ROOTS = PROJECT / ".cache" / "roots"
+PACKAGES = "systemd,systemd-sysv,dbus,python3,python3-structlog,python3-daemon,iproute2,procps,tzdata"
+#: Made anew when what is installed in it changes.
+RECIPE = f"1 {PACKAGES}"
+NEEDED = {
+    "mmdebstrap": "mmdebstrap",
+    "systemd-nspawn": "systemd-container",
+    "nsenter": "util-linux",
+    "unshare": "util-linux",
+}
+
+BOOT_S = 120.0
+COMMAND_S = 120.0
+
+#: Runs a command where /sys/fs/cgroup is a pure cgroup2 of its own: systemd 258 and later want that, and two booted
+#: containers would otherwise share their groups.
+_OWN_CGROUP = """
+umount -R /sys/fs/cgroup && mount -t cgroup2 cgroup2 /sys/fs/cgroup || exit 125
+group=/sys/fs/cgroup/daytimed-test-$$
+mkdir "$group" && echo $$ >"$group/cgroup.procs" || exit 125
+SYSTEMD_NSPAWN_UNIFIED_HIERARCHY=1 exec "$@"
+"""
+
+
+def missing() -> str:
+    """Return what keeps these tests from running, or an empty text."""
+    if os.geteuid() != 0:
+        return "booting a container needs root"
+    packages = sorted({package for program, package in NEEDED.items() if shutil.which(program) is None})
+    return f"not installed: {' '.join(packages)}" if packages else ""
+
+
+def make_root(suite: str) -> Path:
+    """Return the cached root of a Debian release, made now if there is none."""
+    root = ROOTS / suite
+    recipe = ROOTS / f"{suite}.recipe"
+    if recipe.exists() and recipe.read_text() == RECIPE:
+        return root
+    shutil.rmtree(root, ignore_errors=True)
+    ROOTS.mkdir(parents=True, exist_ok=True)
+    subprocess.run(
+        ["mmdebstrap", "--quiet", "--variant=minbase", f"--include={PACKAGES}", suite, str(root)],
+        check=True, stdin=subprocess.DEVNULL, timeout=900,
+    )  # fmt: skip
+    recipe.write_text(RECIPE)
+    return root
+
+
+def install(root: Path) -> None:
+    """Put the project where the distribution's package puts it: its modules, programs, units and catalog."""
+    modules = root / "usr/lib/python3/dist-packages/daytimed"
+    shutil.rmtree(modules, ignore_errors=True)
+    shutil.copytree(PROJECT / "daytimed", modules, ignore=shutil.ignore_patterns("__pycache__"))
+    for name, module in (("daytimed", "daytimed.__main__"), ("daytime-get", "daytimed.probe.cli")):
+        program = root / "usr/bin" / name
+        program.write_text(f"#!/usr/bin/python3\nimport sys\nfrom {module} import main\nsys.exit(main())\n")
+        program.chmod(0o755)
+    for unit in (PROJECT / "systemd").glob("*.[st]*"):
+        if unit.suffix in (".service", ".socket", ".timer"):
+            shutil.copy(unit, root / "usr/lib/systemd/system")
+    (root / "etc/hosts").write_text("127.0.0.1 localhost\n::1 localhost\n")
+    catalog = root / "usr/lib/systemd/catalog"
+    catalog.mkdir(exist_ok=True)
+    shutil.copy(PROJECT / "systemd/daytimed.catalog", catalog)
+    shutil.copytree(PROJECT / "systemd/examples", root / "usr/share/doc/daytimed/examples", dirs_exist_ok=True)
+    shutil.copy(PROJECT / "tests/functional/load.py", root / "usr/local/lib/load.py")
+    subprocess.run(
+        ["chroot", root, "python3", "-m", "compileall", "-q", "/usr/lib/python3/dist-packages/daytimed"], check=True
+    )
+    subprocess.run(["chroot", root, "journalctl", "--update-catalog"], check=True)
+
+
+class Container:
+    """A booted system. Use it in a `with`."""
+
+    def __init__(self, root: Path, name: str) -> None:
+        self.root = root
+        self.name = name
+
+    def __enter__(self) -> Container:
+        self._folder = tempfile.TemporaryDirectory()
+        folder = Path(self._folder.name)
+        self._log = (folder / "console").open("w+")
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify:
+            notify.bind(str(folder / "notify"))
+            self._process = subprocess.Popen(
+                [
+                    "unshare", "--mount", "--propagation", "private", "sh", "-c", _OWN_CGROUP, "sh",
+                    "systemd-nspawn", "--quiet", f"--directory={self.root}", f"--machine={self.name}", "--register=no",
+                    "--keep-unit", "--private-network", "--notify-ready=yes", "--volatile=overlay", "--console=pipe",
+                    "--capability=all", "--system-call-filter=bpf @clock adjtimex clock_adjtime", "--boot",
+                ],
+                env={**os.environ, "NOTIFY_SOCKET": str(folder / "notify")},
+                stdin=subprocess.DEVNULL, stdout=self._log, stderr=subprocess.STDOUT,
+            )  # fmt: skip
+            self._leader = self._wait_for_boot(notify)
+        return self
+
+    def _wait_for_boot(self, notify: socket.socket) -> int:
+        leader, deadline = 0, time.monotonic() + BOOT_S
+        while True:
+            notify.settimeout(max(0.1, deadline - time.monotonic()))
+            try:
+                lines = notify.recv(65536).decode(errors="replace").splitlines()
+            except TimeoutError:
+                self._log.seek(0)
+                self._process.kill()
+                raise AssertionError(f"{self.name} has not booted within {BOOT_S:g} s:\n{self._log.read()}") from None
+            for line in lines:
+                name, _, value = line.partition("=")
+                if name == "X_NSPAWN_LEADER_PID":
+                    leader = int(value)
+                if line == "READY=1" and leader:
+                    return leader
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.run("systemctl poweroff", check=False)
+        try:
+            self._process.wait(60)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        self._log.close()
+        self._folder.cleanup()
+
+    def popen(self, command: str) -> subprocess.Popen[str]:
+        """Begin a shell command in the container."""
+        enter = [
+            "nsenter",
+            "-t",
+            str(self._leader),
+            "-m",
+            "-u",
+            "-i",
+            "-n",
+            "-p",
+            "-C",
+            "-r",
+            "-w",
+            "sh",
+            "-c",
+            command,
+        ]
+        env = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C.UTF-8"}
+        return subprocess.Popen(
+            enter, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        )
+
+    def run(self, command: str, *, check: bool = True) -> str:
+        """Run a shell command in the container and return what it printed."""
+        process = self.popen(command)
+        printed, _ = process.communicate(timeout=COMMAND_S)
+        if check and process.returncode != 0:
+            raise AssertionError(f"{command}: status {process.returncode}\n{printed}\n{self.journal()}")
+        return printed
+
+    def fails(self, command: str) -> str:
+        """Run a command that has to fail."""
+        process = self.popen(command)
+        printed, _ = process.communicate(timeout=COMMAND_S)
+        assert process.returncode != 0, printed
+        return printed
+
+    def journal(self) -> str:
+        """Return the newest lines of the daemon's journal."""
+        return self.run("journalctl --no-pager -n 60 -u daytimed -u daytimed.socket -o short-monotonic", check=False)
+
+    def until(self, command: str, what: str) -> str:
+        """Wait for a state of the system, by a command that succeeds then."""
+        deadline = time.monotonic() + COMMAND_S
+        while True:
+            process = self.popen(command)
+            printed, _ = process.communicate(timeout=COMMAND_S)
+            if process.returncode == 0:
+                return printed
+            assert time.monotonic() < deadline, f"never came true: {what}\n{printed}\n{self.journal()}"
+
+
+if __name__ == "__main__":
+    if problem := missing():
+        sys.exit(f"make system-test: {problem}")

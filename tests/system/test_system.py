@@ -1,0 +1,304 @@
+"""The daemon under a booted systemd, installed as the distribution would, driven with systemctl and journalctl."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import re
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from container import Container
+
+THREADS, CLIENTS = 16, 2500
+DROP_IN = "/etc/systemd/system/{unit}.d/{name}.conf"
+
+
+@pytest.fixture(autouse=True)
+def fresh(container: Container) -> Iterator[None]:
+    """Begin each test with the units stopped, and nothing failed."""
+    container.run(
+        "systemctl stop daytimed.socket daytimed.service daytimed-inetd.socket; systemctl reset-failed || true"
+    )
+    yield
+
+
+@contextlib.contextmanager
+def drop_in(container: Container, unit: str, name: str, text: str | None = None) -> Iterator[None]:
+    """Have a drop-in: one of the examples, or a text."""
+    path = DROP_IN.format(unit=unit, name=name)
+    if text is None:
+        text = (Path(__file__).parents[2] / "systemd/examples" / f"{name}.conf").read_text()
+    container.run(f"mkdir -p {Path(path).parent} && cat >{path} <<'EOT'\n{text}\nEOT\nsystemctl daemon-reload")
+    try:
+        yield
+    finally:
+        container.run(f"systemctl stop {unit}; rm {path}; systemctl daemon-reload; systemctl reset-failed || true")
+
+
+def begin_load(container: Container, clients: int = CLIENTS) -> subprocess.Popen[str]:
+    return container.popen(f"exec python3 /usr/local/lib/load.py 6000 {THREADS} {clients}")
+
+
+def outcomes(load: subprocess.Popen[str]) -> dict[str, float]:
+    printed, _ = load.communicate(timeout=300)
+    print("outcomes of the clients:", printed)
+    assert load.returncode == 0, printed
+    return json.loads(printed)  # type: ignore[no-any-return]
+
+
+def assert_nobody_lost(ended: dict[str, float], clients: int = CLIENTS) -> None:
+    longest_s = ended.pop("longest_s")
+    assert ended == {"whole": THREADS * clients}
+    assert longest_s < 30, "a client waited as long as nobody would"
+
+
+def main_pid(container: Container) -> int:
+    return int(container.run("systemctl show -P MainPID daytimed"))
+
+
+def status(container: Container) -> str:
+    return container.run("systemctl show -P StatusText daytimed").strip()
+
+
+def test_start_serves_on_port_6000(container: Container) -> None:
+    """`systemctl start daytimed` on a fresh install: active, and the probe reads it over IPv4 and IPv6."""
+    container.run("systemctl start daytimed")
+    assert container.run("systemctl is-active daytimed daytimed.socket").split() == ["active", "active"]
+    for family in ("-4", "-6"):
+        assert container.run(f"daytime-get {family}").startswith("The Date Time is: ")
+    assert re.fullmatch(r"Serving 1 listener with \d+ workers?; \d+ repl(y|ies), up \d+ seconds?", status(container))
+
+
+def test_the_journal_has_the_fields(container: Container) -> None:
+    """One entry a client, by event, with message, priority, id and every field; and the catalog explains it."""
+    container.run("systemctl start daytimed && daytime-get -4")
+    query = "journalctl -u daytimed DAYTIMED_EVENT=client_served --no-pager -n 1"
+    printed = container.until(f"{query} -o json | grep .", "the entry is there")
+    entry = json.loads(printed)
+    assert entry["MESSAGE"] == f"Served {entry['DAYTIMED_BYTES']} bytes to 127.0.0.1."
+    assert (entry["PRIORITY"], entry["SYSLOG_IDENTIFIER"]) == ("6", "daytimed")
+    assert (entry["DAYTIMED_CLIENT"], entry["DAYTIMED_LISTENER"]) == ("127.0.0.1", "daytime")
+    assert re.fullmatch("[0-9a-f]{32}", entry["MESSAGE_ID"])
+    assert entry["DAYTIMED_PORT"].isdigit()
+    assert int(entry["_PID"]) != main_pid(container), "a worker wrote it, and the journal knows which"
+    explained = container.run(f"{query} -x")
+    assert f"127.0.0.1 port {entry['DAYTIMED_PORT']} got {entry['DAYTIMED_BYTES']} bytes from daytime." in explained
+
+
+def test_restarts_under_load_lose_nobody(container: Container) -> None:
+    """Twenty restarts with the socket unit: no client is refused, reset or unanswered."""
+    container.run("systemctl start daytimed")
+    load = begin_load(container)
+    container.run("for i in $(seq 20); do systemctl restart daytimed || exit 1; done")
+    assert_nobody_lost(outcomes(load))
+
+
+def test_reloads_under_load_lose_nobody(container: Container) -> None:
+    """Twenty reloads, each waited for: nobody is lost, and the process is the same."""
+    container.run("systemctl start daytimed")
+    pid = main_pid(container)
+    load = begin_load(container)
+    container.run("for i in $(seq 20); do systemctl reload daytimed || exit 1; done")
+    assert_nobody_lost(outcomes(load))
+    assert main_pid(container) == pid
+
+
+def test_the_next_client_starts_it_again(container: Container) -> None:
+    """After `systemctl stop daytimed` the socket stays, and a client is served."""
+    container.run("systemctl start daytimed; systemctl stop daytimed.service 2>/dev/null")
+    assert container.fails("systemctl is-active daytimed").strip() == "inactive"
+    assert container.run("daytime-get").startswith("The Date Time is: ")
+    assert container.run("systemctl is-active daytimed").strip() == "active"
+
+
+@pytest.mark.parametrize("who", ["master", "worker"])
+def test_kill_9_under_load(container: Container, who: str) -> None:
+    """SIGKILL to the master or to a worker: it serves again, and only clients in the hands of the killed are lost."""
+    container.run("systemctl start daytimed")
+    load = begin_load(container)
+    pid = main_pid(container)
+    workers = container.run(f"cat /proc/{pid}/task/{pid}/children").split()
+    container.run(f"kill -9 {pid if who == 'master' else workers[0]}")
+    ended = outcomes(load)
+    ended.pop("longest_s")
+    assert sum(ended.values()) == THREADS * CLIENTS
+    assert THREADS * CLIENTS - ended["whole"] <= (len(workers) if who == "master" else 1)
+    assert container.run("systemctl is-active daytimed").strip() == "active"
+
+
+def test_own_sockets_without_the_socket_unit(container: Container) -> None:
+    """With the descriptor store, restarts and reloads under load lose nobody either."""
+    container.run("systemctl mask --runtime daytimed.socket")
+    try:
+        with drop_in(container, "daytimed.service", "own-sockets"):
+            container.run("systemctl start daytimed")
+            load = begin_load(container)
+            container.run(
+                "for i in $(seq 10); do systemctl restart daytimed && systemctl reload daytimed || exit 1; done"
+            )
+            assert_nobody_lost(outcomes(load))
+    finally:
+        container.run("systemctl unmask --runtime daytimed.socket")
+
+
+def test_the_watchdog_restarts_a_frozen_master(container: Container) -> None:
+    """SIGSTOP of the master: systemd misses its pings and starts another; the socket keeps the clients."""
+    with drop_in(container, "daytimed.service", "watchdog", "[Service]\nWatchdogSec=1s\nTimeoutAbortSec=2s"):
+        container.run("systemctl start daytimed")
+        pid = main_pid(container)
+        container.run(f"kill -STOP {pid}")
+        container.until(
+            f'p=$(systemctl show -P MainPID daytimed); [ "$p" != 0 ] && [ "$p" != {pid} ]', "another master runs"
+        )
+        assert container.run("daytime-get").startswith("The Date Time is: ")
+
+
+def test_a_frozen_worker_is_replaced(container: Container) -> None:
+    """SIGSTOP of a worker: killed, replaced and logged, and the master stays."""
+    container.run("systemctl start daytimed")
+    pid = main_pid(container)
+    worker = container.run(f"cat /proc/{pid}/task/{pid}/children").split()[0]
+    container.run(f"kill -STOP {worker}")
+    stuck = f"journalctl -u daytimed DAYTIMED_EVENT=worker_stuck DAYTIMED_PID={worker} --no-pager -q | grep ."
+    container.until(stuck, "it is stuck")
+    container.until(f"! [ -e /proc/{worker} ]", "it is gone")
+    assert main_pid(container) == pid
+
+
+def test_a_stopped_journal_holds_nobody_up_and_the_loss_is_told(container: Container) -> None:
+    """Journald held by SIGSTOP: clients are served; when it goes on, log_lost says how many events are missing."""
+    with drop_in(container, "daytimed.service", "all", "[Service]\nEnvironment=DAYTIMED_LOG_CLIENT_RATE=0"):
+        container.run("systemctl start daytimed")
+        journald = int(container.run("systemctl show -P MainPID systemd-journald"))
+        container.run(f"kill -STOP {journald}")
+        try:
+            assert_nobody_lost(outcomes(begin_load(container, 500)), 500)
+        finally:
+            container.run(f"kill -CONT {journald}")
+        container.run("daytime-get")
+        container.until(
+            "systemctl kill -s USR1 --kill-whom=main daytimed;"
+            " journalctl -u daytimed DAYTIMED_EVENT=log_lost --no-pager -q | grep 'could not be logged'",
+            "the loss is told",
+        )
+
+
+def test_port_13_needs_no_privilege(container: Container) -> None:
+    """The example of the drop-in: systemd binds it, the service has no capability."""
+    with drop_in(container, "daytimed.socket", "port-13"):
+        container.run("systemctl start daytimed")
+        assert container.run("daytime-get localhost:13").startswith("The Date Time is: ")
+        container.fails("daytime-get localhost:6000")
+        caps = container.run(f"grep -E '^Cap(Prm|Eff|Bnd|Amb)' /proc/{main_pid(container)}/status").split()[1::2]
+        assert set(caps) == {"0" * 16}
+
+
+def test_udp_and_ipv4_only(container: Container) -> None:
+    """The two examples of other sockets."""
+    with drop_in(container, "daytimed.socket", "udp"):
+        container.run("systemctl start daytimed")
+        assert container.run("daytime-get udp://localhost:6000").startswith("The Date Time is: ")
+    with drop_in(container, "daytimed.socket", "ipv4-only"):
+        container.run("systemctl start daytimed")
+        container.run("daytime-get -4")
+        container.fails("daytime-get -6")
+
+
+def test_client_networks(container: Container) -> None:
+    """IPAddressAllow= on the socket: who is not allowed gets no answer at all, and who is, does."""
+    text = "[Socket]\nIPAddressDeny=any\nIPAddressAllow=127.0.0.0/8\n"
+    with drop_in(container, "daytimed.socket", "client-networks", text):
+        container.run("systemctl start daytimed")
+        assert container.run("daytime-get -4").startswith("The Date Time is: ")
+        assert "no connection within 1 s" in container.fails("daytime-get -6 -t 1")
+
+
+def test_nist_reads_the_kernel_clock_where_it_may(container: Container) -> None:
+    """Hardened as shipped it says health 3; with the example it says what the kernel does."""
+    environment = "[Service]\nEnvironment=DAYTIMED_FORMAT=nist"
+    with drop_in(container, "daytimed.service", "format", environment):
+        container.run("systemctl start daytimed")
+        assert " 0 3 0.0 UTC(daytimed) *" in container.run("daytime-get")
+        with drop_in(container, "daytimed.service", "nist"):
+            container.run("systemctl start daytimed")
+            asked = "import sys; sys.path.append('/usr/lib/python3/dist-packages'); from daytimed import clock;"
+            expected = container.run(f'python3 -c "{asked} print(*clock.read_kernel_clock())"').strip()
+            assert f" {expected} 0.0 UTC(daytimed) *" in container.run("daytime-get")
+
+
+def test_one_process_a_client(container: Container) -> None:
+    """Accept=yes, with its own pair of units."""
+    container.run("systemctl start daytimed-inetd.socket")
+    for _ in range(3):
+        assert container.run("daytime-get").startswith("The Date Time is: ")
+    query = "journalctl -t daytimed DAYTIMED_EVENT=client_served --no-pager -q -n 1 -o json"
+    assert json.loads(container.until(f"{query} | grep inetd@", "it is logged"))["DAYTIMED_CLIENT"]
+    container.run("systemctl stop daytimed-inetd.socket")
+
+
+def test_the_health_check_shows_a_failure(container: Container) -> None:
+    """daytime-get.service is fine while it serves, and in `systemctl --failed` when it does not."""
+    container.run("systemctl start daytimed && systemctl start daytime-get.service")
+    container.run("systemctl stop daytimed.socket daytimed.service")
+    container.fails("systemctl start daytime-get.service")
+    assert "daytime-get.service" in container.run("systemctl --failed --no-legend --plain")
+
+
+def test_a_port_in_use_is_told(container: Container) -> None:
+    """Own sockets on a port that is taken: the status says which and why, with the error of the system."""
+    container.run("systemctl mask --runtime daytimed.socket")
+    taken = container.popen("exec python3 -c 'import socket; s = socket.create_server((\"\", 6000)); s.accept()'")
+    try:
+        with drop_in(container, "daytimed.service", "own-sockets"):
+            container.until("ss -Hltn 'sport = :6000' | grep .", "the port is taken")
+            container.fails("systemctl start daytimed")
+            assert "cannot listen: Address already in use" in status(container)
+            assert container.run("systemctl show -P StatusErrno daytimed").strip() == "98"
+            container.run(
+                "systemctl stop daytimed; python3 -c 'import socket; socket.create_connection((\"localhost\", 6000))'"
+            )
+    finally:
+        taken.kill()
+        taken.communicate()
+        container.run("systemctl unmask --runtime daytimed.socket")
+
+
+def test_a_wrong_configuration_is_78_and_not_tried_again(container: Container) -> None:
+    """The start fails with every fault in the journal."""
+    container.run("mkdir -p /etc/daytimed && echo 'worker = 1' >/etc/daytimed/daytimed.toml")
+    try:
+        container.fails("systemctl start daytimed.service")
+        assert container.run("systemctl show -P ExecMainStatus daytimed").strip() == "78"
+        fault = "daytimed: /etc/daytimed/daytimed.toml: worker: unknown key; did you mean workers?"
+        container.until(f"journalctl -u daytimed --no-pager -q | grep -F '{fault}'", "the fault is in the journal")
+    finally:
+        container.run("rm -r /etc/daytimed")
+
+
+def test_a_reload_of_a_wrong_configuration_changes_nothing(container: Container) -> None:
+    """`systemctl reload` comes back, the status says why, and clients are served as before."""
+    container.run(
+        "systemctl start daytimed && mkdir -p /etc/daytimed && echo 'worker = 1' >/etc/daytimed/daytimed.toml"
+    )
+    try:
+        container.run("systemctl reload daytimed")
+        container.until(
+            "systemctl show -P StatusText daytimed | grep 'The last reload was rejected: .*worker: unknown key'", "told"
+        )
+        assert container.run("systemctl is-active daytimed").strip() == "active"
+        assert container.run("daytime-get").startswith("The Date Time is: ")
+    finally:
+        container.run("rm -r /etc/daytimed")
+
+
+def test_the_units_are_right_and_the_service_is_hardened(container: Container) -> None:
+    """systemd-analyze has nothing to say of the units, and calls the exposure 0.2 or less."""
+    units = "/usr/lib/systemd/system/daytim*"
+    container.run(f"systemd-analyze verify --man=no {units}")
+    printed = container.run("systemd-analyze security --no-pager daytimed.service")
+    exposure = float(re.search(r"Overall exposure level for daytimed.service: ([0-9.]+)", printed)[1])  # type: ignore[index]
+    print("exposure:", exposure)
+    assert exposure <= 0.2
