@@ -186,6 +186,18 @@ def test_a_stopped_journal_holds_nobody_up_and_the_loss_is_told(container: Conta
         )
 
 
+def test_the_sockets_are_stopped_with_the_service_on_them(container: Container) -> None:
+    """`systemctl stop daytimed.socket` closes the port for good; a restart of it takes what the unit says now."""
+    container.run("systemctl start daytimed && systemctl stop daytimed.socket")
+    assert container.fails("systemctl is-active daytimed daytimed.socket").split() == ["inactive", "inactive"]
+    assert "connection refused" in container.fails("daytime-get")
+    container.run("systemctl start daytimed")
+    with drop_in(container, "daytimed.socket", "port-13"):
+        container.run("systemctl restart daytimed.socket")
+        container.until("daytime-get localhost:13", "the other port is served")
+        assert "connection refused" in container.fails("daytime-get")
+
+
 def test_port_13_needs_no_privilege(container: Container) -> None:
     """The example of the drop-in: systemd binds it, the service has no capability."""
     with drop_in(container, "daytimed.socket", "port-13"):
