@@ -15,7 +15,7 @@ import random
 import signal
 import time
 import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NoReturn
 
 from daytimed import __version__, signals, worker
@@ -76,6 +76,8 @@ class Master:
         self._current: Generation | None = None
         self._pending: Generation | None = None
         self._pending_until = 0.0
+        self._children: dict[int, Child] = {}
+        """All workers that are not reaped yet; the next are those of them that were asked to stop."""
         self._retired: dict[int, Child] = {}
         self._stopping = False
         self._reload_wanted = False
@@ -154,15 +156,18 @@ class Master:
             self._look(now)
         self._converge(now)
         self._reporter.tell_losses(self._log)
-        feed_at = self._reporter.feed_at
-        if feed_at is not None and now >= feed_at and self._current:
-            self._reporter.tell_health(self._is_healthy(), len(self._current.teams), self._current.workers, now)
+        if self._current and not self._stopping:
+            listeners, workers = len(self._current.teams), self._current.workers
+            self._reporter.tell_change(listeners, workers, now)
+            feed_at = self._reporter.feed_at
+            if feed_at is not None and now >= feed_at:
+                self._reporter.tell_health(self._is_healthy(), listeners, workers, now)
 
     # -- what is wanted ------------------------------------------------------------------------------------------
 
     def _stop(self, name: str, now: float) -> None:
         if self._stopping:
-            for child in self._all_children():
+            for child in self._children.values():
                 child.kill_at = now
             return
         self._stopping = True
@@ -308,7 +313,7 @@ class Master:
         if pid == 0:
             self._be_worker(generation, team, slot)
         child = Child(pid, team, slot, self._counters.slot(slot), now)
-        team.children[pid] = child
+        team.children[pid] = self._children[pid] = child
         if generation is self._current:
             self._let_go(child)
         self._log.event("worker_started", pid=pid, listener=name, generation=generation.number)
@@ -368,7 +373,7 @@ class Master:
                 return
             if pid == 0:
                 return
-            child = next((each for each in self._all_children() if each.pid == pid), None)
+            child = self._children.get(pid)
             if child is None:
                 # no worker: whoever ran us may have left us a child
                 continue
@@ -382,6 +387,7 @@ class Master:
         code = os.waitstatus_to_exitcode(status)
         ready, served = bool(child.cells[READY]), child.cells[SERVED]
         lost = self._counters.release(child.slot)
+        del self._children[child.pid]
         retired = self._retired.pop(child.pid, None) is not None
         child.team.children.pop(child.pid, None)
         expected = retired and code == 0
@@ -405,7 +411,7 @@ class Master:
         """Look at every slot; go back to sleep when nothing has moved since the last look."""
         self._look_at = now + LOOK_S
         moving = False
-        for child in list(self._all_children()):
+        for child in self._children.values():
             moving = child.look() or moving
             if child.still >= STUCK_LOOKS and not child.killed:
                 seconds = round(child.still * LOOK_S)
@@ -451,20 +457,15 @@ class Master:
         """Say whether clients are served as they should: every wanted worker is there and none does nothing."""
         if self._current is None or any(team.ready < team.wanted for team in self._current.teams):
             return False
-        return not any(child.stopped or child.still for child in self._all_children())
+        return not any(child.stopped or child.still for child in self._children.values())
 
     def _generations_alive(self) -> list[Generation]:
         return [generation for generation in (self._current, self._pending) if generation]
 
-    def _all_children(self) -> Iterator[Child]:
-        for generation in self._generations_alive():
-            for team in generation.teams:
-                yield from team.children.values()
-        yield from self._retired.values()
-
     def _next_deadline(self) -> float | None:
         """Return when there is something to do without a signal; None if there is nothing."""
-        deadlines = [each for each in (self._look_at, self._reporter.feed_at) if each is not None]
+        feed_at = None if self._stopping else self._reporter.feed_at
+        deadlines = [each for each in (self._look_at, feed_at) if each is not None]
         for child in self._retired.values():
             deadlines.append(child.kill_at if child.killed else min(child.signal_at, child.kill_at))
         if not self._stopping:
@@ -476,7 +477,7 @@ class Master:
 
     def _close(self) -> None:
         """End what is left, whatever happened before, and tell the sum of it all."""
-        for child in list(self._all_children()):
+        for child in self._children.values():
             self._kill(child)
             os.waitpid(child.pid, 0)
             self._counters.release(child.slot)

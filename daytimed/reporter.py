@@ -25,6 +25,7 @@ class Reporter:
         self._last_untold = 0
         self._summary_at = 0.0
         self._fed_at: float | None = None
+        self._shown = (0, 0)
 
     def figures(self, now: float) -> dict[str, Any]:
         """Return the fields of `statistics` and `daemon_stopped`."""
@@ -88,7 +89,13 @@ class Reporter:
         if healthy:
             self._notifier.send(WATCHDOG=1, STATUS=self._status(listeners, workers, now))
 
+    def tell_change(self, listeners: int, workers: int, now: float) -> None:
+        """Show it when there are more or fewer workers than were told of."""
+        if self._fed_at is not None and (listeners, workers) != self._shown:
+            self._notifier.send(STATUS=self._status(listeners, workers, now))
+
     def _status(self, listeners: int, workers: int, now: float) -> str:
+        self._shown = (listeners, workers)
         return describe(listeners, workers, self._counters.total(), now - self._started_at)
 
 

@@ -3,7 +3,8 @@ A closed loop of many clients: THREADS at once, each CLIENTS in a row, every oth
 
     load.py PORT THREADS CLIENTS
 
-Prints what came of them as one JSON object: whole replies, everything else by its name, and the longest wait.
+Prints what came of them as one JSON object: whole replies, everything else by its name, the longest wait and the time
+that it took.
 """
 
 from __future__ import annotations
@@ -58,13 +59,16 @@ def main() -> None:
             ended[number][ask(port, f"127.0.1.{number + 1}", write=bool(turn % 2))] += 1
             longest[number] = max(longest[number], time.monotonic() - begun)
 
+    started = time.monotonic()
     running = [threading.Thread(target=loop, args=(number,)) for number in range(threads)]
     for thread in running:
         thread.start()
     for thread in running:
         thread.join()
     outcomes = sum(ended, collections.Counter())
-    json.dump({**outcomes, "longest_s": round(max(longest), 3)}, sys.stdout)
+    json.dump(
+        {**outcomes, "longest_s": round(max(longest), 3), "seconds": round(time.monotonic() - started, 3)}, sys.stdout
+    )
 
 
 if __name__ == "__main__":

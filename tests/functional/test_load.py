@@ -36,7 +36,7 @@ def outcomes(running: subprocess.Popen[str]) -> dict[str, int]:
     print("outcomes of the clients:", out)
     assert running.returncode == 0
     ended: dict[str, int] = json.loads(out)
-    ended.pop("longest_s")
+    del ended["longest_s"], ended["seconds"]
     return ended
 
 
@@ -113,5 +113,7 @@ def test_a_stop_under_load_loses_no_accepted_client(daemon: Daemon) -> None:
     ended = outcomes(running)
     stopped = daemon.wait_event("daemon_stopped")
     assert stopped["accepted"] == stopped["served"] == ended["whole"]
-    # refused, or still in the queue of the kernel when the port was closed: nobody has read a part of a reply
-    assert not [outcome for outcome in ended if outcome != "whole" and not outcome.endswith("after 0 bytes")]
+    # refused, or still in the queue of the kernel when the port was closed (which one that was writing learns from its
+    # write, and then reads nothing): nobody has read a part of a reply
+    others = set(ended) - {"whole", "empty"}
+    assert not [outcome for outcome in others if not outcome.endswith("after 0 bytes")]
