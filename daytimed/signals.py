@@ -87,6 +87,11 @@ def find_prctl() -> Callable[..., int]:
     return prctl
 
 
+def end_worker() -> None:
+    """Be deaf to a stop that is repeated."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+
+
 def name_of(number: int) -> str:
     """Return the name of a signal; real-time signals have none but the first and the last."""
     try:

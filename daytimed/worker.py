@@ -216,4 +216,6 @@ def main(worker: Worker, master: int, prctl: Callable[..., int], log: Log, clien
         return 0
     signals.prepare_worker(worker.stop)
     worker.run(log, client_log, wake)
+    # asked once more, on the way out, there is nothing left to interrupt
+    signals.end_worker()
     return 0
