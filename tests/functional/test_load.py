@@ -117,3 +117,21 @@ def test_a_stop_under_load_loses_no_accepted_client(daemon: Daemon) -> None:
     # write, and then reads nothing): nobody has read a part of a reply
     others = set(ended) - {"whole", "empty"}
     assert not [outcome for outcome in others if not outcome.endswith("after 0 bytes")]
+
+
+def test_a_worker_frozen_under_load_costs_one_client_at_the_most(daemon: Daemon) -> None:
+    """SIGSTOP of a worker that serves without a pause: seen, killed, replaced, logged; all others are served."""
+    running = load(daemon.port(), clients=1000)
+    daemon.statistics(accepted=1000)
+    frozen = daemon.live_workers()[0]
+    os.kill(frozen, signal.SIGSTOP)
+    daemon.wait_event("worker_stuck", pid=frozen)
+    exited = daemon.wait_event("worker_exited", pid=frozen)
+    ended = outcomes(running)
+    assert exited["how"] == "was killed by SIGKILL"
+    assert sum(ended.values()) == THREADS * 1000
+    assert THREADS * 1000 - ended["whole"] <= 1
+    assert exited["lost"] <= 1
+    print("clients in the hands of the frozen worker:", exited["lost"])
+    figures = daemon.statistics()
+    assert figures["accepted"] == figures["served"] + figures["dropped"]
