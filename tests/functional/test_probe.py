@@ -209,6 +209,8 @@ def test_the_deadline_holds_for_name_resolution(tmp_path: Path) -> None:
         "unshare", "--net", "--mount", "sh", "-c", script, "sh", str(resolv),
         *DAYTIME_GET, "-t", "0.5", "daytime.example.org:13",
     )  # fmt: skip
+    if b"unshare" in done.stderr:
+        pytest.skip("no mount namespace of its own is possible here (a chroot, for one)")
     line = b"daytime-get: tcp://daytime.example.org:13: no connection within 0.5 s\n"
     assert (done.returncode, done.stderr) == (2, line)
     assert time.monotonic() - begun < DEADLINE_S / 3

@@ -452,6 +452,8 @@ def test_out_of_descriptors_a_worker_pauses_and_goes_on() -> None:
             assert (paused["level"], paused["error"]) == ("warning", "Too many open files")
             resource.prlimit(worker, resource.RLIMIT_NOFILE, limit)
             assert read_all(waiting)
+        # whether it was this client or none that met the limit: after the next one it is told that it is over
+        assert fetch(daemon.port())
         daemon.wait_event("accept_resumed")
         assert len(daemon.find("accept_paused")) == 1
         assert daemon.live_workers() == [worker]
