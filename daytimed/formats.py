@@ -9,9 +9,17 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable
 
-from daytimed.clock import KernelClock, Zone
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    # the probe loads this module for its tables, and none of these
+    from collections.abc import Callable
+
+    from daytimed.clock import KernelClock, Zone
+
+    Civil = time.struct_time
+    Reply = Callable[[int], bytes]
+    """From nanoseconds since 1970-01-01 UTC to the bytes of a reply."""
 
 DAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 MONTHS = (
@@ -29,10 +37,6 @@ STRFTIME = "strftime:"
 LONGEST_STRFTIME = 512
 #: Who keeps the time of the `nist` format: only NIST may write UTC(NIST).
 NIST_LABEL = "daytimed"
-
-Civil = time.struct_time
-Reply = Callable[[int], bytes]
-"""From nanoseconds since 1970-01-01 UTC to the bytes of a reply."""
 
 
 def sentence_parts(civil: Civil) -> tuple[bytes, bytes]:
@@ -151,7 +155,7 @@ _ENGLISH: dict[str, Callable[[Civil], str]] = {
     "Z": lambda civil: civil.tm_zone,
 }
 #: A directive with the flags and the width of glibc, strftime(3); `%%` and what is not ours are passed over.
-_DIRECTIVE = re.compile(r"%(?P<flags>[-_0^#]*)(?P<width>[0-9]{0,3})[EO]?(?P<name>[aAbhBpPcxXrzZs])|%.", re.DOTALL)
+_DIRECTIVE = r"(?s:%(?P<flags>[-_0^#]*)(?P<width>[0-9]{0,3})[EO]?(?P<name>[aAbhBpPcxXrzZs])|%.)"
 
 
 def strftime(pattern: str, civil: Civil, seconds: int) -> bytes:
@@ -169,7 +173,7 @@ def strftime(pattern: str, civil: Civil, seconds: int) -> bytes:
         zeros = "0" in match["flags"] or (name == "s" and not {"-", "_"} & set(match["flags"]))
         return word.rjust(int(match["width"] or 0), "0" if zeros else " ").replace("%", "%%")
 
-    line = time.strftime(_DIRECTIVE.sub(english, pattern), civil)
+    line = time.strftime(re.sub(_DIRECTIVE, english, pattern), civil)
     return line.encode(errors="surrogateescape")[:LONGEST_STRFTIME] + b"\r\n"
 
 

@@ -15,7 +15,7 @@ import socket
 import time
 from collections.abc import Callable
 
-from daytimed import session, signals
+from daytimed import formats, session, signals
 from daytimed.addresses import unmap
 from daytimed.clientlog import ClientLog
 from daytimed.counters import (
@@ -30,7 +30,6 @@ from daytimed.counters import (
     Cells,
 )
 from daytimed.datagram import CONTROL_SPACE
-from daytimed.formats import Reply
 from daytimed.limits import Gate
 from daytimed.listeners import Listener
 from daytimed.log import Log
@@ -56,7 +55,7 @@ class Worker:
         self,
         listener: Listener,
         name: str,
-        reply: Reply,
+        reply: formats.Reply,
         gate: Gate,
         head: Cells,
         slot: Cells,

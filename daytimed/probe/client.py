@@ -36,24 +36,42 @@ _REASONS = {
 class Answer:
     """What came of one question."""
 
-    __slots__ = ("address", "connect_s", "family", "reason", "reply", "total_s")
+    __slots__ = (
+        "_left_at", "address", "after_ns", "before_ns", "connect_s", "family", "place", "reason", "reply", "total_s",
+    )  # fmt: skip
 
     def __init__(self, address: Address) -> None:
         self.address = address
+        self.place: Place | None = None
+        """Where the server was found."""
         self.family: str | None = None
         self.reply = b""
+        self.before_ns = 0
+        """Our clock when the connection was begun, or the datagram was sent; nanoseconds since 1970-01-01 UTC."""
+        self._left_at = 0
+        self.after_ns = 0
+        """Our clock when the first byte of the reply was there, as if nobody had set it in between."""
         self.connect_s: float | None = None
         """Seconds from the start to the connection, name resolution included; None if there was none."""
         self.total_s = 0.0
         self.reason: str | None = None
         """Why it went wrong; None if the reply came, whole and not empty."""
 
+    def leave(self) -> None:
+        """Note the time at which the server cannot have been asked earlier."""
+        self.before_ns = time.time_ns()
+        self._left_at = time.monotonic_ns()
+
+    def arrive(self) -> None:
+        """Note the time at which the server has read its clock for certain."""
+        self.after_ns = self.before_ns + time.monotonic_ns() - self._left_at
+
 
 class _AskError(Exception):
     """Ends a question, with the reason."""
 
 
-def ask(address: Address, request: bytes, timeout_s: float, max_bytes: int) -> Answer:
+def ask(address: Address, request: bytes, timeout_s: float, max_bytes: int, place: Place | None = None) -> Answer:
     """
     Ask one server.
 
@@ -62,12 +80,13 @@ def ask(address: Address, request: bytes, timeout_s: float, max_bytes: int) -> A
         request: Sent first, if it is not empty.
         timeout_s: For everything together.
         max_bytes: Most that is read of a reply.
+        place: Where the address was found before; asks the same server again, and no name service.
     """
     answer = Answer(address)
     started = time.monotonic()
     deadline = started + timeout_s
     try:
-        with _connect(_resolve(address, deadline), deadline) as connection:
+        with _connect([place] if place else _resolve(address, deadline), deadline, answer) as connection:
             answer.connect_s = time.monotonic() - started
             answer.family = _FAMILY_NAMES.get(connection.family)
             if address.transport == "udp":
@@ -75,12 +94,13 @@ def ask(address: Address, request: bytes, timeout_s: float, max_bytes: int) -> A
             else:
                 _read_stream(connection, request, deadline, max_bytes, answer)
         if not answer.reply:
-            raise _AskError("the server closed without sending a byte")
+            udp = address.transport == "udp"
+            raise _AskError("the server sent an empty datagram" if udp else "the server closed without sending a byte")
     except _AskError as error:
         answer.reason = str(error)
     except TimeoutError:
         came = f"{len(answer.reply)} bytes and no end of file" if answer.reply else "no reply"
-        answer.reason = f"{came if answer.connect_s is not None else 'no connection'} within {timeout_s:g} s"
+        answer.reason = f"{came if answer.connect_s is not None else 'no connection'} within {round(timeout_s, 3):g} s"
     except OSError as error:
         answer.reason = _REASONS.get(error.errno or 0) or error.strerror or str(error)
     answer.total_s = time.monotonic() - started
@@ -141,15 +161,22 @@ def _with_deadline(look_up: Callable[[], list[Place]], deadline: float) -> list[
     return result[0]
 
 
-def _connect(places: list[Place], deadline: float) -> socket.socket:
+def _connect(places: list[Place], deadline: float, answer: Answer) -> socket.socket:
     """Connect to the first place that answers; each has its share of the time that is left."""
     error: OSError | None = None
-    for tried, (family, kind, place) in enumerate(places):
+    for tried, place in enumerate(places):
+        family, kind, target = place
         connection = None
         try:
             connection = socket.socket(family, kind)
-            connection.settimeout(_left(deadline) / (len(places) - tried))
-            connection.connect(place)
+            share = _left(deadline) / (len(places) - tried)
+            connection.settimeout(share)
+            answer.leave()
+            if family == socket.AF_UNIX:
+                _connect_unix(connection, target, share)
+            else:
+                connection.connect(target)
+            answer.place = place
             return connection
         except OSError as failed:
             error = failed
@@ -158,28 +185,49 @@ def _connect(places: list[Place], deadline: float) -> socket.socket:
     raise error or OSError(errno.EADDRNOTAVAIL, "no address")
 
 
+def _connect_unix(connection: socket.socket, path: Any, seconds: float) -> None:
+    """Wait for a place in the queue, too: a socket that does not block is refused one that is full, unix(7)."""
+    import struct  # not for the other families
+
+    connection.settimeout(None)
+    whole = int(seconds)
+    limit = struct.pack("@ll", whole, max(1, int((seconds - whole) * 1_000_000)))
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, limit)
+    try:
+        connection.connect(path)
+    except BlockingIOError:
+        raise TimeoutError from None
+
+
 def _read_stream(connection: socket.socket, request: bytes, deadline: float, max_bytes: int, answer: Answer) -> None:
-    if request:
-        connection.settimeout(_left(deadline))
-        connection.sendall(request)
-    while True:
-        connection.settimeout(_left(deadline))
-        # one byte more than allowed tells too long from just long enough
-        chunk = connection.recv(min(_CHUNK, max_bytes + 1 - len(answer.reply)))
-        if not chunk:
-            return
-        answer.reply += chunk
-        if len(answer.reply) > max_bytes:
-            answer.reply = answer.reply[:max_bytes]
-            raise _AskError(f"the reply is longer than {max_bytes} bytes; see --max-bytes")
+    reply = bytearray()
+    try:
+        if request:
+            connection.settimeout(_left(deadline))
+            connection.sendall(request)
+        while True:
+            connection.settimeout(_left(deadline))
+            # one byte more than allowed tells too long from just long enough
+            chunk = connection.recv(min(_CHUNK, max_bytes + 1 - len(reply)))
+            if not chunk:
+                return
+            if not reply:
+                answer.arrive()
+            reply += chunk
+            if len(reply) > max_bytes:
+                raise _AskError(f"the reply is longer than {max_bytes} bytes; see --max-bytes")
+    finally:
+        answer.reply = bytes(reply[:max_bytes])
 
 
 def _exchange_datagrams(
     connection: socket.socket, request: bytes, deadline: float, max_bytes: int, answer: Answer
 ) -> None:
     connection.settimeout(_left(deadline))
+    answer.leave()
     connection.send(request)
-    answer.reply = connection.recv(_CHUNK)
-    if len(answer.reply) > max_bytes:
-        answer.reply = answer.reply[:max_bytes]
+    reply = connection.recv(_CHUNK)
+    answer.arrive()
+    answer.reply = reply[:max_bytes]
+    if len(reply) > max_bytes:
         raise _AskError(f"the reply is longer than {max_bytes} bytes; see --max-bytes")

@@ -5,18 +5,23 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
+import shlex
 import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from harness import DAYTIME_GET, DEADLINE_S, clean_environment, run, serving
+from harness import DAYTIME_GET, DAYTIMED, DEADLINE_S, clean_environment, run, serving
+
+from daytimed.probe.cli import HELP
 
 
 def probe(*arguments: str) -> tuple[int, str, str]:
@@ -80,13 +85,17 @@ def test_families_can_be_chosen() -> None:
 
 
 def test_several_addresses_are_told_apart_and_the_worst_wins() -> None:
-    """Each line begins with its address; one that fails makes the exit code 2."""
+    """Each has a row of the table, in the order asked for; one that fails makes the exit code 2."""
     with serving() as daemon, server(lambda client: None) as empty:
         good = f"tcp://127.0.0.1:{daemon.port()}"
         code, out, err = probe(good, empty, good)
-    assert code == 2
-    assert [line.partition(" The Date")[0] for line in out.splitlines()] == [f"{good}:"] * 2
-    assert err == f"daytime-get: tcp://{empty}: the server closed without sending a byte\n"
+    assert (code, err) == (2, "")
+    rows = [line.split(maxsplit=2) for line in out.splitlines()]
+    assert [row[0] for row in rows] == ["STATE", "OK", "CRITICAL", "OK"]
+    assert [row[1] for row in rows[1:]] == [good, f"tcp://{empty}", good]
+    assert "\x1b" not in out
+    assert "The Date Time is: " in rows[1][2]
+    assert rows[2][2].endswith("the server closed without sending a byte")
 
 
 def test_json_has_every_key() -> None:
@@ -120,7 +129,7 @@ def test_many_packets_are_read_to_the_end_of_file() -> None:
 def test_text_never_controls_a_terminal() -> None:
     """Escape sequences, other controls and bytes that are no text are shown and not sent."""
     with server(lambda client: client.sendall(b"\n\x1b]0;owned\x07 12:00\x9b2J \xe2\x80\xae\x7f\r\n\0")) as address:
-        code, out, _ = probe(address)
+        code, out, _ = probe("--any", address)
     assert (code, out) == (0, "\n\\x1b]0;owned\\x07 12:00\\x9b2J \\u202e\\x7f\n")
 
 
@@ -163,7 +172,7 @@ def test_what_is_no_whole_reply_is_critical(behave: Callable[[socket.socket], No
 def test_a_reply_of_exactly_the_most_bytes_is_good() -> None:
     """--max-bytes is what may come, not what may not."""
     with server(lambda client: client.sendall(b"x" * 1000)) as address:
-        assert probe("--max-bytes", "1000", address)[0] == 0
+        assert probe("--any", "--max-bytes", "1000", address)[0] == 0
 
 
 def test_refused_unresolvable_and_missing_are_critical(tmp_path: Path) -> None:
@@ -271,6 +280,120 @@ def test_an_interrupt_is_no_traceback() -> None:
         process.send_signal(signal.SIGINT)
         _, err = process.communicate(timeout=DEADLINE_S)
     assert (process.returncode, err) == (3, b"daytime-get: interrupted\n")
+
+
+def test_many_addresses_are_asked_side_by_side() -> None:
+    """Servers that each answer only once all have been asked are all answered."""
+    count = 40
+    everybody = threading.Barrier(count)
+
+    def together(client: socket.socket) -> None:
+        everybody.wait(DEADLINE_S)
+        client.sendall(b"2026-11-22T12:00:00Z\r\n")
+
+    with contextlib.ExitStack() as stack:
+        addresses = [stack.enter_context(server(together)) for _ in range(count)]
+        code, out, err = probe("-o", "json", *addresses)
+    assert (code, err) == (0, "")
+    assert [json.loads(line)["address"] for line in out.splitlines()] == [f"tcp://{address}" for address in addresses]
+
+
+def on_a_terminal(*arguments: str, **variables: str) -> tuple[int, str, str]:
+    """Run the probe with two terminals; return its exit code and what each shows."""
+    shown = []
+    (out, out_end), (err, err_end) = os.openpty(), os.openpty()
+    environment = clean_environment() | {"TERM": "xterm"} | variables
+    with subprocess.Popen([*DAYTIME_GET, *arguments], stdout=out_end, stderr=err_end, env=environment) as process:
+        os.close(out_end)
+        os.close(err_end)
+        for terminal in (out, err):
+            text = b""
+            # a terminal that nobody has open any more is an error, not an end of file
+            with contextlib.suppress(OSError):
+                while part := os.read(terminal, 65536):
+                    text += part
+            os.close(terminal)
+            shown.append(text.decode())
+    return process.returncode, shown[0], shown[1]
+
+
+def test_a_terminal_has_colour_and_a_live_count() -> None:
+    """On a terminal the states have colours and what is outstanding is counted down, and wiped at the end."""
+    with serving() as daemon:
+        good = f"127.0.0.1:{daemon.port()}"
+        code, out, err = on_a_terminal(good, good, "unix:///nonexistent/socket")
+        _, plain, _ = on_a_terminal(good, good, NO_COLOR="1")
+        _, dumb, _ = on_a_terminal(good, good, TERM="dumb")
+    assert code == 2
+    assert "\x1b[32mOK      \x1b[0m" in out
+    assert "\x1b[31mCRITICAL\x1b[0m" in out
+    assert [part for part in err.split("\r\x1b[K") if part] == ["3 outstanding", "2 outstanding", "1 outstanding"]
+    assert err.endswith("\r\x1b[K")
+    assert "\x1b" not in plain + dumb
+
+
+def test_it_runs_on_like_ping() -> None:
+    """`-n 0` asks until Ctrl-C, a line a reply, and ends with a summary and the worst state."""
+    with serving("-f", "ctime") as daemon:
+        address = f"tcp://127.0.0.1:{daemon.port()}"
+        process = subprocess.Popen(
+            [*DAYTIME_GET, "-n", "0", "-i", "0.05", "-z", "UTC", address],
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=clean_environment(),
+        )  # fmt: skip
+        assert process.stdout
+        lines = [process.stdout.readline() for _ in range(5)]
+        process.send_signal(signal.SIGINT)
+        rest, err = process.communicate(timeout=DEADLINE_S)
+    assert (process.returncode, err) == (0, "")
+    for number, line in enumerate(lines, 1):
+        assert re.fullmatch(rf"26 bytes from {address}: seq={number} offset \S+ ms ± \S+ ms time \S+ ms\n", line), line
+    ends = rest.splitlines()[-4:]
+    assert ends[0] == f"--- {address} ---"
+    sent, answered, lost = map(int, re.findall(r"\d+", ends[1]))
+    assert (sent, lost) == (answered, 0)
+    assert sent >= 5
+    assert re.fullmatch(r"time min/avg/max \S+/\S+/\S+ ms", ends[2])
+    assert re.fullmatch(rf"offset \S+ ms ± \S+ ms \({sent} agree\)", ends[3])
+
+
+def test_it_runs_on_as_json_and_through_failures() -> None:
+    """`-n 0 -o json` has an object a reply; a server that fails now and then does not end it, and is a warning."""
+
+    def good(client: socket.socket) -> None:
+        client.sendall(b"2026-11-22T12:00:00Z\r\n")
+
+    with server(good, reset, good) as address:
+        process = subprocess.Popen(
+            [*DAYTIME_GET, "-n", "0", "-i", "0.01", "-o", "json", address],
+            stdout=subprocess.PIPE, text=True, env=clean_environment(),
+        )  # fmt: skip
+        assert process.stdout
+        states = [json.loads(process.stdout.readline())["state"] for _ in range(3)]
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=DEADLINE_S)
+    assert (states, process.returncode) == (["OK", "CRITICAL", "OK"], 1)
+
+
+@pytest.mark.parametrize("command", re.findall("^  daytime-get (.*)$", HELP, re.MULTILINE))
+def test_examples_of_the_help(command: str) -> None:
+    """The examples work when they are pasted: here in a network of their own, where a server is at each address."""
+    if os.geteuid() != 0:
+        pytest.skip("a network of its own needs root")
+    script = """
+        ip link set lo up; mount --bind "$1" /etc/hosts; shift
+        "$@" -l :6000 -l :80 >/dev/null 2>&1 & daemon=$!
+        until $PROBE -q; do kill -0 $daemon || exit 99; done
+        sh -c "$PROBE $COMMAND"; state=$?
+        kill $daemon; wait $daemon 2>/dev/null; exit $state
+    """
+    with tempfile.NamedTemporaryFile("w") as hosts:
+        hosts.write("127.0.0.1 localhost www.example.org\n::1 localhost\n")
+        hosts.flush()
+        environment = clean_environment() | {"PROBE": shlex.join(DAYTIME_GET), "COMMAND": command}
+        words = ["unshare", "--net", "--mount", "sh", "-c", script, "sh", hosts.name, *DAYTIMED]
+        done = subprocess.run(words, capture_output=True, env=environment, timeout=DEADLINE_S, check=False)
+    assert (done.returncode, done.stderr) == (0, b""), done
+    assert re.match(rb"The Date Time is: |DAYTIME OK: offset ", done.stdout), done.stdout
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")

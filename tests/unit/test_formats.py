@@ -18,7 +18,6 @@ from unit_help import NS
 
 from daytimed import clock, formats
 from daytimed.clock import KernelClock, Zone
-from daytimed.formats import Civil
 
 GOOD_CLOCK = KernelClock(leap=0, health=0)
 ZONES = ("UTC", "America/New_York", "Asia/Kolkata", "America/Sao_Paulo", "Australia/Lord_Howe")
@@ -178,7 +177,7 @@ def test_second_is_rendered_once() -> None:
     asked: list[int] = []
     utc = clock.load_zone("UTC")
 
-    def counting(seconds: int) -> Civil:
+    def counting(seconds: int) -> time.struct_time:
         asked.append(seconds)
         return utc(seconds)
 

@@ -5,11 +5,13 @@
 from __future__ import annotations
 
 import ast
+import socket
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from unit_help import stream_server
 
 import daytimed
 
@@ -35,7 +37,21 @@ HEIGHTS = {module: height for height, layer in enumerate(LAYERS) for module in l
 
 #: The modules of the probe, from the lowest to the highest.
 PROBE_ORDER = ["daytimed.probe"] + [
-    f"daytimed.probe.{each}" for each in ("parsers", "client", "report", "cli", "__main__")
+    f"daytimed.probe.{each}"
+    for each in (
+        "civil",
+        "ranges",
+        "zones",
+        "parsers",
+        "offset",
+        "client",
+        "check",
+        "survey",
+        "report",
+        "screen",
+        "cli",
+        "__main__",
+    )
 ]
 #: What the probe may know of the daemon.
 PROBE_MAY_IMPORT = {"daytimed", "daytimed.addresses", "daytimed.formats"}
@@ -146,6 +162,40 @@ def test_probe_loads_nothing_that_it_does_not_need() -> None:
     foreign = {each for each in more if each.partition(".")[0] != "daytimed" and each not in sys.builtin_module_names}
     assert [] == sorted(foreign)
     assert {"daytimed.addresses", "daytimed.probe.client"} <= more
+
+
+#: What every run needs.
+ALWAYS = {"cli", "survey", "check", "client", "offset", "parsers", "civil", "zones"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "more"),
+    [
+        ([], {"screen"}),
+        (["-q"], set()),
+        (["-o", "raw"], set()),
+        (["-o", "json"], {"report", "json"}),
+        (["-o", "prometheus"], {"report"}),
+        (["-o", "nagios"], {"report", "ranges"}),
+        (["-q", "-w", "99"], {"ranges"}),
+        (["-q", "-z", "UTC"], set()),
+        (["-q", "-z", "Europe/Berlin"], {"zoneinfo"}),
+    ],
+)
+def test_run_loads_only_what_it_uses(arguments: list[str], more: set[str]) -> None:
+    """A run loads its own modules for what it does, and of the standard library what only some do."""
+    sock = socket.create_server(("127.0.0.1", 0))
+    with stream_server(sock, lambda client: client.sendall(b"1795348800")):
+        words = [*arguments, f"127.0.0.1:{sock.getsockname()[1]}"]
+        script = f"sys.stdout = open('/dev/null', 'w'); cli.main({words}); sys.stdout = sys.__stdout__"
+        loaded = modules_after(f"from daytimed.probe import cli; {script}")
+    rare = {"json", "zoneinfo", "threading", "queue", "struct", "ipaddress", "datetime", "typing", "shutil"}
+    own = {each.removeprefix("daytimed.probe.") for each in loaded if each.startswith("daytimed.probe.")}
+    if "zoneinfo" in more:
+        # what it brings with it
+        loaded -= rare - {"zoneinfo"}
+    assert (own - ALWAYS) | (loaded & rare) == more
+    assert own >= ALWAYS
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ import argparse
 import contextlib
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -26,6 +27,8 @@ from daytimed.probe import cli
 REPLY = b"The Date Time is: 2026-11-22 12:00:00.123456789 +0530 IST\r\n"
 SHOWN = REPLY.replace(b"\r\n", b"\n")
 LOOPBACK = "127.0.0.1"
+NO_ZONE = "is no zone; it is local, UTC, +hh:mm or a name like Europe/Berlin"
+NO_RANGE = "is no range; write N, N:, ~:N, N:M or @N:M, with the smaller one first"
 SEE_HELP = "; see daytime-get --help\n"
 
 Capture = pytest.CaptureFixture[bytes]
@@ -67,7 +70,7 @@ def test_text(capfdbinary: Capture) -> None:
 def test_text_is_safe(capfdbinary: Capture) -> None:
     """What would control a terminal is shown as an escape."""
     with server(b"\x1b[2J\xff\n") as port:
-        assert (0, b"\\x1b[2J\\xff\n", "") == run(capfdbinary, f"{LOOPBACK}:{port}")
+        assert (0, b"\\x1b[2J\\xff\n", "") == run(capfdbinary, "--any", f"{LOOPBACK}:{port}")
 
 
 def test_raw(capfdbinary: Capture) -> None:
@@ -79,8 +82,8 @@ def test_raw(capfdbinary: Capture) -> None:
 
 def test_json(capfdbinary: Capture) -> None:
     """JSON is one object on one line, for a failure too, and says nothing on standard error."""
-    with server(REPLY, None) as port:
-        code, out, err = run(capfdbinary, "-o", "json", f"{LOOPBACK}:{port}", f"{LOOPBACK}:{port}")
+    with server(REPLY) as good, server(None) as bad:
+        code, out, err = run(capfdbinary, "-o", "json", f"{LOOPBACK}:{good}", f"{LOOPBACK}:{bad}")
     found = [json.loads(line) for line in out.splitlines()]
     assert (2, ["OK", "CRITICAL"], "") == (code, [each["state"] for each in found], err)
     assert [REPLY.decode(), ""] == [each["reply"] for each in found]
@@ -94,12 +97,15 @@ def test_quiet(capfdbinary: Capture) -> None:
 
 
 def test_several_addresses(capfdbinary: Capture) -> None:
-    """Of several addresses each line says whose it is, all are asked, and the worst decides the exit status."""
-    with server(REPLY, None, b"last\n") as port:
-        code, out, err = run(capfdbinary, *[f"tcp4://{LOOPBACK}:{port}"] * 3)
-    name = f"tcp4://{LOOPBACK}:{port}: "
-    assert (2, name.encode() + SHOWN + name.encode() + b"last\n") == (code, out)
-    assert f"daytime-get: {name}the server reset the connection\n" == err
+    """Several addresses are rows of a table, in the order in which they were given, and the worst decides."""
+    with server(b"first\n") as first, server(None) as reset, server(b"last\n") as last:
+        code, out, err = run(capfdbinary, "--any", *[f"{LOOPBACK}:{port}" for port in (first, reset, last)])
+    lines = out.decode().splitlines()
+    assert (2, "", 4) == (code, err, len(lines))
+    assert ["STATE", "OK", "CRITICAL", "OK"] == [line.split()[0] for line in lines]
+    assert ["REPLY", "first", "the server reset the connection", "last"] == [
+        line[lines[0].index("REPLY") :] for line in lines
+    ]
 
 
 def test_failure(capfdbinary: Capture) -> None:
@@ -125,23 +131,25 @@ def test_timeout(capfdbinary: Capture) -> None:
         assert expected == run(capfdbinary, "-t", "0.5", address)
 
 
-def test_version(capfdbinary: Capture) -> None:
+@pytest.mark.parametrize("flag", ["-V", "--version"])
+def test_version(flag: str, capfdbinary: Capture) -> None:
     """The version is that of the package."""
-    with pytest.raises(SystemExit) as caught:
-        cli.main(["--version"])
-    assert (0, f"daytime-get {__version__}\n".encode()) == (caught.value.code, capfdbinary.readouterr().out)
+    assert (0, f"daytime-get {__version__}\n".encode(), "") == run(capfdbinary, flag)
 
 
-@pytest.mark.parametrize(("columns", "widest"), [("60", 58), ("1", 48), ("", 78), ("wide", 78)])
-def test_help(columns: str, widest: int, capfdbinary: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The help goes to standard output, is no wider than a terminal that can be read, and names every flag."""
-    monkeypatch.setenv("COLUMNS", columns)
-    with pytest.raises(SystemExit) as caught:
-        cli.main(["--help"])
-    lines = capfdbinary.readouterr().out.decode().splitlines()
-    assert (0, []) == (caught.value.code, [line for line in lines if " " in line.strip() and len(line) > widest])
+@pytest.mark.parametrize("flag", ["-h", "--help"])
+def test_help(flag: str, capfdbinary: Capture) -> None:
+    """The help fits a screen of 24 lines and 80 columns, and names every flag once and no other."""
+    code, out, err = run(capfdbinary, flag)
+    lines = out.decode().splitlines()
+    assert (0, "", True) == (code, err, len(lines) <= 24)
+    assert [] == [line for line in lines if len(line) > 80]
     flags = {flag for action in cli._make_parser()._actions for flag in action.option_strings}
-    assert [] == sorted(flag for flag in flags if flag not in " ".join(lines))
+    # a long name beside a short one is for scripts
+    told = {action.option_strings[0] for action in cli._make_parser()._actions if action.option_strings}
+    shown = set(re.findall(r"(?<![\w-])--?[a-zA-Z0-9](?!:)[a-z-]*", "\n".join(lines[: lines.index("Examples:")])))
+    assert set() == (told - {"-V", "-h"}) - shown
+    assert set() == shown - flags
 
 
 # -- arguments -------------------------------------------------------------------------------------------------------
@@ -207,10 +215,28 @@ def test_addresses(arguments: list[str], expected: list[str]) -> None:
         (["--send", "x\\"], "argument --send: \\ is no escape; there are \\r \\n \\t \\0 \\\\ and \\xHH"),
         (["--nonsense"], "unrecognized arguments: --nonsense"),
         (["--time", "1"], "unrecognized arguments: --time"),
+        (["-n", "x"], "argument -n/--count: 'x' is not a whole number up to 1000"),
+        (["-n", "1001"], "argument -n/--count: '1001' is not a whole number up to 1000"),
+        (["-i", "0"], "argument -i/--interval: '0' is not a number of seconds above 0 and up to one day"),
+        (["-z", "Mars/Utopia"], f"argument -z: 'Mars/Utopia' {NO_ZONE}"),
+        (["-z", "+25"], "argument -z: '+25' is no offset from UTC; write +hh:mm"),
+        (["-z", "../../etc/passwd"], f"argument -z: '../../etc/passwd' {NO_ZONE}"),
+        (["-w", "5:1"], f"argument -w/--warning: '5:1' {NO_RANGE}"),
+        (["-C", "x"], f"argument -C/--response-critical: 'x' {NO_RANGE}"),
+        (["-w", "1", "--any"], "-w and -c need a reply that is judged: not with --any, --send or -o raw"),
+        (["-c", "1", "-o", "raw"], "-w and -c need a reply that is judged: not with --any, --send or -o raw"),
+        (["-n", "0", "one", "two"], "-n 0 asks one server; give it one address"),
+        (["-n", "0", "-o", "nagios"], None),
+        (["-n", "0", "-o", "prometheus"], "-n 0 has no end, and -o prometheus is written at the end; give a count"),
+        (["-n", "20", "-i", "1"], "20 samples take 19.9 s, and -t 10 allows less"),
     ],
 )  # fmt: skip
-def test_wrong_arguments(arguments: list[str], expected: str, capfdbinary: Capture) -> None:
-    """Wrong arguments are told in one line on standard error, and the state is unknown."""
+def test_wrong_arguments(arguments: list[str], expected: str | None, capfdbinary: Capture) -> None:
+    """Wrong arguments are told in one line on standard error, or to a monitoring system, and the state is unknown."""
+    if expected is None:
+        reason = "-n 0 has no end, and -o nagios is written at the end; give a count"
+        assert (3, f"DAYTIME UNKNOWN: {reason}{SEE_HELP}".encode(), "") == run(capfdbinary, *arguments)
+        return
     assert (3, b"", f"daytime-get: {expected}{SEE_HELP}") == run(capfdbinary, *arguments)
 
 
@@ -293,7 +319,7 @@ def test_terminal_of_another_encoding() -> None:
     """What the encoding of the output lacks is shown as an escape."""
     with server("\u6642\n".encode()) as port:
         done = subprocess.run(
-            [sys.executable, "-m", "daytimed.probe", f"{LOOPBACK}:{port}"],
+            [sys.executable, "-m", "daytimed.probe", "--any", f"{LOOPBACK}:{port}"],
             env={**os.environ, "PYTHONIOENCODING": "ascii"},
             capture_output=True,
             check=False,
@@ -301,7 +327,7 @@ def test_terminal_of_another_encoding() -> None:
     assert (0, b"\\u6642\n", b"") == (done.returncode, done.stdout, done.stderr)
 
 
-@pytest.mark.parametrize("output", ["text", "raw", "json"])
+@pytest.mark.parametrize("output", cli.OUTPUTS)
 def test_full_disk(output: str) -> None:
     """An answer that cannot be written is not known to the caller: the state is unknown, and says why in one line."""
     with server(REPLY) as port:
@@ -310,7 +336,7 @@ def test_full_disk(output: str) -> None:
     assert (3, expected) == (done.returncode, done.stderr)
 
 
-@pytest.mark.parametrize("output", ["text", "raw", "json"])
+@pytest.mark.parametrize("output", cli.OUTPUTS)
 def test_closed_output(output: str) -> None:
     """Without a standard output the exit status is one of a monitoring plugin's, and there is no traceback."""
     with server(REPLY) as port:

@@ -389,7 +389,7 @@ def test_place_that_does_not_answer_leaves_time_for_the_next() -> None:
             (socket.AF_INET, socket.SOCK_STREAM, full.getsockname()),
             (socket.AF_INET, socket.SOCK_STREAM, good.getsockname()),
         ]
-        with client._connect(places, time.monotonic() + 2 * SHORT_S) as connection:
+        with client._connect(places, time.monotonic() + 2 * SHORT_S, Answer(Address("tcp"))) as connection:
             assert good.getsockname() == connection.getpeername()
 
 
@@ -403,7 +403,7 @@ def test_last_error_is_told() -> None:
         (socket.AF_INET, socket.SOCK_STREAM, (LOOPBACK, port)),
     ]
     with pytest.raises(ConnectionRefusedError):
-        client._connect(places, time.monotonic() + LONG_S)
+        client._connect(places, time.monotonic() + LONG_S, Answer(Address("tcp")))
     with pytest.raises(OSError, match="no address") as caught:
-        client._connect([], time.monotonic() + LONG_S)
+        client._connect([], time.monotonic() + LONG_S, Answer(Address("tcp")))
     assert errno.EADDRNOTAVAIL == caught.value.errno

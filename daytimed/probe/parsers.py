@@ -1,0 +1,436 @@
+"""
+From the bytes of a reply to the instant that it names: pure functions, for every daytime server there is known to be.
+
+RFC 867 leaves the line to the server, so each family of replies has a pattern of its own, and the first that is found
+anywhere in the reply, whatever stands around it, decides. What can be read in two ways is read as what is nearest to
+now, and `notes` says so. Nothing here raises, and a long reply is refused unread, so that no reply takes long.
+
+The patterns work on bytes because servers write national words in the code pages of their systems, and they are
+compiled when it is their turn: most runs need one.
+"""
+
+from __future__ import annotations
+
+import re
+
+from daytimed.addresses import printable
+from daytimed.formats import DAYS, EPOCH_1900, EPOCH_MJD, MONTHS, NS
+from daytimed.probe import zones
+from daytimed.probe.civil import days_from_civil, is_date
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from daytimed.probe.zones import Offsets
+
+    Date = tuple[int, int, int]
+    Family = tuple[str, bytes, Callable[[bytes], bytes], bytes]
+    """A name, what a reply must have to be worth the search, what fills in the time of day, and the pattern."""
+
+#: More than any line with a banner around it; beyond it the reply is something else.
+LONGEST_REPLY = 2048
+_DAY = 86400
+#: The instants that RFC 3339 can write.
+_FIRST_NS, _END_NS = -62_135_596_800 * NS, 253_402_300_800 * NS
+
+
+class Reading:
+    """What a reply says."""
+
+    __slots__ = ("advance_ns", "format", "health", "instant_ns", "leap", "notes", "resolution_ns", "zone")
+
+    def __init__(self, name: str, instant_ns: int, resolution_ns: int, zone: str, notes: tuple[str, ...] = ()) -> None:
+        self.format = name
+        """A format of daytimed, or `rfc2822`, `windows`, `numeric` or `cisco`."""
+        self.instant_ns = instant_ns
+        """Nanoseconds since 1970-01-01 UTC."""
+        self.resolution_ns = resolution_ns
+        """The clock was read at the instant or up to this much later: servers cut, they do not round."""
+        self.zone = zone
+        """`UTC`, `+hh:mm` or `assumed`."""
+        self.notes = notes
+        """How what is ambiguous was read, and what does not fit."""
+        self.advance_ns = 0
+        """NIST: how much earlier than the instant the reply was sent."""
+        self.health: int | None = None
+        self.leap: int | None = None
+
+
+class Unreadable:
+    """A reply that names no instant."""
+
+    __slots__ = ("reason",)
+
+    def __init__(self, reason: str) -> None:
+        self.reason = reason
+
+
+class _RefusedError(Exception):
+    """Ends the reading, with the reason."""
+
+
+def parse(reply: bytes, now_ns: int, zone: Offsets) -> Reading | Unreadable:
+    """
+    Find the instant that a reply names.
+
+    Args:
+        reply: The whole reply.
+        now_ns: What is ambiguous is read as what is nearest to this; nanoseconds since 1970-01-01 UTC.
+        zone: Assumed where the reply names none.
+    """
+    if len(reply) > LONGEST_REPLY:
+        return Unreadable(f"{len(reply)} bytes are no daytime reply; one has at most {LONGEST_REPLY}")
+    try:
+        reading = _parse_binary(reply, now_ns) or _parse_text(reply, now_ns, zone)
+    except _RefusedError as error:
+        return Unreadable(str(error))
+    if not _FIRST_NS <= reading.instant_ns < _END_NS:
+        return Unreadable(f"it is not between the years 1 and 9999: {_shown(reply.strip())}")
+    return reading
+
+
+# -- binary ----------------------------------------------------------------------------------------------------------
+
+
+def _parse_binary(reply: bytes, now_ns: int) -> Reading | None:
+    """RFC 868: four bytes, or the eight of servers that send a `long`, on either side of which the value stands."""
+    if len(reply) not in {4, 8} or all(byte in b"\t\n\r" or 32 <= byte < 127 for byte in reply):
+        return None
+    if len(reply) == 4 or reply[5:] == b"\0\0\0":
+        return _read_rfc868(int.from_bytes(reply[:4], "big"), now_ns)
+    if reply[:4] != b"\0\0\0\0":
+        return None
+    value = int.from_bytes(reply[4:], "big")
+    since_1900 = _read_rfc868(value, now_ns)
+    # there are servers of Unix time in 64 bits, too
+    since_1970 = Reading("unix", value * NS, NS, "UTC")
+    return min(since_1900, since_1970, key=lambda reading: abs(reading.instant_ns - now_ns))
+
+
+def _read_rfc868(value: int, now_ns: int) -> Reading:
+    # 32 bits begin again every 136 years
+    seconds = value - EPOCH_1900
+    turns = round((now_ns // NS - seconds) / (1 << 32))
+    return Reading("rfc868", (seconds + (turns << 32)) * NS, NS, "UTC")
+
+
+# -- text ------------------------------------------------------------------------------------------------------------
+
+# a look at one byte, in front of words, is quicker than one at each of them
+_WEEKDAY = (
+    rb"(?:(?=[MTWFS])\b(?P<weekday>"
+    + b"|".join(day[:3].encode() for day in DAYS)
+    + rb")[a-z]{0,6}(?:(?P<comma>,)|\.)? {1,8})?"
+)
+_MONTH = (
+    rb"(?=[JFMASOND])(?P<month>"
+    + b"|".join(f"{month[:3]}(?:{month[3:]})?".encode() for month in MONTHS)
+    + rb"|Sept)\b[.,]?"
+)  # fmt: skip
+_CLOCK = (
+    rb"(?P<hour>\d{1,2})[:.](?P<minute>\d\d)(?:[:.](?P<second>\d\d)(?:[.,](?P<fraction>\d{1,18}))?)?(?![\d:])"
+    rb"(?: ?(?P<half>[AP]\.?M\b\.?))?"
+)
+#: `-UTC`, ` +0530 IST`, `Z`, ` GMT+2`, ` (CET)`, `--03`: an offset, a name, a name and an offset
+_ZONE = (
+    rb"(?:[ -]?(?P<offset>[+-]\d\d(?::?\d\d)?)(?!\d))?"
+    rb"(?:[ -]?\(?(?P<zone>(?-i:[A-Z]{1,7}))\b\)?(?:(?P<shift>[+-]\d{1,2}(?::?\d\d)?)(?!\d))?)?"
+)
+_YEAR = rb"(?P<year>\d{4})(?!\d)"
+_NUMBERS = rb"(?<!\d)(?P<first>\d{1,4})(?P<mark>[./-]) ?(?P<second_>\d{1,2})(?P=mark) ?(?P<third>\d{1,4})(?!\d)\.?"
+
+_ANY_CLOCK = rb"\d[:.]\d\d"
+_ANY_NUMBERS = rb"\d[./-] ?\d{1,2}[./-] ?\d"
+
+#: Words for the halves of the day, before and after noon, with the code pages in which systems write them.
+_HALVES = (
+    ("am", "pm", "ascii"), ("a.m.", "p.m.", "ascii"), ("a. m.", "p. m.", "ascii"),
+    ("오전", "오후", "cp949"), ("上午", "下午", "cp936"), ("上午", "下午", "cp950"), ("午前", "午後", "cp932"),
+    ("πμ", "μμ", "cp1253"), ("π.μ.", "μ.μ.", "cp1253"), ("de.", "du.", "ascii"), ("fm", "em", "ascii"),
+    ("vm.", "nm.", "ascii"), ("SA", "CH", "ascii"), ("PD", "MD", "ascii"),
+)  # fmt: skip
+
+
+def _national(pattern: bytes) -> bytes:
+    """Let the words of all languages stand where _CLOCK has those of English, and before the time as well."""
+    words = {word.encode(page) for *both, code in _HALVES for word in both for page in (code, "utf-8")}
+    choice = b"|".join(re.escape(word) for word in sorted(words, key=len, reverse=True))
+    clock = _CLOCK.replace(rb"[AP]\.?M\b\.?", choice)
+    first = b"".join(re.escape(each) for each in {word[:1].swapcase() + word[:1] for word in words})
+    return pattern.replace(b"CLOCK", rb"(?:(?=[" + first + rb"])(?P<before>" + choice + rb") ?)?" + clock)
+
+
+def _plain(pattern: bytes) -> bytes:
+    return pattern.replace(b"CLOCK", _CLOCK)
+
+
+#: The families, in the order in which they are tried; a pattern that could be part of another one comes after it.
+_FAMILIES: tuple[Family, ...] = (
+    # 2026-11-22 12:00:00.123456789 +0530 IST    2026-11-22T12:00:00+05:30    20261122T120000Z
+    (
+        "iso8601", _ANY_CLOCK, _plain,
+        rb"(?<![\d-])" + _YEAR + rb"-(?P<month>\d\d)-(?P<day>\d\d)(?:(?P<t>T)|[ ,]{1,8})CLOCK" + _ZONE
+        # what Go writes for the name of a zone that has none
+        + rb"(?: (?P<nameless>[+-]\d\d(?:\d\d)?)(?!\d))?",
+    ),
+    # 61366 26-11-22 12:00:00 00 0 0 0.0 UTC(NIST) *
+    (
+        "nist", rb"UTC\(", _plain,
+        rb"(?<!\d)(?P<mjd>\d{5}) {1,8}(?P<year>\d\d)-(?P<month>\d\d)-(?P<day>\d\d) {1,8}CLOCK {1,8}\d{1,2} {1,8}"
+        # what was the correction DUT1 became the health
+        rb"(?P<leap>\d) {1,8}(?:(?P<health>\d)|[+-]\d?\.\d{1,2}) {1,8}(?P<advance>\d{1,3}(?:\.\d{1,3})?) {1,8}"
+        rb"(?P<zone>UTC)\([^)\n]{1,32}\)",
+    ),
+    # 22 NOV 26 12:00:00 UTC    22 NOV 2026 12:00:00 UTC    Sun, 22 Nov 2026 12:00:00 +0000
+    # Sunday, 22-Nov-26 12:00:00 GMT    22/Nov/2026:12:00:00 +0000
+    (
+        "dated", _MONTH, _plain,
+        _WEEKDAY + rb"(?<![\d:-])(?P<day>\d{1,2})(?:(?P<dash>-)|(?P<slash>/)|[. ]{1,8})" + _MONTH
+        + rb"[ /-]{1,8}(?P<year>\d{4}|\d\d),?(?:[ T]{1,8}|:)CLOCK" + _ZONE,
+    ),
+    # Sunday, November 22, 2026 12:00:00-UTC    Mon, Mar 7, 2005, 11:02:03-UTC
+    (
+        "rfc867", _MONTH, _plain,
+        _WEEKDAY + _MONTH + rb" {1,8}(?P<day>\d{1,2})(?:st|nd|rd|th)?,? {1,8}" + _YEAR
+        + rb",? {1,8}CLOCK" + _ZONE + rb"(?P<summer>-?DST)?",
+    ),
+    # Sun Nov 22 12:00:00 2026    Sun Nov 22 12:00:00 PM UTC 2026
+    (
+        "ctime", _MONTH, _plain,
+        _WEEKDAY + _MONTH + rb" {1,8}(?P<day>\d{1,2}),? {1,8}CLOCK"
+        rb"(?: {1,8}(?P<named>(?-i:[A-Z]{1,7})|[+-]\d\d(?::?\d\d)?))? {1,8}" + _YEAR + _ZONE,
+    ),
+    # *12:00:00.123 UTC Sun Nov 22 2026
+    (
+        "cisco", _MONTH, _plain,
+        rb"(?<![\d:])CLOCK" + _ZONE + rb" {1,8}" + _WEEKDAY + _MONTH + rb" {1,8}(?P<day>\d{1,2}),? {1,8}" + _YEAR,
+    ),
+    # 12:00:00 PM 11/22/2026    12:00:00 22.11.2026    12.00.00 22/11/2026    2:00:00 2026-11-22
+    ("windows", _ANY_NUMBERS, _national, rb"(?<![\d:])CLOCK {1,8}" + _NUMBERS),
+    # 2026/11/22 12:00:00    22.11.26, 12:00
+    ("numeric", _ANY_NUMBERS, _national, _NUMBERS + rb",?[ T]{1,8}CLOCK" + _ZONE),
+    # 20261122T120000Z
+    (
+        "iso8601", rb"\dT\d", _plain,
+        rb"(?<!\d)(?P<year>\d{4})(?P<month>\d\d)(?P<day>\d\d)(?P<t>T)"
+        rb"(?P<hour>\d\d)(?P<minute>\d\d)(?:(?P<second>\d\d)(?:[.,](?P<fraction>\d{1,18}))?)?(?!\d)" + _ZONE,
+    ),
+    # 1795348800
+    ("unix", rb"\d{9}", _plain, rb"(?<![\d.,:/-])(?P<unix>\d{9,19})(?:\.(?P<fraction>\d{1,18}))?(?![\d:/-])"),
+)  # fmt: skip
+
+
+def _parse_text(reply: bytes, now_ns: int, zone: Offsets) -> Reading:
+    text = reply.lstrip(b"\0 \t\r\n").partition(b"\0")[0].rstrip()
+    if not text:
+        raise _RefusedError("there is nothing in it but blanks" if reply else "there is nothing in it")
+    # no-break spaces, which newer Windows puts before AM and PM
+    text = text.replace(b"\xe2\x80\xaf", b" ").replace(b"\xc2\xa0", b" ")
+    if text.isdigit() and len(text) < 9:
+        # a clock that has never been set
+        return Reading("unix", int(text) * NS, NS, "UTC")
+    if text.startswith(b"HTTP/"):
+        raise _RefusedError("that is a web server")
+    found = None
+    rest = text
+    for family in _FAMILIES:
+        # most replies are one family and nothing else that could be a time; if there is, it must not be another one
+        if found is not None and not re.search(_ANY_CLOCK, rest):
+            break
+        reading, rest = _search(family, rest, now_ns, zone)
+        if found is not None and reading is not None and found.instant_ns != reading.instant_ns:
+            raise _RefusedError(f"there are different times in it: {_shown(text)}")
+        found = found or reading
+    if found is not None:
+        return found
+    raise _RefusedError(f"there is no date with a time in it: {_shown(text)}")
+
+
+def _search(family: Family, text: bytes, now_ns: int, zone: Offsets) -> tuple[Reading | None, bytes]:
+    """Return what one family finds, and the text without that."""
+    name, mark, spell, pattern = family
+    found = None
+    words = b""
+    if not re.search(mark, text, re.IGNORECASE):
+        return None, text
+    expression = spell(pattern)
+    for match in re.finditer(expression, text, re.IGNORECASE):
+        if match[0] == words:
+            continue
+        words = match[0]
+        reading = _read(name, match, now_ns, zone)
+        if found is not None and found.instant_ns != reading.instant_ns:
+            raise _RefusedError(f"there are different times in it: {_shown(text)}")
+        found = reading
+    return found, re.sub(expression, b" ", text, flags=re.IGNORECASE) if found else text
+
+
+def _shown(text: bytes) -> str:
+    shown = printable(text[:64].decode(errors="backslashreplace"))
+    return f"{shown}..." if len(text) > 64 else shown
+
+
+def _read(name: str, match: re.Match[bytes], now_ns: int, zone: Offsets) -> Reading:
+    found = {key: value.decode("latin-1") for key, value in match.groupdict().items() if value}
+    if "unix" in found:
+        return _read_unix(found)
+    notes: list[str] = []
+    clock = _seconds_of_day(found, match)
+    dates = list(_dates(found, now_ns))
+    if not dates:
+        raise _RefusedError(f"there is no such date: {_shown(match[0])}")
+    offsets, known = _offsets(found, notes)
+    # every way to read it, as the distance from now, the second, the date and the offset from UTC
+    readings = []
+    for date in dates:
+        civil = days_from_civil(*date) * _DAY + clock
+        for offset in offsets if offsets is not None else zone(civil):
+            readings.append((abs((civil - offset) * NS - now_ns), civil - offset, date, offset))
+    _, seconds, date, offset = min(readings)
+    notes += _ambiguities(found, dates, date, offsets if offsets is not None else zone(seconds + offset), offset)
+    if "mjd" in found and int(found["mjd"]) != days_from_civil(*date) + EPOCH_MJD:
+        notes.append(f"the day number is wrong: {_written(date)} is {days_from_civil(*date) + EPOCH_MJD}")
+    weekday = found.get("weekday")
+    right = DAYS[(days_from_civil(*date) + 3) % 7]
+    if weekday and weekday.lower() != right[:3].lower():
+        notes.append(f"the weekday is wrong: {_written(date)} is a {right}")
+    fraction = found.get("fraction", "")[:9]
+    resolution = NS // 10 ** len(fraction) if "second" in found else 60 * NS
+    instant = seconds * NS + int(fraction.ljust(9, "0") if fraction else 0)
+    shown_zone = ("UTC" if not offset else _digits(offset)) if known else "assumed"
+    reading = Reading(_specific(name, found), instant, resolution, shown_zone, tuple(notes))
+    if name == "nist":
+        reading.leap = int(found["leap"])
+        reading.health = int(found["health"]) if "health" in found else None
+        reading.advance_ns = round(float(found["advance"]) * 1_000_000)
+    return reading
+
+
+def _read_unix(found: dict[str, str]) -> Reading:
+    digits = found["unix"]
+    if len(digits) <= 12:
+        fraction = found.get("fraction", "")[:9]
+    elif len(digits) in {13, 16, 19}:
+        # milliseconds, microseconds, nanoseconds
+        digits, fraction = digits[:10], digits[10:]
+    else:
+        raise _RefusedError(f"{digits} is no count of seconds, nor of parts of seconds, since 1970")
+    instant = int(digits) * NS + int(fraction.ljust(9, "0"))
+    return Reading("unix", instant, NS // 10 ** len(fraction), "UTC")
+
+
+def _specific(name: str, found: dict[str, str]) -> str:
+    """Return the format of a family that has several."""
+    if name == "iso8601":
+        if "offset" in found and ("zone" in found or "nameless" in found):
+            return "sentence"
+        # RFC 3339 lets a blank stand for the T, but not an offset be missing
+        return name if "t" in found or "offset" in found else "numeric"
+    if name == "dated":
+        if "weekday" in found:
+            # date(1) writes no comma
+            return "rfc2822" if "comma" in found or "dash" in found else "ctime"
+        if "slash" in found:
+            return "numeric"
+        return "xinetd" if len(found["year"]) == 4 else "smtp"
+    return name
+
+
+def _seconds_of_day(found: dict[str, str], match: re.Match[bytes]) -> int:
+    hour, minute, second = int(found["hour"]), int(found["minute"]), int(found.get("second", 0))
+    half = found.get("half") or found.get("before")
+    afternoon = half is not None and half.lower() in {
+        word.encode(page).decode("latin-1").lower() for _, word, code in _HALVES for page in (code, "utf-8")
+    } | {"p.m", "pm."}
+    if half is not None and hour <= 12:
+        hour = hour % 12 + 12 * afternoon
+    elif half is not None and not afternoon:
+        raise _RefusedError(f"there is no such time: {_shown(match[0])}")
+    # RFC 3339 has 60 for a leap second, which POSIX counts as the second after it
+    if hour > 23 or minute > 59 or second > 60:
+        raise _RefusedError(f"there is no such time: {_shown(match[0])}")
+    return hour * 3600 + minute * 60 + second
+
+
+def _dates(found: dict[str, str], now_ns: int) -> Iterator[Date]:
+    """Return every date that can be meant, the likeliest order of day and month first."""
+    if "first" in found:
+        first, second, third = found["first"], found["second_"], found["third"]
+        if len(first) > 2:
+            orders = [(first, second, third)]
+        else:
+            orders = [(third, second, first)]
+            # points are never American
+            if found["mark"] != ".":
+                orders.append((third, first, second))
+            if len(third) <= 2 and found["mark"] != ".":
+                orders.append((first, second, third))
+    else:
+        month = found["month"]
+        if not month.isdigit():
+            month = str(1 + [each[:3].lower() for each in MONTHS].index(month[:3].lower()))
+        orders = [(found["year"], month, found["day"])]
+    for year, month, day in orders:
+        for whole in _years(year, now_ns):
+            date = (whole, int(month), int(day))
+            if is_date(*date):
+                yield date
+
+
+def _years(year: str, now_ns: int) -> tuple[int, ...]:
+    if len(year) == 4:
+        return (int(year),)
+    if len(year) != 2:
+        return ()
+    century = (1970 + now_ns // NS // 31_556_952) // 100 * 100
+    return (century + int(year), century - 100 + int(year), century + 100 + int(year))
+
+
+def _offsets(found: dict[str, str], notes: list[str]) -> tuple[tuple[int, ...] | None, bool]:
+    """Return the offsets from UTC that can be meant, None for the assumed ones, and whether the reply names a zone."""
+    digits = found.get("offset")
+    name = found.get("zone") or ""
+    if named := found.get("named"):
+        digits, name = (named, "") if named[0] in "+-" else (None, named)
+    if digits is None and name in {"UTC", "GMT"} and "shift" in found:
+        digits = found["shift"]
+    if digits is not None:
+        offset = zones.parse_digits(digits)
+        if offset is None:
+            raise _RefusedError(f"there is no such offset from UTC: {digits}")
+        return (offset,), True
+    if not name:
+        return None, False
+    offsets = zones.offsets_of_name(name)
+    if not offsets:
+        notes.append(f"the zone {name} is not known")
+        return None, False
+    if "summer" in found:
+        # Cisco IOS: the name of the standard time, and that it is not
+        offsets = tuple(each + 3600 for each in offsets)
+    return offsets, True
+
+
+#: Of the names with several meanings, those that RFC 5322, section 4.3, gives one.
+_SETTLED = frozenset({"CST", "CDT", "PST"})
+
+
+def _ambiguities(
+    found: dict[str, str], dates: list[Date], date: Date, offsets: tuple[int, ...], offset: int
+) -> Iterator[str]:
+    others = sorted({_written(each) for each in dates if each[0] // 100 == date[0] // 100} - {_written(date)})
+    if others:
+        yield f"day and month are ambiguous: read as {_written(date)}, which is nearer than {' or '.join(others)}"
+    name = found.get("named") or found.get("zone")
+    if len(offsets) > 1 and not (name in _SETTLED and offset == offsets[0]):
+        yield f"the zone is ambiguous: {name or 'the hour comes twice'}, read as {_digits(offset)}"
+
+
+def _written(date: Date) -> str:
+    return f"{date[0]:04}-{date[1]:02}-{date[2]:02}"
+
+
+def _digits(offset: int) -> str:
+    hours, minutes = divmod(abs(offset) // 60, 60)
+    return f"{'-' if offset < 0 else '+'}{hours:02}:{minutes:02}"

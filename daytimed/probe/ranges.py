@@ -1,0 +1,68 @@
+"""
+Ranges of the monitoring plugins: what a limit is written as, and when a measured interval is beyond it.
+
+    10      0 to 10            10:     10 or more
+    ~:10    10 or less         10:20   10 to 20
+    @10:20  not 10 to 20
+
+An alert is due outside of the range; with @ in front, inside, ends included. Monitoring Plugins Development
+Guidelines, "Threshold and Ranges".
+"""
+
+from __future__ import annotations
+
+_INFINITY = float("inf")
+
+
+def plain(value: float) -> str:
+    """Write a number as performance data allows it: without an exponent."""
+    return f"{value:.9f}".rstrip("0").rstrip(".")
+
+
+class Range:
+    """The values that are good, or with `inverted` the ones that are not."""
+
+    __slots__ = ("end", "inverted", "start")
+
+    def __init__(self, start: float, end: float, inverted: bool = False) -> None:
+        self.start = start
+        self.end = end
+        self.inverted = inverted
+
+    def __str__(self) -> str:
+        start = "~" if self.start == -_INFINITY else plain(self.start)
+        end = "" if self.end == _INFINITY else plain(self.end)
+        written = end if start == "0" and end else f"{start}:{end}"
+        return f"@{written}" if self.inverted else written
+
+    def is_beyond(self, low: float, high: float) -> bool:
+        """Return whether every value from `low` to `high` is reason for an alert."""
+        if self.inverted:
+            return self.start <= low and high <= self.end
+        return high < self.start or low > self.end
+
+
+def parse(text: str, symmetric: bool = False) -> Range:
+    """
+    Read a range.
+
+    Args:
+        text: As a person wrote it.
+        symmetric: A bare number N means -N to N, as it does for the offsets of check_time and check_ntp_time.
+
+    Raises:
+        ValueError: With the reason.
+    """
+    inverted = text.startswith("@")
+    start, colon, end = text.removeprefix("@").rpartition(":")
+    try:
+        low = -_INFINITY if start == "~" else float(start or 0)
+        high = float(end) if end or not colon else _INFINITY
+        if not colon and symmetric:
+            low = -high
+        # not a number is not in order with anything
+        if not low <= high or low == _INFINITY or (end and high == _INFINITY):
+            raise ValueError
+    except ValueError:
+        raise ValueError(f"{text!r} is no range; write N, N:, ~:N, N:M or @N:M, with the smaller one first") from None
+    return Range(low, high, inverted)

@@ -1,0 +1,141 @@
+"""Asks one server several times, and many servers side by side."""
+
+from __future__ import annotations
+
+import time
+
+from daytimed.probe.check import Limits, Tally, Verdict, judge
+from daytimed.probe.client import ask
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from daytimed.addresses import Address
+    from daytimed.probe.client import Answer
+    from daytimed.probe.offset import Interval
+    from daytimed.probe.zones import Offsets
+
+#: So many servers are asked at the same time; each takes a thread and up to two descriptors.
+MOST_AT_ONCE = 256
+_SMALLEST_GAP_S = 0.01
+_STACK_BYTES = 512 * 1024
+
+
+def spread(count: int, interval_s: float | None) -> float:
+    """
+    Return the seconds from one sample to the next.
+
+    The samples fall into different parts of the second: so a clock that is shown in whole seconds is seen to change,
+    once between two samples that are next to each other, and their intervals cross on that.
+
+    Args:
+        count: How many samples; 0 for no end.
+        interval_s: What was asked for; None to take all within a second.
+    """
+    if interval_s is not None:
+        return interval_s + 1 / (count or 64)
+    # beyond a hundred the samples go round the second more than once, a little later each time
+    return max(1 / count, _SMALLEST_GAP_S * (1 + 1 / count)) if count else 1 + 1 / 64
+
+
+class Survey:
+    """What is asked, how often, and how it is judged."""
+
+    __slots__ = ("count", "gap_s", "limits", "max_bytes", "request", "timeout_s", "zone")
+
+    def __init__(
+        self, request: bytes, timeout_s: float, max_bytes: int, count: int, gap_s: float, zone: Offsets, limits: Limits
+    ) -> None:
+        self.request = request
+        self.timeout_s = timeout_s
+        """For all samples of one server; without an end, for each."""
+        self.max_bytes = max_bytes
+        self.count = count
+        """Samples of one server; 0 for no end."""
+        self.gap_s = gap_s
+        self.zone = zone
+        self.limits = limits
+
+    def samples(self, address: Address) -> Iterator[Answer]:
+        """Ask one server, as often as it is wanted and the time lasts."""
+        due = time.monotonic()
+        deadline = due + self.timeout_s
+        place = None
+        number = 0
+        while True:
+            left = deadline - time.monotonic() if self.count else self.timeout_s
+            if number and left <= 0:
+                return
+            answer = ask(address, self.request, left, self.max_bytes, place)
+            place = answer.place or place
+            yield answer
+            number += 1
+            if number == self.count:
+                return
+            # who has been late does not hurry to make up for it
+            due = max(due + self.gap_s, time.monotonic())
+            if self.count and due >= deadline:
+                return
+            time.sleep(max(0.0, due - time.monotonic()))
+
+    def check(self, address: Address, each: Callable[[Tally, Answer, Interval | None], None] | None = None) -> Verdict:
+        """
+        Ask one server, and judge it.
+
+        Args:
+            address: The server.
+            each: Told of every answer once it is counted, and of the offset that it shows.
+        """
+        tally = Tally(address)
+        try:
+            for answer in self.samples(address):
+                interval = tally.add(answer, self.zone)
+                if each:
+                    each(tally, answer, interval)
+        except KeyboardInterrupt:
+            # the way in which samples without an end do end; others are judged by what there is
+            if not tally.sent:
+                raise
+        return judge(tally, self.limits)
+
+    def check_all(self, addresses: Sequence[Address], progress: Callable[[int], None]) -> list[Verdict]:
+        """
+        Ask many servers side by side.
+
+        Args:
+            addresses: The servers.
+            progress: Told how many are outstanding, whenever that has changed.
+        """
+        # not for the runs that ask one server
+        import threading
+        from queue import SimpleQueue
+
+        waiting = iter(range(len(addresses)))
+        done: SimpleQueue[tuple[int, Verdict | BaseException]] = SimpleQueue()
+        guard = threading.Lock()
+
+        def run() -> None:
+            while True:
+                with guard:
+                    number = next(waiting, None)
+                if number is None:
+                    return
+                try:
+                    done.put((number, self.check(addresses[number])))
+                except BaseException as error:
+                    done.put((number, error))
+
+        threading.stack_size(_STACK_BYTES)
+        for _ in range(min(len(addresses), MOST_AT_ONCE)):
+            # a daemon, so that an interrupt does not wait for it
+            threading.Thread(target=run, daemon=True).start()
+        verdicts: dict[int, Verdict] = {}
+        while len(verdicts) < len(addresses):
+            progress(len(addresses) - len(verdicts))
+            number, result = done.get()
+            if isinstance(result, BaseException):
+                raise result
+            verdicts[number] = result
+        progress(0)
+        return [verdicts[number] for number in range(len(addresses))]

@@ -1,0 +1,100 @@
+"""
+Offsets from UTC: what the zone of a reply can mean, and what is assumed of a reply that names none.
+
+Civil seconds are a date and a time of day counted as if they were UTC: seconds since 1970-01-01 00:00.
+"""
+
+from __future__ import annotations
+
+import time
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    Offsets = Callable[[int], tuple[int, ...]]
+    """From civil seconds to the offsets from UTC, in seconds, that a zone has then: two where a clock goes back."""
+
+_HOUR = 3600
+
+#: Hours from UTC of the names in use: those of RFC 5322, section 4.3, the alphabetic ones of the IANA database, and the
+#: German ones. Of several meanings the first is the one of RFC 5322, or else of most people.
+NAMES: dict[str, tuple[float, ...]] = {
+    "ACDT": (10.5,), "ACST": (9.5,), "ADT": (-3,), "AEDT": (11,), "AEST": (10,), "AKDT": (-8,), "AKST": (-9,),
+    "AST": (-4,), "AWST": (8,), "BST": (1,), "CAT": (2,), "CDT": (-5, -4), "CEST": (2,), "CET": (1,), "CHST": (10,),
+    "CST": (-6, 8, -5), "EAT": (3,), "EDT": (-4,), "EEST": (3,), "EET": (2,), "EST": (-5,), "GMT": (0,), "HDT": (-9,),
+    "HKT": (8,), "HST": (-10,), "IDT": (3,), "IST": (5.5, 2, 1), "JST": (9,), "KST": (9,), "MDT": (-6,), "MEST": (2,),
+    "MESZ": (2,), "MET": (1,), "MEZ": (1,), "MSK": (3,), "MST": (-7,), "NDT": (-2.5,), "NST": (-3.5,), "NZDT": (13,),
+    "NZST": (12,), "PDT": (-7,), "PKT": (5,), "PST": (-8, 8), "SAST": (2,), "SST": (-11,), "UT": (0,), "UTC": (0,),
+    "WAT": (1,), "WEST": (1,), "WET": (0,), "WIB": (7,), "WIT": (9,), "WITA": (8,), "Z": (0,),
+}  # fmt: skip
+
+
+def offsets_of_name(name: str) -> tuple[int, ...]:
+    """Return the offsets from UTC, in seconds, that an abbreviation can mean; none for one that is not known."""
+    return tuple(round(hours * _HOUR) for hours in NAMES.get(name.upper(), ()))
+
+
+def parse_digits(text: str) -> int | None:
+    """Return the seconds of an offset written `+hh`, `+hhmm` or `+hh:mm`, or None for what is none; RFC 3339."""
+    digits = text[1:].replace(":", "")
+    if text[:1] not in {"+", "-"} or not digits.isascii() or not digits.isdigit() or len(digits) not in {1, 2, 4}:
+        return None
+    hours, minutes = int(digits[:2]), int(digits[2:] or 0)
+    # the farthest there has ever been is 15:13:42, in Manila and in Alaska before 1867
+    if hours > 15 or minutes > 59:
+        return None
+    return (hours * _HOUR + minutes * 60) * (-1 if text[0] == "-" else 1)
+
+
+def load_offsets(name: str) -> Offsets:
+    """
+    Return the offsets of a zone that is assumed.
+
+    Args:
+        name: `local` (TZ or /etc/localtime), `UTC`, an offset as `+hh:mm`, or a name of the IANA database.
+
+    Raises:
+        ValueError: With the reason.
+    """
+    if name == "local":
+        return lambda civil: _offsets_at(civil, _local_offset)
+    if name == "UTC":
+        return lambda civil: (0,)
+    if name[:1] in {"+", "-"}:
+        fixed = parse_digits(name)
+        if fixed is None:
+            raise ValueError(f"{name!r} is no offset from UTC; write +hh:mm")
+        return lambda civil: (fixed,)
+    return _load_iana(name)
+
+
+def _local_offset(seconds: int) -> int:
+    return time.localtime(seconds).tm_gmtoff
+
+
+def _load_iana(name: str) -> Offsets:
+    # not for the runs that are about the local zone
+    from datetime import UTC, datetime
+    from zoneinfo import ZoneInfo
+
+    try:
+        zone = ZoneInfo(name)
+    except (OSError, ValueError, LookupError):
+        raise ValueError(f"{name!r} is no zone; it is local, UTC, +hh:mm or a name like Europe/Berlin") from None
+
+    def offset(seconds: int) -> int:
+        away = datetime.fromtimestamp(seconds, UTC).astimezone(zone).utcoffset()
+        return round(away.total_seconds()) if away else 0
+
+    return lambda civil: _offsets_at(civil, offset)
+
+
+def _offsets_at(civil: int, offset: Callable[[int], int]) -> tuple[int, ...]:
+    """Return the offsets with which a civil time is one, given the offset at any instant."""
+    try:
+        around = {offset(civil - 86400), offset(civil + 86400)}
+        # where a clock goes forward, times are left out that nevertheless can be read: one of both is meant
+        return tuple(sorted(each for each in around if offset(civil - each) == each)) or tuple(sorted(around))
+    except (OverflowError, ValueError, OSError):
+        return (0,)

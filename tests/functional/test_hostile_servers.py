@@ -1,0 +1,506 @@
+"""What a server does to daytime-get, on purpose or not: it ends in time, in little memory, and says what happened."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import re
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+from harness import DAYTIME_GET, DEADLINE_S, run
+
+OUTPUTS = ("text", "json", "nagios", "prometheus")
+#: What the probe is given, and what is left to a busy machine to start and to end it.
+TIMEOUT_S = 0.5
+SLACK_S = DEADLINE_S / 3
+#: More than the good run of the same output takes, with the longest reply there may be (1 MiB by default).
+MOST_MEMORY = 16 << 20
+
+#: Runs a command that an alarm ends, if nothing else does, and writes down the most memory that it took. A child of the
+#: tests themselves would count their memory as its own: it is theirs until it executes something.
+_MEASURE = """
+import os, signal, sys
+child = os.fork()
+if not child:
+    signal.alarm(int(sys.argv[2]))
+    os.execvp(sys.argv[3], sys.argv[3:])
+_, status, usage = os.wait4(child, 0)
+with open(sys.argv[1], "w") as file:
+    file.write(str(usage.ru_maxrss * 1024))
+sys.exit(min(os.waitstatus_to_exitcode(status) % 256, 255))
+"""
+
+
+class Run(NamedTuple):
+    """One run of the probe."""
+
+    output: str
+    code: int
+    out: str
+    err: str
+    memory: int
+    elapsed_s: float
+
+
+def probe(output: str, folder: Path, *arguments: str) -> Run:
+    """Run the probe, measured."""
+    figure = folder / f"memory-{output}"
+    measure = (sys.executable, "-I", "-S", "-c", _MEASURE, str(figure), str(int(DEADLINE_S / 2)))
+    begun = time.monotonic()
+    done = run(*measure, *DAYTIME_GET, "-o", output, *arguments)
+    elapsed_s = time.monotonic() - begun
+    out, err = done.stdout.decode(), done.stderr.decode()
+    return Run(output, done.returncode, out, err, int(figure.read_text()), elapsed_s)
+
+
+def probe_all(folder: Path, *arguments: str) -> list[Run]:
+    """Run the probe once for each output, at the same time."""
+    with ThreadPoolExecutor(len(OUTPUTS)) as pool:
+        return list(pool.map(lambda output: probe(output, folder, *arguments), OUTPUTS))
+
+
+# -- servers ---------------------------------------------------------------------------------------------------------
+
+Behaviour = Callable[[socket.socket, threading.Event], None]
+
+
+def line() -> bytes:
+    """Return a good reply."""
+    return time.strftime("%Y-%m-%d %H:%M:%S UTC\r\n", time.gmtime()).encode()
+
+
+@contextlib.contextmanager
+def streams(behave: Behaviour, path: Path | None = None) -> Iterator[str]:
+    """Have a server that does the same to every client; the event tells it to end."""
+    stop = threading.Event()
+    if path is None:
+        listener = socket.create_server(("127.0.0.1", 0), backlog=64)
+    else:
+        listener = socket.socket(socket.AF_UNIX)
+        listener.bind(str(path))
+        listener.listen()
+    threads: list[threading.Thread] = []
+
+    def treat(client: socket.socket) -> None:
+        with client, contextlib.suppress(OSError):
+            client.settimeout(DEADLINE_S)
+            behave(client, stop)
+
+    def serve() -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                client, _ = listener.accept()
+                threads.append(threading.Thread(target=treat, args=(client,)))
+                threads[-1].start()
+
+    acceptor = threading.Thread(target=serve)
+    acceptor.start()
+    try:
+        yield f"unix://{path}" if path else f"tcp://127.0.0.1:{listener.getsockname()[1]}"
+    finally:
+        stop.set()
+        # ends the accept
+        listener.shutdown(socket.SHUT_RDWR)
+        for thread in (acceptor, *threads):
+            thread.join(DEADLINE_S)
+        listener.close()
+    assert not [thread for thread in (acceptor, *threads) if thread.is_alive()]
+
+
+def saying(*parts: bytes) -> Behaviour:
+    def say(client: socket.socket, stop: threading.Event) -> None:
+        client.sendall(b"".join(parts))
+
+    return say
+
+
+def wait_for_the_end(client: socket.socket) -> None:
+    """Wait until the client has closed."""
+    client.recv(1)
+
+
+def silence(client: socket.socket, stop: threading.Event) -> None:
+    wait_for_the_end(client)
+
+
+def half_a_line(client: socket.socket, stop: threading.Event) -> None:
+    client.sendall(line()[:10])
+    wait_for_the_end(client)
+
+
+def one_line_and_no_end(client: socket.socket, stop: threading.Event) -> None:
+    client.sendall(line())
+    wait_for_the_end(client)
+
+
+def trickle(gap_s: float) -> Behaviour:
+    """One byte after the other, for ever."""
+
+    def behave(client: socket.socket, stop: threading.Event) -> None:
+        while not stop.is_set():
+            client.sendall(b"x")
+            stop.wait(gap_s)
+
+    return behave
+
+
+def endless(unit: bytes) -> Behaviour:
+    def behave(client: socket.socket, stop: threading.Event) -> None:
+        while not stop.is_set():
+            client.sendall(unit * (65536 // len(unit)))
+
+    return behave
+
+
+def gigabyte(client: socket.socket, stop: threading.Event) -> None:
+    chunk = b"0" * (1 << 20)
+    for _ in range(1024):
+        client.sendall(chunk)
+
+
+def reset(*before: bytes) -> Behaviour:
+    """Reset the connection after these bytes."""
+
+    def behave(client: socket.socket, stop: threading.Event) -> None:
+        client.sendall(b"".join(before))
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+
+    return behave
+
+
+NO_END = rf"\d+ bytes? and no end of file within {TIMEOUT_S} s"
+TOO_LONG = r"the reply is longer than 1048576 bytes; see --max-bytes"
+RESET = "the server reset the connection"
+UNREADABLE = "cannot read the reply: .+"
+#: Every byte there is, with nothing in it that could be a time.
+ALL_BYTES = bytes(range(256))
+#: What takes over a terminal, or the line of a plugin; the sentences quote the beginning.
+CONTROLS = (
+    b"|'x'=1;2;3\x1b]0;owned\x07\x1b[2J\x9b31m\xc2\x9b2J\xe2\x80\xae\x08\x7f\n\n| y=2\x0b\x0c\x85\xe2\x80\xa8OK\r\0|\n"
+)
+
+#: What a server does to be waited for, and the sentence that it earns.
+WAITS: dict[str, tuple[Behaviour, str]] = {
+    "silence": (silence, rf"no reply within {TIMEOUT_S} s"),
+    "half a line, then silence": (half_a_line, NO_END),
+    "a whole line, and no end": (one_line_and_no_end, NO_END),
+    "a byte a second": (trickle(1.0), NO_END),
+    "a trickle that never ends": (trickle(0.02), NO_END),
+}
+#: What a server does that ends before that.
+FAULTS: dict[str, tuple[Behaviour, str]] = {
+    "an endless stream": (endless(b"x"), TOO_LONG),
+    "an endless stream of lines": (endless(b"2026-11-22 12:00:00 UTC\r\n"), TOO_LONG),
+    "an endless stream of escapes": (endless(b"\x1b[2J"), TOO_LONG),
+    "an endless stream of NUL": (endless(b"\0"), TOO_LONG),
+    "an endless stream of no text": (endless(b"\xff"), TOO_LONG),
+    "1 GiB": (gigabyte, TOO_LONG),
+    "a reset before": (reset(), RESET),
+    "a reset in the middle": (reset(b"2026-11-22 12:"), RESET),
+    "a reset after": (reset(b"2026-11-22 12:00:00 UTC\r\n"), RESET),
+    "a reset after much": (reset(b"x" * 300_000), RESET),
+    "every byte": (saying(ALL_BYTES), UNREADABLE),
+    "escapes": (saying(CONTROLS), UNREADABLE),
+    "no text": (saying(b"\xff\xfe\xc3\x28\xed\xa0\x80\xf0\x9f"), UNREADABLE),
+    "NUL": (saying(b"\0" * 1000), UNREADABLE),
+    "the longest reply": (saying(b"| \x1b\xff\n" * 209_715, b"|"), UNREADABLE),
+    "half a line": (saying(b"Sun Nov 22 12:0"), UNREADABLE),
+    "no such time": (saying(b"2026-13-32 25:61:61 UTC\r\n"), UNREADABLE),
+}
+
+
+# -- what every run is held to ---------------------------------------------------------------------------------------
+
+PERFORMANCE = re.compile(r"time=(U|\d+\.\d+s);;;0;[\d.]+ offset=(U|[-+]?\d+\.\d+s);;;;")
+METRIC = re.compile(r'(# (HELP|TYPE) daytime_\w+ .+|daytime_\w+\{address="[^"\n]+"\} -?\d+(\.\d+)?)')
+
+
+def assert_clean(done: Run) -> None:
+    """Hold that nothing in what was written controls a terminal, or fools what reads it."""
+    for text in (done.out, done.err):
+        assert [each for each in text if not each.isprintable() and each not in "\n\t"] == []
+    assert "Traceback" not in done.err
+    if done.output == "nagios":
+        assert (done.out.count("\n"), done.out[-1:], done.out.count("|"), done.err) == (1, "\n", 1, "")
+        assert PERFORMANCE.fullmatch(done.out.rstrip("\n").partition(" | ")[2]), done.out
+    elif done.output == "prometheus":
+        assert [each for each in done.out.splitlines() if not METRIC.fullmatch(each)] == []
+        assert done.err == ""
+    elif done.output == "json":
+        assert (done.out.count("\n"), done.err) == (1, "")
+
+
+def assert_critical(done: Run, address: str, reason: str) -> None:
+    """Hold that a run says what happened, in the way of its output."""
+    assert done.code == 2, done
+    assert_clean(done)
+    if done.output == "text":
+        assert re.fullmatch(f"daytime-get: {re.escape(address)}: {reason}\n", done.err), done.err
+    elif done.output == "json":
+        found = json.loads(done.out)
+        assert (found["address"], found["state"], found["offset_s"]) == (address, "CRITICAL", None)
+        assert re.fullmatch(reason, found["reason"], re.DOTALL), found["reason"]
+        # all but the start of the interpreter is within the deadline
+        assert "within" not in reason or found["total_s"] < TIMEOUT_S + 1
+    elif done.output == "nagios":
+        assert re.match(f"DAYTIME CRITICAL: {re.escape(address)}: {reason} \\| ", done.out), done.out
+    else:
+        assert f'daytime_up{{address="{address}"}} 0\n' in done.out
+        assert f'daytime_state{{address="{address}"}} 2\n' in done.out
+        assert "daytime_offset_seconds" not in done.out
+
+
+def assert_bounded(runs: Sequence[Run], good: dict[str, int], timeout_s: float = TIMEOUT_S) -> None:
+    """Hold that all ended in time and took little more memory than a good run."""
+    assert max(done.elapsed_s for done in runs) < timeout_s + SLACK_S
+    more = {done.output: done.memory - good[done.output] for done in runs}
+    assert max(more.values()) <= MOST_MEMORY, more
+
+
+@pytest.fixture(scope="module")
+def good(tmp_path_factory: pytest.TempPathFactory) -> dict[str, int]:
+    """The memory of a good run of each output."""
+    with streams(lambda client, stop: client.sendall(line())) as address:
+        runs = probe_all(tmp_path_factory.mktemp("good"), address)
+    assert [done.code for done in runs] == [0] * len(runs)
+    for done in runs:
+        assert_clean(done)
+    return {done.output: done.memory for done in runs}
+
+
+@pytest.mark.parametrize("fault", [*WAITS, *FAULTS])
+def test_streams(fault: str, good: dict[str, int], tmp_path: Path) -> None:
+    """Each ends in time and in little memory, is critical, and has a sentence of its own in every output."""
+    behave, reason = {**WAITS, **FAULTS}[fault]
+    with streams(behave) as address:
+        runs = probe_all(tmp_path, "-t", str(TIMEOUT_S if fault in WAITS else SLACK_S), address)
+    for done in runs:
+        assert_critical(done, address, reason)
+    assert_bounded(runs, good)
+
+
+def test_a_time_among_controls_is_read_and_shown_safely(good: dict[str, int], tmp_path: Path) -> None:
+    """Escapes, bars, line ends and NUL around a good line: the time is right, and nothing gets through."""
+    # what stands after NUL is not looked at
+    with streams(lambda client, stop: client.sendall(b"|\x1b[2J\n| " + line() + b"\x07\xff|\n" + CONTROLS)) as address:
+        runs = probe_all(tmp_path, "-v", "-w", "5", address)
+    for done in runs:
+        assert done.code == 0, done
+        data = done._replace(out=done.out.replace("=-5:5;", "=;").replace("s;-5:5;;;", "s;;;;"))
+        assert_clean(data)
+    assert_bounded(runs, good)
+
+
+def test_controls_in_each_of_many_samples(tmp_path: Path) -> None:
+    """A line for each sample shows no more of them than the one reply does."""
+    with streams(saying(CONTROLS)) as address:
+        for done in probe_all(tmp_path, "-n", "2", address):
+            assert done.code == 2, done
+            assert_clean(done)
+
+
+def test_a_zone_or_a_date_that_is_doubted_is_one_line(tmp_path: Path) -> None:
+    """What is told of a reply that is good but odd keeps to the rules of the output, too."""
+    odd = b"Mon, 22 Nov 2026 12:00:00 ZZZZZZZ |\x1b[2J|\n"
+    with streams(saying(odd)) as address:
+        for done in probe_all(tmp_path, "-z", "UTC", address):
+            assert done.code == 0, done
+            assert_clean(done)
+
+
+ODD_TIMES = [
+    b"0001-01-01 00:00:00 +0000 UTC", b"0000-01-01 00:00:00 UTC", b"9999-12-31 23:59:59 -1500",
+    b"2026-11-22 23:59:60 UTC", b"1 JAN 0001 00:00:00 UTC", b"Mon Jan  1 00:00:00 0001", b"0",
+    b"99999999999", b"\0\0\0\0", b"\xff" * 8, b"\0\0\0\0\xff\xff\xff\xff",
+]  # fmt: skip
+
+
+def test_years_that_nobody_lives_in(tmp_path: Path) -> None:
+    """The first instant that Go knows, the last year of four digits, and counts of seconds far away, end in time."""
+    for odd in ODD_TIMES:
+        with streams(saying(odd)) as address:
+            for done in probe_all(tmp_path, "-v", address):
+                assert done.code in {0, 2}, (odd, done)
+                assert_clean(done)
+                assert done.elapsed_s < SLACK_S
+
+
+def test_a_server_that_has_closed_its_reading_side_is_good(tmp_path: Path) -> None:
+    """It answers, and hears nothing: that is no fault of a reply."""
+
+    def deaf(client: socket.socket, stop: threading.Event) -> None:
+        client.shutdown(socket.SHUT_RD)
+        client.sendall(line())
+
+    with streams(deaf) as address:
+        for done in probe_all(tmp_path, address):
+            assert done.code == 0, done
+            assert_clean(done)
+
+
+def test_many_samples_share_the_deadline(good: dict[str, int], tmp_path: Path) -> None:
+    """A server that goes silent, and one that trickles, do not get the deadline once for each sample."""
+    for behave in (silence, trickle(0.02)):
+        with streams(behave) as address:
+            runs = probe_all(tmp_path, "-t", "1.2", "-n", "5", address)
+        for done in runs:
+            assert done.code == 2
+            assert_clean(done)
+        assert_bounded(runs, good, 1.2)
+
+
+def test_a_sample_has_the_time_that_is_left(tmp_path: Path) -> None:
+    """A server that goes silent after its first reply: a warning, and the deadline is where it was."""
+    served: list[socket.socket] = []
+
+    def once(client: socket.socket, stop: threading.Event) -> None:
+        served.append(client)
+        if len(served) == 1:
+            client.sendall(line())
+        else:
+            wait_for_the_end(client)
+
+    with streams(once) as address:
+        done = probe("json", tmp_path, "-t", "1.2", "-n", "5", address)
+    found = json.loads(done.out)
+    assert (done.code, found["state"], len(served)) == (1, "WARNING", 2)
+    waited = re.search(r"no reply within ([\d.]+) s", found["reason"])
+    assert waited, found["reason"]
+    # 5 samples in a second: the second one begins after a fifth of it
+    assert float(waited[1]) <= 1.0
+
+
+def test_a_connection_that_is_never_accepted(good: dict[str, int], tmp_path: Path) -> None:
+    """The queue of the listener is full, and stays so."""
+    with contextlib.ExitStack() as stack:
+        listener = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=0))
+        place = listener.getsockname()
+        # one more than fits; the rest is still trying
+        for _ in range(4):
+            filler = stack.enter_context(socket.socket())
+            filler.setblocking(False)
+            filler.connect_ex(place)
+        address = f"tcp://127.0.0.1:{place[1]}"
+        runs = probe_all(tmp_path, "-t", str(TIMEOUT_S), address)
+    for done in runs:
+        assert_critical(done, address, rf"no connection within {TIMEOUT_S} s")
+    assert_bounded(runs, good)
+
+
+def test_a_unix_connection_that_is_never_accepted(good: dict[str, int], tmp_path: Path) -> None:
+    """The kernel does not let a unix client wait as others do, and the sentence is the same."""
+    path = tmp_path / "socket"
+    with contextlib.ExitStack() as stack:
+        listener = stack.enter_context(socket.socket(socket.AF_UNIX))
+        listener.bind(str(path))
+        listener.listen(0)
+        refused = False
+        while not refused:
+            filler = stack.enter_context(socket.socket(socket.AF_UNIX))
+            filler.setblocking(False)
+            refused = filler.connect_ex(str(path)) != 0
+        runs = probe_all(tmp_path, "-t", str(TIMEOUT_S), f"unix://{path}")
+    for done in runs:
+        assert_critical(done, f"unix://{path}", rf"no connection within {TIMEOUT_S} s")
+    assert_bounded(runs, good)
+
+
+@pytest.mark.parametrize("fault", ["half a line, then silence", "an endless stream", "escapes"])
+def test_unix_streams(fault: str, good: dict[str, int], tmp_path: Path) -> None:
+    """A server on a unix socket is trusted no more."""
+    behave, reason = {**WAITS, **FAULTS}[fault]
+    with streams(behave, tmp_path / "socket") as address:
+        runs = probe_all(tmp_path, "-t", str(TIMEOUT_S if fault in WAITS else SLACK_S), address)
+    for done in runs:
+        assert_critical(done, address, reason)
+    assert_bounded(runs, good)
+
+
+# -- datagrams -------------------------------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def datagrams(reply: bytes | None, elsewhere: bool = False) -> Iterator[str]:
+    """Have a server that answers every datagram with the same one, or none, or from another port."""
+    with (
+        socket.socket(type=socket.SOCK_DGRAM) as server,
+        socket.socket(type=socket.SOCK_DGRAM) as other,
+        socket.socket(type=socket.SOCK_DGRAM) as ending,
+    ):
+        server.bind(("127.0.0.1", 0))
+        ending.bind(("127.0.0.1", 0))
+
+        def serve() -> None:
+            while True:
+                _, client = server.recvfrom(2048)
+                if client == ending.getsockname():
+                    return
+                if reply is not None:
+                    (other if elsewhere else server).sendto(reply, client)
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        try:
+            yield f"udp://127.0.0.1:{server.getsockname()[1]}"
+        finally:
+            ending.sendto(b"", server.getsockname())
+            thread.join(DEADLINE_S)
+    assert not thread.is_alive()
+
+
+@pytest.mark.parametrize(
+    ("reply", "elsewhere", "reason", "arguments"),
+    [
+        pytest.param(None, False, rf"no reply within {TIMEOUT_S} s", [], id="never"),
+        pytest.param(b"2026-11-22 12:00:00 UTC", True, rf"no reply within {TIMEOUT_S} s", [], id="from elsewhere"),
+        pytest.param(b"", False, "the server sent an empty datagram", [], id="empty"),
+        pytest.param(b"Sun Nov 22 12:0", False, UNREADABLE, [], id="truncated"),
+        pytest.param(b"\x83\xaa\x7e", False, UNREADABLE, [], id="three of four bytes"),
+        pytest.param(b"\x1b|\n\xff\0" * 13_000, False, UNREADABLE, [], id="as long as it can be"),
+        pytest.param(
+            b"2026-11-22 12:00:00 UTC\r\n", False, "the reply is longer than 24 bytes; see --max-bytes",
+            ["--max-bytes", "24"], id="longer than allowed",
+        ),
+    ],
+)  # fmt: skip
+def test_datagrams(
+    reply: bytes | None, elsewhere: bool, reason: str, arguments: list[str], good: dict[str, int], tmp_path: Path
+) -> None:
+    """No datagram, an empty one, too much or too little in it: as with streams."""
+    with datagrams(reply, elsewhere) as address:
+        runs = probe_all(tmp_path, "-t", str(TIMEOUT_S), *arguments, address)
+    for done in runs:
+        assert_critical(done, address, reason)
+    assert_bounded(runs, good)
+
+
+# -- several at once -------------------------------------------------------------------------------------------------
+
+
+def test_many_hostile_servers_take_one_deadline(tmp_path: Path) -> None:
+    """All of them side by side: the time of one, a line each, and a good one among them is still found good."""
+    with contextlib.ExitStack() as stack:
+        asked = [stack.enter_context(streams(behave)) for behave, _ in (*WAITS.values(), *FAULTS.values())]
+        asked.append(stack.enter_context(streams(lambda client, stop: client.sendall(line()))))
+        runs = probe_all(tmp_path, "-t", "3", *asked)
+    for done in runs:
+        assert done.code == 2
+        assert done.elapsed_s < 3 + SLACK_S
+        assert [each for each in done.out if not each.isprintable() and each not in "\n\t"] == []
+    text, objects, nagios, metrics = (done.out.splitlines() for done in runs)
+    assert len(text) == len(asked) + 1
+    assert [json.loads(each)["state"] for each in objects] == ["CRITICAL"] * (len(asked) - 1) + ["OK"]
+    assert nagios[0].startswith(f"DAYTIME CRITICAL: 1 of {len(asked)} servers are OK")
+    assert sum(each.startswith("DAYTIME CRITICAL: ") for each in nagios) == len(asked)
+    # one bar, after which there is nothing but data
+    assert runs[2].out.count("|") == 1
+    assert [each for each in metrics if not METRIC.fullmatch(each)] == []
+    assert f'daytime_up{{address="{asked[-1]}"}} 1' in metrics

@@ -1,0 +1,512 @@
+"""The offset that daytime-get finds, against servers whose clock is wrong by a known amount."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import socket
+import subprocess
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from harness import DAYTIME_GET, DEADLINE_S, Daemon, clean_environment, run, serving, wait_until
+
+#: Shifts the clock of a program that is started with it, without any privilege.
+LIBFAKETIME = next(Path("/usr/lib").glob("*/faketime/libfaketime.so.1"), None)
+NGINX_STREAM = Path("/usr/lib/nginx/modules/ngx_stream_module.so")
+#: Programs of packages that exclude each other, and are therefore unpacked and not installed.
+UNPACKED = Path(__file__).parents[2] / ".cache" / "peers"
+
+#: More than an hour and not whole seconds; backwards.
+SHIFTS_S = (3661.3, -7.5)
+#: The digits that the shift itself is written with.
+EPSILON_S = 1e-5
+#: What 20 samples make of a reply of whole seconds, at most.
+NARROW_S = 0.1
+
+#: Services are not on everyone's PATH.
+PROGRAMS = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin"])
+
+needs_faketime = pytest.mark.skipif(LIBFAKETIME is None, reason="faketime is not installed")
+
+
+def shifted(shift_s: float) -> dict[str, str]:
+    """Return the environment of a program whose clock is ahead by so much; its timers stay as they are."""
+    return {"LD_PRELOAD": str(LIBFAKETIME), "FAKETIME": f"{shift_s:+f}", "FAKETIME_DONT_FAKE_MONOTONIC": "1"}
+
+
+def forget_shift(pid: int) -> None:
+    """Remove what a shifted program leaves behind that ends by a signal."""
+    for name in (f"faketime_shm_{pid}", f"sem.faketime_sem_{pid}"):
+        Path("/dev/shm", name).unlink(missing_ok=True)
+
+
+Found = dict[str, Any]
+
+
+def ask(address: str, *arguments: str, zone: str = "UTC") -> tuple[int, Found]:
+    """Ask as JSON, in a zone; return the exit code and what was found."""
+    done = run(*DAYTIME_GET, "-o", "json", *arguments, address, env=clean_environment({"TZ": zone}))
+    assert done.stderr == b""
+    found: Found = json.loads(done.stdout)
+    return done.returncode, found
+
+
+def distance(found: Found, shift_s: float) -> float:
+    """Return how far the middle of what was found is from the truth."""
+    return abs(float(found["offset_s"]) - shift_s)
+
+
+def assert_one_sample(address: str, shift_s: float, style: str, resolution_s: float, *arguments: str) -> Found:
+    """Hold that one sample contains the shift, and is no wider than resolution and duration make it."""
+    _, found = ask(address, *arguments)
+    assert found["format"] == style, found
+    # `sentence` leaves out the zeros at the end of its fraction, as Go does
+    assert found["resolution_s"] in ({resolution_s} if style != "sentence" else {1e-9, 1e-8, 1e-7, 1e-6, 1e-5}), found
+    assert distance(found, shift_s) <= found["uncertainty_s"] + EPSILON_S, found
+    narrowest = found["resolution_s"] / 2
+    assert narrowest <= found["uncertainty_s"] <= narrowest + found["total_s"] / 2 + EPSILON_S, found
+    return found
+
+
+def assert_many_samples(address: str, shift_s: float, *arguments: str) -> Found:
+    """Hold that 20 samples still contain the shift, and are narrow."""
+    _, found = ask(address, "-n", "20", *arguments)
+    assert distance(found, shift_s) <= found["uncertainty_s"] + EPSILON_S, found
+    assert found["uncertainty_s"] < NARROW_S, found
+    return found
+
+
+# -- our own formats -------------------------------------------------------------------------------------------------
+
+#: How each of ours is read: the name, the resolution, and the zone.
+OURS = {
+    "sentence": ("sentence", 1e-9, "+05:30"),
+    "rfc867": ("rfc867", 1.0, "+05:30"),
+    "smtp": ("smtp", 1.0, "+05:30"),
+    "ctime": ("ctime", 1.0, "assumed"),
+    "xinetd": ("xinetd", 1.0, "+05:30"),
+    "iso8601": ("iso8601", 1.0, "+05:30"),
+    "unix": ("unix", 1.0, "UTC"),
+    "nist": ("nist", 1.0, "UTC"),
+    "rfc868": ("rfc868", 1.0, "UTC"),
+    "strftime:%A, %d.%m.%Y, %H:%M:%S %z": ("numeric", 1.0, "+05:30"),
+}
+ZONE = "Asia/Kolkata"
+
+
+@pytest.fixture(scope="module")
+def ours(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[float, Daemon]]:
+    """Have a daemon for each shift, with a listener for each format."""
+    listeners = "".join(
+        f'[[listener]]\nname = "l{number}"\naddress = "tcp4://127.0.0.1:0"\nworkers = 1\nformat = "{style}"\n'
+        for number, style in enumerate(OURS)
+    )
+    config = tmp_path_factory.mktemp("ours") / "daytimed.toml"
+    config.write_text(f'timezone = "{ZONE}"\n{listeners}')
+    with contextlib.ExitStack() as stack:
+        daemons = {}
+        for shift_s in SHIFTS_S:
+            daemon = stack.enter_context(serving(config=config, env=shifted(shift_s)))
+            stack.callback(forget_shift, daemon.process.pid)
+            daemons[shift_s] = daemon
+        yield daemons
+
+
+def address_of(daemon: Daemon, style: str) -> str:
+    return f"127.0.0.1:{daemon.port(f'l{list(OURS).index(style)}')}"
+
+
+@needs_faketime
+@pytest.mark.parametrize("shift_s", SHIFTS_S)
+@pytest.mark.parametrize("style", OURS)
+def test_one_sample_of_each_of_our_formats(ours: dict[float, Daemon], style: str, shift_s: float) -> None:
+    """The offset is right within its uncertainty, which is half of the resolution and little more."""
+    name, resolution_s, zone = OURS[style]
+    found = assert_one_sample(address_of(ours[shift_s], style), shift_s, name, resolution_s, "-z", ZONE)
+    assert found["zone"] == zone
+    # the health that `nist` tells is that of this host's clock
+    assert found["state"] == "OK" or style == "nist"
+
+
+@needs_faketime
+@pytest.mark.parametrize("style", OURS)
+def test_twenty_samples_of_each_of_our_formats(ours: dict[float, Daemon], style: str) -> None:
+    """20 samples see the second change, which makes of half a second less than a tenth."""
+    shift_s = SHIFTS_S[list(OURS).index(style) % len(SHIFTS_S)]
+    found = assert_many_samples(address_of(ours[shift_s], style), shift_s, "-z", ZONE)
+    assert found["state"] == "OK" or style == "nist"
+
+
+@needs_faketime
+@pytest.mark.parametrize("listen", ["udp4://127.0.0.1:0", "tcp6://[::1]:0", "unix"])
+def test_other_transports(listen: str, tmp_path: Path) -> None:
+    """The same over datagrams, IPv6 and unix sockets."""
+    listen = f"unix://{tmp_path}/socket" if listen == "unix" else listen
+    with serving("-l", listen, "-f", "iso8601", env=shifted(-7.5)) as daemon:
+        address = daemon.bound()[0]
+        assert_one_sample(address, -7.5, "iso8601", 1.0)
+        assert_many_samples(address, -7.5)
+    forget_shift(daemon.process.pid)
+
+
+@needs_faketime
+@pytest.mark.parametrize("days", [-9000, 9000])
+def test_years_away(days: int) -> None:
+    """A clock that has lost its battery, or its mind, is as far away as it is; four digits of a year say which."""
+    shift_s = days * 86400 + 0.25
+    with serving("-f", "ctime", env=shifted(shift_s)) as daemon:
+        assert_one_sample(f"127.0.0.1:{daemon.port()}", shift_s, "ctime", 1.0)
+    forget_shift(daemon.process.pid)
+
+
+@needs_faketime
+def test_the_zone_that_is_assumed(ours: dict[float, Daemon]) -> None:
+    """A reply without a zone is read in the local one, or in that of -z: as a name or an offset, right or wrong."""
+    address, shift_s = address_of(ours[-7.5], "ctime"), -7.5
+    for arguments, zone, wrong_s in (
+        ([], ZONE, 0),
+        (["-z", "local"], ZONE, 0),
+        (["-z", "Asia/Kolkata"], "UTC", 0),
+        (["-z", "+05:30"], "America/New_York", 0),
+        ([], "UTC", 19800),
+        (["-z", "UTC"], ZONE, 19800),
+        (["-z", "-01:00"], ZONE, 19800 + 3600),
+    ):
+        _, found = ask(address, *arguments, zone=zone)
+        assert distance(found, shift_s + wrong_s) <= found["uncertainty_s"] + EPSILON_S, (arguments, zone)
+        assert found["zone"] == "assumed"
+
+
+@needs_faketime
+def test_a_zone_in_the_reply_wins(ours: dict[float, Daemon]) -> None:
+    """What is assumed does not matter to a reply that says it, not even by an ambiguous name."""
+    for style in ("sentence", "rfc867", "iso8601", "unix"):
+        _, found = ask(address_of(ours[-7.5], style), "-z", "-08:00", zone="Europe/Berlin")
+        assert distance(found, -7.5) <= found["uncertainty_s"] + EPSILON_S, style
+
+
+# -- servers that nobody here wrote ----------------------------------------------------------------------------------
+
+
+def free_port() -> int:
+    """Return a port that is free for streams and datagrams."""
+    while True:
+        with (
+            socket.create_server(("127.0.0.1", 0)) as stream,
+            socket.socket(type=socket.SOCK_DGRAM) as datagram,
+            contextlib.suppress(OSError),
+        ):
+            datagram.bind(stream.getsockname())
+            return int(stream.getsockname()[1])
+
+
+def is_taken(kind: socket.SocketKind, port: int) -> bool:
+    with socket.socket(type=kind) as other:
+        if kind == socket.SOCK_STREAM:
+            return other.connect_ex(("127.0.0.1", port)) == 0
+        try:
+            other.bind(("127.0.0.1", port))
+        except OSError:
+            return True
+        return False
+
+
+@contextlib.contextmanager
+def running(command: Sequence[str], environment: Mapping[str, str], ports: Sequence[int], log: Path) -> Iterator[None]:
+    """Have a server in the foreground that has taken its ports, for both protocols."""
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            command, env=clean_environment(environment), stdin=subprocess.DEVNULL, stdout=output, stderr=output
+        )
+    try:
+        places = [(kind, port) for port in ports for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM)]
+        wait_until(lambda: process.poll() is not None or all(is_taken(*place) for place in places), "it listens")
+        assert process.poll() is None, f"{command[0]} has ended"
+        yield
+    finally:
+        process.terminate()
+        process.wait(DEADLINE_S)
+        forget_shift(process.pid)
+        print(f"--- output of {' '.join(command)}", log.read_text(errors="replace"), sep="\n")
+
+
+def unpack(package: str) -> Path:
+    """Return the root of a Debian package and of what it needs and is not installed, downloaded once."""
+    root = UNPACKED / package
+    if root.exists():
+        return root
+    if shutil.which("apt-get") is None:
+        pytest.skip(f"{package} is not there, and there is no apt-get that downloads it")
+    UNPACKED.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=UNPACKED) as folder:
+        archives = Path(folder, "archives")
+        (archives / "partial").mkdir(parents=True)
+        done = run(
+            "apt-get", "install", "--yes", "--download-only", "--reinstall", "--no-install-recommends",
+            "-o", f"Dir::Cache::archives={archives}", "-o", "Debug::NoLocking=true", package,
+        )  # fmt: skip
+        if done.returncode != 0:
+            pytest.skip(f"{package} cannot be downloaded: {done.stderr.decode(errors='replace').strip()}")
+        for archive in archives.glob("*.deb"):
+            run("dpkg-deb", "-x", str(archive), f"{folder}/root").check_returncode()
+        Path(folder, "root").rename(root)
+    return root
+
+
+def start_xinetd(folder: Path, shift_s: float, zone: str) -> contextlib.AbstractContextManager[dict[str, str]]:
+    """Its internal services; it knows ports of its own for them."""
+    program = shutil.which("xinetd", path=PROGRAMS)
+    if program is None:
+        pytest.skip("xinetd is not installed")
+    ports = {"daytime": free_port(), "time": free_port()}
+    config = folder / "xinetd.conf"
+    config.write_text(
+        "".join(
+            f"service {service}\n{{\n id = {service}-{protocol}\n type = INTERNAL UNLISTED\n socket_type = {kind}\n"
+            f" protocol = {protocol}\n port = {port}\n bind = 127.0.0.1\n wait = {wait}\n}}\n"
+            for service, port in ports.items()
+            for kind, protocol, wait in (("stream", "tcp", "no"), ("dgram", "udp", "yes"))
+        )
+    )
+    command = [program, "-dontfork", "-f", str(config), "-pidfile", f"{folder}/pid", "-filelog", f"{folder}/log"]
+    return served(command, {**shifted(shift_s), "TZ": zone}, ports, folder)
+
+
+#: Runs a command where the services have other ports, and what it writes to /run goes nowhere.
+_OWN_PORTS = 'mount --bind "$1" /etc/services && mount -t tmpfs none /run && shift && exec env "$@"'
+
+
+def start_inetd(
+    package: str, arguments: str, folder: Path, shift_s: float, zone: str
+) -> contextlib.AbstractContextManager[dict[str, str]]:
+    """An inetd finds its internal services, and their ports, by the names in /etc/services: it gets one of its own."""
+    own = ["unshare", "--mount", *(["--user", "--map-root-user"] if os.geteuid() else [])]
+    if run(*own, "mount", "-t", "tmpfs", "none", "/run").returncode != 0:
+        pytest.skip("no mount namespace of its own is possible here (a chroot, for one)")
+    root = unpack(package)
+    ports = {"daytime": free_port(), "time": free_port()}
+    services, config = folder / "services", folder / "inetd.conf"
+    entries = [(service, protocol) for service in ports for protocol in ("udp", "tcp")]
+    services.write_text("".join(f"{service} {ports[service]}/{protocol}\n" for service, protocol in entries))
+    kinds = {"udp": "dgram udp wait", "tcp": "stream tcp nowait"}
+    config.write_text(
+        "".join(f"127.0.0.1:{service} {kinds[protocol]} root internal\n" for service, protocol in entries)
+    )
+    program = next(each for each in root.glob("usr/sbin/*inetd") if each.name != "update-inetd")
+    libraries = ":".join(str(each) for each in (*root.glob("usr/lib/*-linux-*"), *root.glob("lib/*-linux-*")))
+    # set for the inetd alone, not for what starts it
+    variables = {**shifted(shift_s), "TZ": zone, "LD_LIBRARY_PATH": libraries}
+    command = [
+        *own, "sh", "-c", _OWN_PORTS, "sh", str(services),
+        *(f"{name}={value}" for name, value in variables.items()), str(program), *arguments.split(), str(config),
+    ]  # fmt: skip
+    return served(command, {}, ports, folder)
+
+
+def start_openbsd_inetd(folder: Path, shift_s: float, zone: str) -> contextlib.AbstractContextManager[dict[str, str]]:
+    return start_inetd("openbsd-inetd", "-i", folder, shift_s, zone)
+
+
+def start_inetutils_inetd(folder: Path, shift_s: float, zone: str) -> contextlib.AbstractContextManager[dict[str, str]]:
+    return start_inetd("inetutils-inetd", "-d", folder, shift_s, zone)
+
+
+def start_nginx(folder: Path, shift_s: float, zone: str) -> contextlib.AbstractContextManager[dict[str, str]]:
+    """The `return` of its stream module."""
+    program = shutil.which("nginx", path=PROGRAMS)
+    if program is None or not NGINX_STREAM.exists():
+        pytest.skip("nginx or libnginx-mod-stream is not installed")
+    lines = {"iso8601": '"$time_iso8601\\n"', "local": "$time_local", "msec": "$msec"}
+    ports = {name: free_port() for name in lines}
+    servers = "".join(
+        f" server {{ listen 127.0.0.1:{ports[name]}{kind}; return {line}; }}\n"
+        for name, line in lines.items()
+        for kind in ("", " udp")
+    )
+    config = folder / "nginx.conf"
+    config.write_text(
+        f"load_module {NGINX_STREAM};\ndaemon off;\nmaster_process off;\npid {folder}/pid;\nevents {{}}\n"
+        f"stream {{\n{servers}}}\n"
+    )
+    command = [program, "-p", str(folder), "-e", "stderr", "-c", str(config)]
+    return served(command, {**shifted(shift_s), "TZ": zone}, ports, folder)
+
+
+@contextlib.contextmanager
+def served(
+    command: Sequence[str], environment: Mapping[str, str], ports: Mapping[str, int], folder: Path
+) -> Iterator[dict[str, str]]:
+    """Have a server; yields the address of each service over each protocol."""
+    with running(command, environment, list(ports.values()), folder / "output"):
+        yield {
+            f"{service}/{protocol}": f"{protocol}://127.0.0.1:{port}"
+            for service, port in ports.items()
+            for protocol in ("tcp", "udp")
+        }
+
+
+Start = Callable[[Path, float, str], contextlib.AbstractContextManager[dict[str, str]]]
+
+#: What serves, its shift and zone, and of each service the format, the resolution and the zone that are found.
+PEERS: dict[str, tuple[Start, float, str, dict[str, tuple[str, float, str]]]] = {
+    "xinetd": (
+        start_xinetd, 3661.3, "Europe/Berlin",
+        {
+            "daytime/tcp": ("xinetd", 1.0, "+01:00"), "daytime/udp": ("xinetd", 1.0, "+01:00"),
+            "time/tcp": ("rfc868", 1.0, "UTC"), "time/udp": ("rfc868", 1.0, "UTC"),
+        },
+    ),
+    # it answers no datagram from 127.0.0.1
+    "openbsd-inetd": (
+        start_openbsd_inetd, -7.5, "Asia/Kolkata",
+        {"daytime/tcp": ("ctime", 1.0, "assumed"), "time/tcp": ("rfc868", 1.0, "UTC")},
+    ),
+    # its time is eight bytes long
+    "inetutils-inetd": (
+        start_inetutils_inetd, 3661.3, "America/New_York",
+        {
+            "daytime/tcp": ("ctime", 1.0, "assumed"), "daytime/udp": ("ctime", 1.0, "assumed"),
+            "time/tcp": ("rfc868", 1.0, "UTC"), "time/udp": ("rfc868", 1.0, "UTC"),
+        },
+    ),
+    "nginx": (
+        start_nginx, -7.5, "Europe/Berlin",
+        {
+            "iso8601/tcp": ("iso8601", 1.0, "+01:00"), "iso8601/udp": ("iso8601", 1.0, "+01:00"),
+            "msec/tcp": ("unix", 0.001, "UTC"), "msec/udp": ("unix", 0.001, "UTC"),
+        },
+    ),
+}  # fmt: skip
+
+
+@needs_faketime
+@pytest.mark.parametrize("peer", PEERS)
+def test_other_servers(peer: str, tmp_path: Path) -> None:
+    """The inetds of Debian and nginx: each offset is right within its uncertainty, and 20 samples make it narrow."""
+    start, shift_s, zone, services = PEERS[peer]
+    with start(tmp_path, shift_s, zone) as addresses:
+        for service, (style, resolution_s, found_zone) in services.items():
+            print(service)
+            found = assert_one_sample(addresses[service], shift_s, style, resolution_s, "-z", zone)
+            assert (found["state"], found["zone"]) == ("OK", found_zone)
+        narrowed = next(iter(services))
+        assert assert_many_samples(addresses[narrowed], shift_s, "-z", zone)["state"] == "OK"
+
+
+@needs_faketime
+def test_the_log_time_of_nginx(tmp_path: Path) -> None:
+    """`return $time_local`, which is the time as the logs of web servers have it."""
+    with start_nginx(tmp_path, -7.5, "Europe/Berlin") as addresses:
+        _, found = ask(addresses["local/tcp"])
+    assert (found["reason"], found["resolution_s"], found["zone"]) == (None, 1.0, "+01:00"), found
+    assert distance(found, -7.5) <= found["uncertainty_s"] + EPSILON_S
+
+
+# -- what is made of the offset --------------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def clocks(*shifts_s: float, pattern: str = "%Y-%m-%d %H:%M:%S", digits: int = 6) -> Iterator[str]:
+    """Have a server with several clocks, which it reads in turn; it writes so many digits of a second."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def serve() -> None:
+            served = 0
+            with contextlib.suppress(OSError):
+                while True:
+                    client, _ = listener.accept()
+                    with client:
+                        now_ns = time.time_ns() + round(shifts_s[served % len(shifts_s)] * 1e9)
+                        fraction = f".{now_ns % 10**9:09}"[: digits + 1] if digits else ""
+                        client.sendall(
+                            f"{time.strftime(pattern, time.gmtime(now_ns // 10**9))}{fraction} UTC\n".encode()
+                        )
+                    served += 1
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        try:
+            yield f"127.0.0.1:{listener.getsockname()[1]}"
+        finally:
+            # ends the accept
+            listener.shutdown(socket.SHUT_RDWR)
+            thread.join(DEADLINE_S)
+    assert not thread.is_alive()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "state"),
+    [
+        ([], 0, "OK"),
+        (["-w", "5"], 0, "OK"),
+        (["-w", "1"], 1, "WARNING"),
+        (["-c", "1"], 2, "CRITICAL"),
+        (["-w", "1", "-c", "5"], 1, "WARNING"),
+        (["-w", "1", "-c", "1.5"], 2, "CRITICAL"),
+        (["-w", "-1:1"], 1, "WARNING"),
+        (["-w", "1:3"], 0, "OK"),
+        (["-w", "3:"], 1, "WARNING"),
+        (["-w", "~:3"], 0, "OK"),
+        (["-w", "@1:3"], 1, "WARNING"),
+        (["-w", "@3:5"], 0, "OK"),
+    ],
+)
+@pytest.mark.parametrize("shift_s", [2.0, -2.0])
+def test_the_limits_of_the_offset(shift_s: float, arguments: list[str], code: int, state: str) -> None:
+    """A clock that is 2 s ahead, or behind with the limits turned round, is judged by -w and -c."""
+    if shift_s < 0:
+        turned = {"1:3": "-3:-1", "3:": "~:-3", "~:3": "-3:", "@1:3": "@-3:-1", "@3:5": "@-5:-3"}
+        arguments = [turned.get(each, each) for each in arguments]
+    with clocks(shift_s) as address:
+        exit_code, found = ask(address, *arguments)
+    assert (exit_code, found["state"]) == (code, state)
+    assert (found["reason"] is None) == (state == "OK")
+
+
+def test_a_right_clock_is_never_beyond_a_limit() -> None:
+    """A whole second or minute that has begun is right, however far the middle of what is possible is from it."""
+    for pattern in ("%Y-%m-%d %H:%M:%S", "%Y-%m-%d %H:%M"):
+        with clocks(0.0, pattern=pattern, digits=0) as address:
+            for _ in range(3):
+                code, found = ask(address, "-w", "0.0001", "-c", "0.001")
+                assert (code, found["state"]) == (0, "OK")
+                assert 2 * found["uncertainty_s"] >= (1 if pattern.endswith("S") else 60)
+
+
+def test_the_whole_interval_decides() -> None:
+    """0.3 s ahead, in whole seconds: one sample is a warning only if all of its interval is, and 20 samples are."""
+    with clocks(0.3, digits=0) as address:
+        for _ in range(5):
+            code, found = ask(address, "-w", "0.2")
+            beyond = found["offset_s"] - found["uncertainty_s"] > 0.2
+            assert (code, found["state"]) == ((1, "WARNING") if beyond else (0, "OK")), found
+        code, found = ask(address, "-w", "0.2", "-n", "20")
+        assert (code, found["state"]) == (1, "WARNING")
+        assert ask(address, "-w", "0.4", "-n", "20")[0] == 0
+
+
+def test_an_unsteady_clock() -> None:
+    """Behind one address two clocks, 5 s apart: a warning, and no offset that would be wrong for either."""
+    with clocks(0.0, 5.0) as address:
+        code, found = ask(address, "-n", "6")
+    assert (code, found["state"]) == (1, "WARNING")
+    assert "unsteady" in found["reason"]
+    assert found["offset_s"] is None
+
+
+def test_a_minority_does_not_move_the_offset() -> None:
+    """One of five servers behind an address is wrong: a warning, and the offset of the others."""
+    with clocks(0.0, 0.0, 0.0, 5.0, 0.0) as address:
+        code, found = ask(address, "-n", "5", "-w", "1")
+    assert (code, found["state"]) == (1, "WARNING")
+    assert "unsteady" in found["reason"]
+    assert distance(found, 0.0) <= found["uncertainty_s"] + EPSILON_S
+    assert found["uncertainty_s"] < NARROW_S

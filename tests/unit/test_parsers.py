@@ -1,0 +1,306 @@
+"""The parsers of the probe: every family of replies, what is ambiguous, what is refused, and what they stand."""
+
+# ruff: noqa: SIM300 - expected == actual, here and everywhere
+
+from __future__ import annotations
+
+import re
+import time
+from collections import Counter
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+
+import pytest
+import unit_help  # noqa: F401 - its settings of hypothesis
+from format_table import NS, ROWS, Row
+from hypothesis import example, given
+from hypothesis import strategies as st
+from reply_table import EXAMPLES, Example
+
+from daytimed.probe import civil, parsers, zones
+from daytimed.probe.civil import rfc3339
+from daytimed.probe.parsers import Reading, Unreadable, parse
+
+NOW = 1_795_348_800 * NS  # 2026-11-22 12:00:00 UTC
+UTC_ZONE = zones.load_offsets("UTC")
+
+
+def read(reply: bytes, now_ns: int = NOW, zone: str = "UTC") -> Reading:
+    """Read what has to be readable."""
+    found = parse(reply, now_ns, zones.load_offsets(zone))
+    assert isinstance(found, Reading), found.reason
+    return found
+
+
+def refusal(reply: bytes) -> str:
+    """Return why a reply is refused that has to be."""
+    found = parse(reply, NOW, UTC_ZONE)
+    assert isinstance(found, Unreadable), found.format
+    return found.reason
+
+
+# -- the table of what servers send ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("row", EXAMPLES, ids=lambda row: f"{row.family}-{row.source[:30]}")
+def test_reply_of_the_world(row: Example) -> None:
+    """A reply as it is met is read to its instant, zone and resolution, or refused."""
+    found = parse(row.reply, row.now * NS, UTC_ZONE)
+    if row.format is None:
+        assert isinstance(found, Unreadable), (found.format, found.instant_ns)
+        assert found.reason.isprintable()
+        return
+    assert isinstance(found, Reading), found.reason
+    assert (row.format, row.zone) == (found.format, found.zone)
+    assert row.instant == rfc3339(found.instant_ns, found.resolution_ns)
+    assert Decimal(row.resolution or 0) * NS == found.resolution_ns
+    assert row.noted == bool(found.notes), found.notes
+    assert (row.health, row.leap) == (found.health, found.leap)
+    assert Decimal(row.advance_ms or 0) * 1_000_000 == found.advance_ns
+
+
+def test_every_family_has_examples_from_two_places() -> None:
+    """No family rests on one capture, and of most there are more."""
+    sources: dict[str, set[str]] = {}
+    for row in EXAMPLES:
+        sources.setdefault(row.family, set()).add(row.source)
+    assert [] == [family for family, places in sources.items() if len(places) < 2]
+    families = Counter(row.format for row in EXAMPLES)
+    known = {*(row.format for row in ROWS if not row.format.startswith("strftime:")), "rfc2822", "windows", "numeric"}
+    assert set() == known - set(families)
+
+
+# -- our own formats -------------------------------------------------------------------------------------------------
+
+#: What a pattern leaves out of the instant cannot be read back.
+OURS = [row for row in ROWS if not row.format.startswith("strftime:")]
+
+
+@pytest.mark.parametrize("row", OURS, ids=lambda row: f"{row.format}-{row.zone}-{row.instant_ns}")
+def test_reply_of_ours(row: Row) -> None:
+    """What the formatter has made of an instant, the parser finds again, as far as the format tells it."""
+    found = read(row.reply, row.instant_ns, row.zone)
+    assert row.format == found.format
+    assert found.instant_ns <= row.instant_ns < found.instant_ns + found.resolution_ns
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    ["%c", "%d/%b/%Y:%T %z", "%d.%m.%Y %H:%M:%S", "%A, %d %B %Y %T %z", "%F %R", "%s", "%D %r", "%I:%M:%S %P %Y/%m/%d"],
+)
+def test_patterns_of_ours(pattern: str) -> None:
+    """Of the patterns that people write, those with a date and a time can be read."""
+    from daytimed.formats import strftime
+
+    line = strftime(pattern, time.gmtime(NOW // NS), NOW // NS)
+    assert NOW == read(line).instant_ns
+
+
+# -- ambiguity -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("reply", "instant", "note"),
+    [
+        (
+            b"12:00:00 11/10/2026",
+            "2026-11-10T12:00:00Z",
+            "day and month are ambiguous: read as 2026-11-10, which is nearer than 2026-10-11",
+        ),
+        (
+            b"12:00:00 10/12/2026",
+            "2026-12-10T12:00:00Z",
+            "day and month are ambiguous: read as 2026-12-10, which is nearer than 2026-10-12",
+        ),
+        (
+            b"12:00:00 26/11/22",
+            "2026-11-22T12:00:00Z",
+            "day and month are ambiguous: read as 2026-11-22, which is nearer than 2022-11-26",
+        ),
+        (b"22 NOV 2026 20:00:00 CST", "2026-11-22T12:00:00Z", "the zone is ambiguous: CST, read as +08:00"),
+        (b"22 NOV 2026 14:00:00 IST", "2026-11-22T12:00:00Z", "the zone is ambiguous: IST, read as +02:00"),
+        (b"22 NOV 2026 12:00:00 ROME", "2026-11-22T12:00:00Z", "the zone ROME is not known"),
+        (b"Mon Nov 22 12:00:00 2026", "2026-11-22T12:00:00Z", "the weekday is wrong: 2026-11-22 is a Sunday"),
+        (
+            b"58996 26-11-22 12:00:00 50 0 0 031 UTC(NIST) *",
+            "2026-11-22T12:00:00Z",
+            "the day number is wrong: 2026-11-22 is 61366",
+        ),
+    ],
+)
+def test_ambiguous(reply: bytes, instant: str, note: str) -> None:
+    """What can be read in several ways is read as what is nearest to now, and that is said; so is what does not fit."""
+    found = read(reply)
+    assert (instant, (note,)) == (rfc3339(found.instant_ns, found.resolution_ns), found.notes)
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        b"12:00:00 22/11/2026",
+        b"12:00:00 11/22/2026",
+        b"12:00:00 11/11/2026",
+        b"12:00:00 10.11.2026",
+        b"12:00:00 2026/10/11",
+        b"22 NOV 26 12:00:00 UTC",
+        # RFC 5322, section 4.3 says what these are
+        b"22 NOV 2026 06:00:00 CST",
+        b"22 NOV 2026 04:00:00 PST",
+    ],
+)
+def test_unambiguous(reply: bytes) -> None:
+    """What can be only one thing, or is settled by a standard, is read without a remark."""
+    assert () == read(reply).notes
+
+
+def test_hour_that_comes_twice() -> None:
+    """Where the assumed clock goes back, the hour that comes twice is the one that is nearer, and that is said."""
+    for now, offset in ((1_793_511_000, "-04:00"), (1_793_514_600, "-05:00")):
+        found = read(b"Sun Nov  1 01:30:00 2026", now * NS, "America/New_York")
+        assert (now * NS, "assumed") == (found.instant_ns, found.zone)
+        assert (f"the zone is ambiguous: the hour comes twice, read as {offset}",) == found.notes
+
+
+def test_hour_that_never_comes() -> None:
+    """A time that the assumed clock skips is one of its two neighbours."""
+    found = read(b"Sun Mar  8 02:30:00 2026", 1_772_953_200 * NS, "America/New_York")
+    assert abs(found.instant_ns - 1_772_953_200 * NS) <= 3600 * NS
+
+
+@pytest.mark.parametrize(("now", "year"), [(NOW, 2026), (NOW - 60 * 31_556_952 * NS, 1926)])
+def test_two_digits_of_a_year(now: int, year: int) -> None:
+    """A year of two digits is the nearest one that ends so."""
+    assert f"{year}-11-22T12:00:00Z" == rfc3339(read(b"22 NOV 26 12:00:00 UTC", now).instant_ns, NS)
+
+
+def test_assumed_zone() -> None:
+    """Without a zone in the reply the time is one of the assumed zone."""
+    ctime = b"Sun Nov 22 12:00:00 2026\r\n"
+    assert [NOW, NOW - 19_800 * NS, NOW + 10_800 * NS] == [
+        read(ctime, NOW, zone).instant_ns for zone in ("UTC", "Asia/Kolkata", "-03:00")
+    ]
+
+
+# -- refusals --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("reply", "reason"),
+    [
+        (b"", "there is nothing in it"),
+        (b" \r\n\0\0", "there is nothing in it but blanks"),
+        (b"hello\x1b[2J\xff", r"there is no date with a time in it: hello\x1b[2J\xff"),
+        (b"2026-02-29 12:00:00Z", "there is no such date: 2026-02-29 12:00:00Z"),
+        (b"2026-02-28T24:00:01Z", "there is no such time: 2026-02-28T24:00:01Z"),
+        (b"2026-11-22 13:00:00 AM", "there is no such time: 2026-11-22 13:00:00 AM"),
+        (b"2026-11-22T12:00:00+99:00", "there is no such offset from UTC: +99:00"),
+        (b"12:00:00 13/13/2026", "there is no such date: 12:00:00 13/13/2026"),
+        (b"12:00:00 22/11/226", "there is no such date: 12:00:00 22/11/226"),
+        (b"1795348800123456", None),
+        (b"17953488001234", "17953488001234 is no count of seconds, nor of parts of seconds, since 1970"),
+        (
+            b"2026-11-22T12:00:00Z 2026-11-22T12:00:01Z",
+            "there are different times in it: 2026-11-22T12:00:00Z 2026-11-22T12:00:01Z",
+        ),
+        (
+            b"Sun Nov 22 12:00:00 2026, was 2026-11-21T12:00:00Z",
+            "there are different times in it: Sun Nov 22 12:00:00 2026, was 2026-11-21T12:00:00Z",
+        ),
+        (b"HTTP/1.1 400 Bad Request\r\nDate: Sun, 22 Nov 2026 12:00:00 GMT\r\n\r\n", "that is a web server"),
+        (b"9999-12-31 23:59:59 -1500", "it is not between the years 1 and 9999: 9999-12-31 23:59:59 -1500"),
+        (b"999999999999", "it is not between the years 1 and 9999: 999999999999"),
+        (b"x" * 3000, "3000 bytes are no daytime reply; one has at most 2048"),
+    ],
+)
+def test_refused(reply: bytes, reason: str | None) -> None:
+    """What names no instant, or an impossible one, or several, is refused with the reason."""
+    if reason is None:
+        assert isinstance(parse(reply, NOW, UTC_ZONE), Reading)
+    else:
+        assert reason == refusal(reply)
+
+
+def test_the_same_time_twice_is_one_time() -> None:
+    """A reply that names the same instant in two places is not contradictory."""
+    assert NOW == read(b"2026-11-22T12:00:00Z (Sun Nov 22 12:00:00 UTC 2026)").instant_ns
+
+
+def test_wrap_of_rfc868() -> None:
+    """The 32 bits of RFC 868 are read in the era that is nearest: so 2036 is no end."""
+    for now in (0, NOW, 2_085_978_496 * NS, 4_294_967_296 * NS):
+        value = (now // NS + 2_208_988_800) & 0xFFFFFFFF
+        assert now == read(value.to_bytes(4, "big"), now).instant_ns
+
+
+# -- robustness ------------------------------------------------------------------------------------------------------
+
+PIECES = [
+    b"2026-11-22", b"12:00:00", b"Sun ", b"Nov ", b"22 ", b"2026 ", b"UTC", b"+0530", b"-", b" ", b"AM ", b"T", b"Z",
+    b"61366 26-11-22 ", b"00 0 0 50.0 UTC(NIST) *", b"/", b".", b"\xbf\xc0\xc0\xfc ", b"\0", b"\n", b"99",
+    b"1795348800",
+]  # fmt: skip
+
+
+@given(reply=st.one_of(st.binary(max_size=5000), st.lists(st.sampled_from(PIECES)).map(b"".join)))
+@example(reply=b"0000-00-00 00:00:00")
+@example(reply=b"9999-12-31 23:59:59.999999999999999999 -15:59")
+@example(reply=b"00000 00-00-00 00:00:00 0 0 0 0 UTC(x)")
+@example(reply=b"1:00 0001-1-1")
+@example(reply="12:00:00 ٢٢/11/2026".encode())
+def test_no_reply_makes_it_fail(reply: bytes) -> None:
+    """Whatever a server sends is read or refused, with a reason that prints."""
+    for zone in ("UTC", "local", "Europe/Berlin"):
+        found = parse(reply, NOW, zones.load_offsets(zone))
+        if isinstance(found, Unreadable):
+            assert found.reason.isprintable()
+        else:
+            assert found.resolution_ns > 0
+            assert re.fullmatch(r"UTC|assumed|[+-]\d\d:\d\d", found.zone)
+            assert all(note.isprintable() for note in found.notes)
+            assert re.fullmatch(r"\d{4}-\d\d-\d\dT[\d:.]+Z", rfc3339(found.instant_ns, found.resolution_ns))
+
+
+@given(
+    seconds=st.integers(0, 253_402_300_799), row=st.sampled_from(["sentence", "iso8601", "xinetd", "rfc867", "unix"])
+)
+def test_every_instant_comes_back(seconds: int, row: str) -> None:
+    """Any second until the year 9999 is read back from the formats that tell all of it."""
+    from daytimed.clock import UNKNOWN_CLOCK, load_zone
+    from daytimed.formats import compile_format
+
+    reply = compile_format(row, load_zone("UTC"), lambda: UNKNOWN_CLOCK)(seconds * NS)
+    assert seconds * NS == read(reply, seconds * NS).instant_ns
+
+
+@pytest.mark.parametrize("unit", [*PIECES, b"1", b"1:", b"12:11 ", b"1.1.", b"11/11/11 ", b"Sun Nov ", b"a. m. ", b"A"])
+def test_it_takes_no_time(unit: bytes) -> None:
+    """No reply, however it is made to mislead the patterns, takes more than a millisecond a kilobyte."""
+    parse(b"warm 1:00", NOW, UTC_ZONE)
+    for size in (1024, parsers.LONGEST_REPLY, 1 << 20):
+        reply = (unit * size)[:size]
+        begun = time.thread_time()
+        parse(reply, NOW, UTC_ZONE)
+        # processor time, and of the best of three: what is measured is the parser and not the machine
+        spent = time.thread_time() - begun
+        for _ in range(2):
+            begun = time.thread_time()
+            parse(reply, NOW, UTC_ZONE)
+            spent = min(spent, time.thread_time() - begun)
+        assert spent < 0.001 * size / 1024
+
+
+# -- the calendar ----------------------------------------------------------------------------------------------------
+
+
+@given(day=st.dates())
+def test_days_of_the_calendar(day: date) -> None:
+    """Days are counted as Python counts them."""
+    assert day.toordinal() - date(1970, 1, 1).toordinal() == civil.days_from_civil(day.year, day.month, day.day)
+
+
+@given(instant=st.integers(-62_135_596_800, 253_402_300_799))
+def test_instants_are_written_as_python_writes_them(instant: int) -> None:
+    """RFC 3339 for every second there is."""
+    expected = (datetime(1970, 1, 1, tzinfo=UTC) + timedelta(seconds=instant)).replace(tzinfo=None)
+    assert f"{expected.isoformat()}Z" == rfc3339(instant * NS, NS)
+    assert len(rfc3339(instant * NS + 123_456_789, 1000)) == 27
