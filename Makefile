@@ -31,6 +31,7 @@ lint: $(VENV)/.test ## check format, style and types
 
 bench: $(VENV)/.run ## measure it beside its peers (needs cc)
 	$(BIN)/python tests/bench/bench.py
+	$(BIN)/python tests/bench/probe.py
 
 clean: ## remove everything that was made here
 	rm -rf $(VENV) .cache .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache build dist

@@ -82,7 +82,9 @@ def install(root: Path) -> None:
     catalog = root / "usr/lib/systemd/catalog"
     catalog.mkdir(exist_ok=True)
     shutil.copy(PROJECT / "systemd/daytimed.catalog", catalog)
-    shutil.copytree(PROJECT / "systemd/examples", root / "usr/share/doc/daytimed/examples", dirs_exist_ok=True)
+    examples = root / "usr/share/doc/daytimed/examples"
+    shutil.copytree(PROJECT / "systemd/examples", examples, dirs_exist_ok=True)
+    shutil.copytree(PROJECT / "packaging/monitoring", examples / "monitoring", dirs_exist_ok=True)
     shutil.copy(PROJECT / "tests/functional/load.py", root / "usr/local/lib/load.py")
     subprocess.run(
         ["chroot", root, "python3", "-m", "compileall", "-q", "/usr/lib/python3/dist-packages/daytimed"], check=True

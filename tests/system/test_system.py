@@ -268,12 +268,14 @@ def test_nist_reads_the_kernel_clock_where_it_may(container: Container) -> None:
     environment = "[Service]\nEnvironment=DAYTIMED_FORMAT=nist"
     with drop_in(container, "daytimed.service", "format", environment):
         container.run("systemctl start daytimed")
-        assert " 0 3 0.0 UTC(daytimed) *" in container.run("daytime-get")
+        told = container.fails("daytime-get")
+        assert " 0 3 0.0 UTC(daytimed) *" in told
+        assert "the error of its clock is unknown" in told
         with drop_in(container, "daytimed.service", "nist"):
             container.run("systemctl start daytimed")
             asked = "import sys; sys.path.append('/usr/lib/python3/dist-packages'); from daytimed import clock;"
             expected = container.run(f'python3 -c "{asked} print(*clock.read_kernel_clock())"').strip()
-            assert f" {expected} 0.0 UTC(daytimed) *" in container.run("daytime-get")
+            assert f" {expected} 0.0 UTC(daytimed) *" in container.run("daytime-get --any")
 
 
 def test_socket_activate(container: Container) -> None:
@@ -390,3 +392,42 @@ def test_the_units_are_right_and_the_service_is_hardened(container: Container) -
     exposure = float(re.search(r"Overall exposure level for daytimed.service: ([0-9.]+)", printed)[1])  # type: ignore[index]
     print("exposure:", exposure)
     assert exposure <= 0.2
+
+
+EXAMPLES = "/usr/share/doc/daytimed/examples/monitoring"
+
+
+def test_the_timer_checks_and_tells(container: Container) -> None:
+    """The timer runs the check, in its sandbox: a good one is silent, a failed one is seen and tells somebody."""
+    faster = "[Timer]\nOnActiveSec=\nOnUnitActiveSec=\nOnActiveSec=100ms\nOnUnitActiveSec=100ms\nAccuracySec=1ms"
+    telling = container.run(f"cat {EXAMPLES}/systemd/on-failure.conf")
+    container.run(f"cp {EXAMPLES}/systemd/daytime-alert@.service /etc/systemd/system/")
+    with (
+        drop_in(container, "daytime-get.service", "on-failure", telling),
+        drop_in(container, "daytime-get.timer", "faster", faster),
+    ):
+        container.run("systemctl start daytimed daytime-get.timer")
+        container.until(
+            "journalctl -q --no-pager -u daytime-get -o cat | grep -c '^Finished ' | grep -qx '[3-9]'",
+            "three good checks",
+        )
+        container.fails("systemctl is-failed daytime-get.service")
+        container.run("systemctl stop daytimed.socket daytimed.service")
+        container.until(
+            "journalctl -q --no-pager -t daytime-alert -o cat | grep -q '^daytime-get.service failed on '", "an alert"
+        )
+        assert "connection refused" in container.run("journalctl -q --no-pager -u daytime-get -o cat")
+        assert "daytime-get.service" in container.run("systemctl stop daytime-get.timer; systemctl --failed --plain")
+
+
+def test_figures_for_prometheus_are_written(container: Container) -> None:
+    """The example for node_exporter's textfile collector leaves figures, in its sandbox, whatever the server does."""
+    figures = "/var/lib/prometheus/node-exporter/daytime.prom"
+    container.run(
+        f"mkdir -p $(dirname {figures}); cp {EXAMPLES}/prometheus/daytime-textfile.* /etc/systemd/system/;"
+        f" install -m 755 {EXAMPLES}/prometheus/daytime-textfile /usr/local/bin/; systemctl daemon-reload"
+    )
+    for command, up in (("systemctl start daytimed", 1), ("systemctl stop daytimed.socket daytimed.service", 0)):
+        container.run(f"{command}; systemctl start daytime-textfile.service")
+        assert f'daytime_up{{address="tcp://localhost:6000"}} {up}\n' in container.run(f"cat {figures}")
+    assert container.run(f"ls $(dirname {figures})") == "daytime.prom\n"
