@@ -1,7 +1,5 @@
 """The judgement of the probe: from answers to a state and its reason."""
 
-# ruff: noqa: SIM300 - expected == actual, here and everywhere
-
 from __future__ import annotations
 
 import pytest

@@ -1,7 +1,5 @@
 """Zones, and what the kernel says of its clock."""
 
-# ruff: noqa: SIM300 - expected == actual, here and everywhere
-
 from __future__ import annotations
 
 import time

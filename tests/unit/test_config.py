@@ -1,7 +1,5 @@
 """The configuration: what is accepted, what is refused, who wins, and how it is written out again."""
 
-# ruff: noqa: SIM300 - expected == actual, here and everywhere
-
 from __future__ import annotations
 
 import ipaddress

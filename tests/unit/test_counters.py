@@ -1,7 +1,5 @@
 """The counters in shared memory."""
 
-# ruff: noqa: SIM300 - expected == actual, here and everywhere
-
 from __future__ import annotations
 
 import os

@@ -1,7 +1,5 @@
 """The bytes of every format."""
 
-# ruff: noqa: SIM300 - expected == actual, here and everywhere
-
 from __future__ import annotations
 
 import locale

@@ -1,7 +1,5 @@
 """The layers of the package, held by reading its source: imports point only downwards, and few may end a process."""
 
-# ruff: noqa: SIM300 - expected == actual, here and everywhere
-
 from __future__ import annotations
 
 import ast

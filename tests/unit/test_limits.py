@@ -1,7 +1,5 @@
 """Who may ask and how often, and how much may be logged."""
 
-# ruff: noqa: SIM300 - expected == actual, here and everywhere
-
 from __future__ import annotations
 
 import ipaddress

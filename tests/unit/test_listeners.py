@@ -1,7 +1,5 @@
 """Listeners, on real sockets."""
 
-# ruff: noqa: SIM300 - expected == actual, here and everywhere
-
 from __future__ import annotations
 
 import contextlib

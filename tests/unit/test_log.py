@@ -1,7 +1,5 @@
 """Events: what they say, how they are written, and what happens when they cannot be."""
 
-# ruff: noqa: SIM300 - expected == actual, here and everywhere
-
 from __future__ import annotations
 
 import ast

@@ -1,7 +1,5 @@
 """The offset of a clock: what one sample bounds, and what several agree on."""
 
-# ruff: noqa: SIM300 - expected == actual, here and everywhere
-
 from __future__ import annotations
 
 import unit_help  # noqa: F401 - its settings of hypothesis

@@ -1,7 +1,5 @@
 """The parsers of the probe: every family of replies, what is ambiguous, what is refused, and what they stand."""
 
-# ruff: noqa: SIM300 - expected == actual, here and everywhere
-
 from __future__ import annotations
 
 import re

@@ -1,7 +1,5 @@
 """The pid file: a lock that dies with its process."""
 
-# ruff: noqa: SIM300 - expected == actual, here and everywhere
-
 from __future__ import annotations
 
 import os

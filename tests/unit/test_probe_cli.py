@@ -1,7 +1,5 @@
 """The command line of the probe: what it understands, prints and returns."""
 
-# ruff: noqa: SIM300 - expected == actual, here and everywhere
-
 from __future__ import annotations
 
 import argparse

@@ -1,7 +1,5 @@
 """The probe's question, asked of real servers."""
 
-# ruff: noqa: SIM300 - expected == actual, here and everywhere
-
 from __future__ import annotations
 
 import contextlib

@@ -1,7 +1,5 @@
 """Ranges of the monitoring plugins."""
 
-# ruff: noqa: SIM300 - expected == actual, here and everywhere
-
 from __future__ import annotations
 
 import pytest

@@ -1,7 +1,5 @@
 """What programs read of the probe: JSON, the line of a monitoring plugin, metrics."""
 
-# ruff: noqa: SIM300 - expected == actual, here and everywhere
-
 from __future__ import annotations
 
 import json

@@ -1,7 +1,5 @@
 """When the next worker starts."""
 
-# ruff: noqa: SIM300 - expected == actual, here and everywhere
-
 from __future__ import annotations
 
 import pytest

@@ -1,7 +1,5 @@
 """What people read of the probe."""
 
-# ruff: noqa: SIM300 - expected == actual, here and everywhere
-
 from __future__ import annotations
 
 import pytest

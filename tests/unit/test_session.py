@@ -1,7 +1,5 @@
 """One client: what it gets, and why it is dropped."""
 
-# ruff: noqa: SIM300 - expected == actual, here and everywhere
-
 from __future__ import annotations
 
 import contextlib

@@ -1,7 +1,5 @@
 """The worker: its loop over real sockets, what it tells of clients, and from where it answers datagrams."""
 
-# ruff: noqa: SIM300 - expected == actual, here and everywhere
-
 from __future__ import annotations
 
 import contextlib
