@@ -11,6 +11,8 @@ from daytimed.probe import offset, parsers
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from daytimed.addresses import Address
     from daytimed.probe.client import Answer
     from daytimed.probe.offset import Interval
@@ -21,13 +23,12 @@ if TYPE_CHECKING:
 OK, WARNING, CRITICAL, UNKNOWN = "OK", "WARNING", "CRITICAL", "UNKNOWN"
 EXIT_CODES = {OK: 0, WARNING: 1, CRITICAL: 2, UNKNOWN: 3}
 
-#: The samples that are compared: a probe that runs for ever keeps no more, and clocks that drift agree over so many.
+#: The most samples with an end; a probe that runs for ever compares no more than the last so many, over which clocks
+#: that drift still agree.
 MOST_SAMPLES = 1000
 
-#: Of a reply that is refused only the beginning is shown.
-_MOST_REFUSED = parsers.LONGEST_REPLY
-
-#: The health codes of the NIST line but 0. What 4 means has changed over the years.
+#: The health codes of the NIST line but 0, as the pages of NIST's Internet Time Service explain them. Once there was no
+#: 3, and 4 was the failure.
 _HEALTH = {
     1: (WARNING, "its clock may be wrong by up to 5 s (NIST health 1)"),
     2: (CRITICAL, "its clock is wrong by more than 5 s (NIST health 2)"),
@@ -38,6 +39,11 @@ _LEAP = {
     1: "a leap second will be inserted at the end of the month",
     2: "a leap second will be left out at the end of the month",
 }
+
+
+def worst_of(states: Iterable[str]) -> str:
+    """Return the worst of some states; OK for none."""
+    return max(states, key=EXIT_CODES.__getitem__, default=OK)
 
 
 class Limits:
@@ -130,10 +136,14 @@ class Tally:
 class Verdict:
     """What is to be told of one server."""
 
-    __slots__ = ("agreeing", "interval", "reason", "state", "tally")
+    __slots__ = ("agreeing", "good", "interval", "reason", "state", "tally")
 
-    def __init__(self, tally: Tally, state: str, reason: str | None, interval: Interval | None, agreeing: int) -> None:
+    def __init__(
+        self, tally: Tally, good: int, state: str, reason: str | None, interval: Interval | None, agreeing: int
+    ) -> None:
         self.tally = tally
+        self.good = good
+        """How many replies are what they should be: readable, if that is judged."""
         self.state = state
         self.reason = reason
         """Why it is not OK; for OK, how what is ambiguous was understood. None if there is nothing to say."""
@@ -148,7 +158,7 @@ class Verdict:
         answer = self.tally.whole or self.tally.last
         if answer is None:
             return b""
-        return answer.reply if self.state != CRITICAL else answer.reply[:_MOST_REFUSED]
+        return answer.reply if self.state != CRITICAL else answer.reply[: parsers.LONGEST_REPLY]
 
 
 def judge(tally: Tally, limits: Limits) -> Verdict:
@@ -157,20 +167,20 @@ def judge(tally: Tally, limits: Limits) -> Verdict:
     steady = agreeing == len(tally.intervals)
     if 2 * agreeing <= len(tally.intervals):
         interval = None
-    found = list(_faults(tally, limits, interval))
+    good = tally.answered - (tally.unreadable if limits.is_judged else 0)
+    found = _faults(tally, good, limits, interval)
     if limits.is_judged and not steady:
         found.append((WARNING, f"unsteady clock: only {agreeing} of {len(tally.intervals)} samples agree"))
-    state = max((each for each, _ in found), key=EXIT_CODES.__getitem__, default=OK)
+    state = worst_of(each for each, _ in found)
     reasons = [reason for each, reason in found if each == state]
     if limits.is_judged and tally.reading:
         reasons += tally.reading.notes
         reasons += [_LEAP[tally.reading.leap]] if tally.reading.leap in _LEAP else []
-    return Verdict(tally, state, "; ".join(reasons) or None, interval, agreeing)
+    return Verdict(tally, good, state, "; ".join(reasons) or None, interval, agreeing)
 
 
-def _faults(tally: Tally, limits: Limits, interval: Interval | None) -> list[tuple[str, str]]:
+def _faults(tally: Tally, good: int, limits: Limits, interval: Interval | None) -> list[tuple[str, str]]:
     found = []
-    good = tally.answered - (tally.unreadable if limits.is_judged else 0)
     bad = tally.sent - good
     if bad:
         failure = tally.failure or "no reply"
@@ -184,10 +194,10 @@ def _faults(tally: Tally, limits: Limits, interval: Interval | None) -> list[tup
                 found.append((state, f"the response time {tally.response_s:.6f} s is beyond {limit}"))
     if not limits.is_judged:
         return found
+    if interval is None and (limits.offset_warning or limits.offset_critical):
+        found.append((CRITICAL, "the offset is not known: no majority of the samples agrees"))
     for state, limit in ((WARNING, limits.offset_warning), (CRITICAL, limits.offset_critical)):
-        if limit and interval is None:
-            found.append((CRITICAL, "the offset is not known: no majority of the samples agrees"))
-        elif limit and interval and limit.is_beyond(interval.low / 1e9, interval.high / 1e9):
+        if limit and interval and limit.is_beyond(interval.low / 1e9, interval.high / 1e9):
             measured = f"{interval.offset_s:+.6f} s +/- {interval.uncertainty_s:.6f} s"
             found.append((state, f"the offset {measured} is beyond {limit}"))
     if tally.reading and tally.reading.health in _HEALTH:

@@ -35,6 +35,7 @@ def rfc3339(instant_ns: int, resolution_ns: int) -> str:
     seconds, fraction = divmod(instant_ns, _NS)
     days, clock = divmod(seconds, 86400)
     year, month, day = civil_from_days(days)
+    # resolutions are powers of ten
     digits = len(str(_NS // resolution_ns)) - 1 if resolution_ns < _NS else 0
     part = f".{fraction:09}"[: digits + 1] if digits else ""
     return f"{year:04}-{month:02}-{day:02}T{clock // 3600:02}:{clock // 60 % 60:02}:{clock % 60:02}{part}Z"

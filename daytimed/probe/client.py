@@ -153,7 +153,10 @@ def _with_deadline(look_up: Callable[[], list[Place]], deadline: float) -> list[
         finally:
             done.release()
 
-    start_new_thread(run, ())
+    try:
+        start_new_thread(run, ())
+    except RuntimeError:
+        raise _AskError("there is no thread left to resolve the name in") from None
     if not done.acquire(timeout=_left(deadline)):
         raise TimeoutError
     if isinstance(result[0], Exception):
@@ -172,10 +175,7 @@ def _connect(places: list[Place], deadline: float, answer: Answer) -> socket.soc
             share = _left(deadline) / (len(places) - tried)
             connection.settimeout(share)
             answer.leave()
-            if family == socket.AF_UNIX:
-                _connect_unix(connection, target, share)
-            else:
-                connection.connect(target)
+            _connect_queued(connection, target, time.monotonic() + share)
             answer.place = place
             return connection
         except OSError as failed:
@@ -185,18 +185,13 @@ def _connect(places: list[Place], deadline: float, answer: Answer) -> socket.soc
     raise error or OSError(errno.EADDRNOTAVAIL, "no address")
 
 
-def _connect_unix(connection: socket.socket, path: Any, seconds: float) -> None:
-    """Wait for a place in the queue, too: a socket that does not block is refused one that is full, unix(7)."""
-    import struct  # not for the other families
-
-    connection.settimeout(None)
-    whole = int(seconds)
-    limit = struct.pack("@ll", whole, max(1, int((seconds - whole) * 1_000_000)))
-    connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, limit)
-    try:
-        connection.connect(path)
-    except BlockingIOError:
-        raise TimeoutError from None
+def _connect_queued(connection: socket.socket, target: Any, deadline: float) -> None:
+    """Connect, and wait for a place in the queue of a unix socket, which refuses who does not block, unix(7)."""
+    while True:
+        try:
+            return connection.connect(target)
+        except BlockingIOError:
+            time.sleep(min(0.01, _left(deadline)))
 
 
 def _read_stream(connection: socket.socket, request: bytes, deadline: float, max_bytes: int, answer: Answer) -> None:

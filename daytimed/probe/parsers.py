@@ -5,8 +5,7 @@ RFC 867 leaves the line to the server, so each family of replies has a pattern o
 anywhere in the reply, whatever stands around it, decides. What can be read in two ways is read as what is nearest to
 now, and `notes` says so. Nothing here raises, and a long reply is refused unread, so that no reply takes long.
 
-The patterns work on bytes because servers write national words in the code pages of their systems, and they are
-compiled when it is their turn: most runs need one.
+Patterns are compiled when it is their turn: most runs need one.
 """
 
 from __future__ import annotations
@@ -17,16 +16,16 @@ from daytimed.addresses import printable
 from daytimed.formats import DAYS, EPOCH_1900, EPOCH_MJD, MONTHS, NS
 from daytimed.probe import zones
 from daytimed.probe.civil import days_from_civil, is_date
+from daytimed.probe.families import ANY_CLOCK, FAMILIES, is_afternoon
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
+    from daytimed.probe.families import Family
     from daytimed.probe.zones import Offsets
 
     Date = tuple[int, int, int]
-    Family = tuple[str, bytes, Callable[[bytes], bytes], bytes]
-    """A name, what a reply must have to be worth the search, what fills in the time of day, and the pattern."""
 
 #: More than any line with a banner around it; beyond it the reply is something else.
 LONGEST_REPLY = 2048
@@ -78,6 +77,9 @@ def parse(reply: bytes, now_ns: int, zone: Offsets) -> Reading | Unreadable:
         reply: The whole reply.
         now_ns: What is ambiguous is read as what is nearest to this; nanoseconds since 1970-01-01 UTC.
         zone: Assumed where the reply names none.
+
+    Returns:
+        A `Reading`, or an `Unreadable` with the reason. Never raises.
     """
     if len(reply) > LONGEST_REPLY:
         return Unreadable(f"{len(reply)} bytes are no daytime reply; one has at most {LONGEST_REPLY}")
@@ -117,109 +119,6 @@ def _read_rfc868(value: int, now_ns: int) -> Reading:
 
 # -- text ------------------------------------------------------------------------------------------------------------
 
-# a look at one byte, in front of words, is quicker than one at each of them
-_WEEKDAY = (
-    rb"(?:(?=[MTWFS])\b(?P<weekday>"
-    + b"|".join(day[:3].encode() for day in DAYS)
-    + rb")[a-z]{0,6}(?:(?P<comma>,)|\.)? {1,8})?"
-)
-_MONTH = (
-    rb"(?=[JFMASOND])(?P<month>"
-    + b"|".join(f"{month[:3]}(?:{month[3:]})?".encode() for month in MONTHS)
-    + rb"|Sept)\b[.,]?"
-)  # fmt: skip
-_CLOCK = (
-    rb"(?P<hour>\d{1,2})[:.](?P<minute>\d\d)(?:[:.](?P<second>\d\d)(?:[.,](?P<fraction>\d{1,18}))?)?(?![\d:])"
-    rb"(?: ?(?P<half>[AP]\.?M\b\.?))?"
-)
-#: `-UTC`, ` +0530 IST`, `Z`, ` GMT+2`, ` (CET)`, `--03`: an offset, a name, a name and an offset
-_ZONE = (
-    rb"(?:[ -]?(?P<offset>[+-]\d\d(?::?\d\d)?)(?!\d))?"
-    rb"(?:[ -]?\(?(?P<zone>(?-i:[A-Z]{1,7}))\b\)?(?:(?P<shift>[+-]\d{1,2}(?::?\d\d)?)(?!\d))?)?"
-)
-_YEAR = rb"(?P<year>\d{4})(?!\d)"
-_NUMBERS = rb"(?<!\d)(?P<first>\d{1,4})(?P<mark>[./-]) ?(?P<second_>\d{1,2})(?P=mark) ?(?P<third>\d{1,4})(?!\d)\.?"
-
-_ANY_CLOCK = rb"\d[:.]\d\d"
-_ANY_NUMBERS = rb"\d[./-] ?\d{1,2}[./-] ?\d"
-
-#: Words for the halves of the day, before and after noon, with the code pages in which systems write them.
-_HALVES = (
-    ("am", "pm", "ascii"), ("a.m.", "p.m.", "ascii"), ("a. m.", "p. m.", "ascii"),
-    ("오전", "오후", "cp949"), ("上午", "下午", "cp936"), ("上午", "下午", "cp950"), ("午前", "午後", "cp932"),
-    ("πμ", "μμ", "cp1253"), ("π.μ.", "μ.μ.", "cp1253"), ("de.", "du.", "ascii"), ("fm", "em", "ascii"),
-    ("vm.", "nm.", "ascii"), ("SA", "CH", "ascii"), ("PD", "MD", "ascii"),
-)  # fmt: skip
-
-
-def _national(pattern: bytes) -> bytes:
-    """Let the words of all languages stand where _CLOCK has those of English, and before the time as well."""
-    words = {word.encode(page) for *both, code in _HALVES for word in both for page in (code, "utf-8")}
-    choice = b"|".join(re.escape(word) for word in sorted(words, key=len, reverse=True))
-    clock = _CLOCK.replace(rb"[AP]\.?M\b\.?", choice)
-    first = b"".join(re.escape(each) for each in {word[:1].swapcase() + word[:1] for word in words})
-    return pattern.replace(b"CLOCK", rb"(?:(?=[" + first + rb"])(?P<before>" + choice + rb") ?)?" + clock)
-
-
-def _plain(pattern: bytes) -> bytes:
-    return pattern.replace(b"CLOCK", _CLOCK)
-
-
-#: The families, in the order in which they are tried; a pattern that could be part of another one comes after it.
-_FAMILIES: tuple[Family, ...] = (
-    # 2026-11-22 12:00:00.123456789 +0530 IST    2026-11-22T12:00:00+05:30    20261122T120000Z
-    (
-        "iso8601", _ANY_CLOCK, _plain,
-        rb"(?<![\d-])" + _YEAR + rb"-(?P<month>\d\d)-(?P<day>\d\d)(?:(?P<t>T)|[ ,]{1,8})CLOCK" + _ZONE
-        # what Go writes for the name of a zone that has none
-        + rb"(?: (?P<nameless>[+-]\d\d(?:\d\d)?)(?!\d))?",
-    ),
-    # 61366 26-11-22 12:00:00 00 0 0 0.0 UTC(NIST) *
-    (
-        "nist", rb"UTC\(", _plain,
-        rb"(?<!\d)(?P<mjd>\d{5}) {1,8}(?P<year>\d\d)-(?P<month>\d\d)-(?P<day>\d\d) {1,8}CLOCK {1,8}\d{1,2} {1,8}"
-        # what was the correction DUT1 became the health
-        rb"(?P<leap>\d) {1,8}(?:(?P<health>\d)|[+-]\d?\.\d{1,2}) {1,8}(?P<advance>\d{1,3}(?:\.\d{1,3})?) {1,8}"
-        rb"(?P<zone>UTC)\([^)\n]{1,32}\)",
-    ),
-    # 22 NOV 26 12:00:00 UTC    22 NOV 2026 12:00:00 UTC    Sun, 22 Nov 2026 12:00:00 +0000
-    # Sunday, 22-Nov-26 12:00:00 GMT    22/Nov/2026:12:00:00 +0000
-    (
-        "dated", _MONTH, _plain,
-        _WEEKDAY + rb"(?<![\d:-])(?P<day>\d{1,2})(?:(?P<dash>-)|(?P<slash>/)|[. ]{1,8})" + _MONTH
-        + rb"[ /-]{1,8}(?P<year>\d{4}|\d\d),?(?:[ T]{1,8}|:)CLOCK" + _ZONE,
-    ),
-    # Sunday, November 22, 2026 12:00:00-UTC    Mon, Mar 7, 2005, 11:02:03-UTC
-    (
-        "rfc867", _MONTH, _plain,
-        _WEEKDAY + _MONTH + rb" {1,8}(?P<day>\d{1,2})(?:st|nd|rd|th)?,? {1,8}" + _YEAR
-        + rb",? {1,8}CLOCK" + _ZONE + rb"(?P<summer>-?DST)?",
-    ),
-    # Sun Nov 22 12:00:00 2026    Sun Nov 22 12:00:00 PM UTC 2026
-    (
-        "ctime", _MONTH, _plain,
-        _WEEKDAY + _MONTH + rb" {1,8}(?P<day>\d{1,2}),? {1,8}CLOCK"
-        rb"(?: {1,8}(?P<named>(?-i:[A-Z]{1,7})|[+-]\d\d(?::?\d\d)?))? {1,8}" + _YEAR + _ZONE,
-    ),
-    # *12:00:00.123 UTC Sun Nov 22 2026
-    (
-        "cisco", _MONTH, _plain,
-        rb"(?<![\d:])CLOCK" + _ZONE + rb" {1,8}" + _WEEKDAY + _MONTH + rb" {1,8}(?P<day>\d{1,2}),? {1,8}" + _YEAR,
-    ),
-    # 12:00:00 PM 11/22/2026    12:00:00 22.11.2026    12.00.00 22/11/2026    2:00:00 2026-11-22
-    ("windows", _ANY_NUMBERS, _national, rb"(?<![\d:])CLOCK {1,8}" + _NUMBERS),
-    # 2026/11/22 12:00:00    22.11.26, 12:00
-    ("numeric", _ANY_NUMBERS, _national, _NUMBERS + rb",?[ T]{1,8}CLOCK" + _ZONE),
-    # 20261122T120000Z
-    (
-        "iso8601", rb"\dT\d", _plain,
-        rb"(?<!\d)(?P<year>\d{4})(?P<month>\d\d)(?P<day>\d\d)(?P<t>T)"
-        rb"(?P<hour>\d\d)(?P<minute>\d\d)(?:(?P<second>\d\d)(?:[.,](?P<fraction>\d{1,18}))?)?(?!\d)" + _ZONE,
-    ),
-    # 1795348800
-    ("unix", rb"\d{9}", _plain, rb"(?<![\d.,:/-])(?P<unix>\d{9,19})(?:\.(?P<fraction>\d{1,18}))?(?![\d:/-])"),
-)  # fmt: skip
-
 
 def _parse_text(reply: bytes, now_ns: int, zone: Offsets) -> Reading:
     text = reply.lstrip(b"\0 \t\r\n").partition(b"\0")[0].rstrip()
@@ -234,9 +133,9 @@ def _parse_text(reply: bytes, now_ns: int, zone: Offsets) -> Reading:
         raise _RefusedError("that is a web server")
     found = None
     rest = text
-    for family in _FAMILIES:
+    for family in FAMILIES:
         # most replies are one family and nothing else that could be a time; if there is, it must not be another one
-        if found is not None and not re.search(_ANY_CLOCK, rest):
+        if found is not None and not re.search(ANY_CLOCK, rest):
             break
         reading, rest = _search(family, rest, now_ns, zone)
         if found is not None and reading is not None and found.instant_ns != reading.instant_ns:
@@ -249,13 +148,13 @@ def _parse_text(reply: bytes, now_ns: int, zone: Offsets) -> Reading:
 
 def _search(family: Family, text: bytes, now_ns: int, zone: Offsets) -> tuple[Reading | None, bytes]:
     """Return what one family finds, and the text without that."""
-    name, mark, spell, pattern = family
+    name, mark, make = family
     found = None
     words = b""
     if not re.search(mark, text, re.IGNORECASE):
         return None, text
-    expression = spell(pattern)
-    for match in re.finditer(expression, text, re.IGNORECASE):
+    pattern = make()
+    for match in re.finditer(pattern, text, re.IGNORECASE):
         if match[0] == words:
             continue
         words = match[0]
@@ -263,7 +162,7 @@ def _search(family: Family, text: bytes, now_ns: int, zone: Offsets) -> tuple[Re
         if found is not None and found.instant_ns != reading.instant_ns:
             raise _RefusedError(f"there are different times in it: {_shown(text)}")
         found = reading
-    return found, re.sub(expression, b" ", text, flags=re.IGNORECASE) if found else text
+    return found, re.sub(pattern, b" ", text, flags=re.IGNORECASE) if found else text
 
 
 def _shown(text: bytes) -> str:
@@ -280,15 +179,15 @@ def _read(name: str, match: re.Match[bytes], now_ns: int, zone: Offsets) -> Read
     dates = list(_dates(found, now_ns))
     if not dates:
         raise _RefusedError(f"there is no such date: {_shown(match[0])}")
-    offsets, known = _offsets(found, notes)
+    named = _offsets(found, notes)
     # every way to read it, as the distance from now, the second, the date and the offset from UTC
     readings = []
     for date in dates:
         civil = days_from_civil(*date) * _DAY + clock
-        for offset in offsets if offsets is not None else zone(civil):
+        for offset in named or zone(civil):
             readings.append((abs((civil - offset) * NS - now_ns), civil - offset, date, offset))
     _, seconds, date, offset = min(readings)
-    notes += _ambiguities(found, dates, date, offsets if offsets is not None else zone(seconds + offset), offset)
+    notes += _ambiguities(found, dates, date, named or zone(seconds + offset), offset)
     if "mjd" in found and int(found["mjd"]) != days_from_civil(*date) + EPOCH_MJD:
         notes.append(f"the day number is wrong: {_written(date)} is {days_from_civil(*date) + EPOCH_MJD}")
     weekday = found.get("weekday")
@@ -298,8 +197,8 @@ def _read(name: str, match: re.Match[bytes], now_ns: int, zone: Offsets) -> Read
     fraction = found.get("fraction", "")[:9]
     resolution = NS // 10 ** len(fraction) if "second" in found else 60 * NS
     instant = seconds * NS + int(fraction.ljust(9, "0") if fraction else 0)
-    shown_zone = ("UTC" if not offset else _digits(offset)) if known else "assumed"
-    reading = Reading(_specific(name, found), instant, resolution, shown_zone, tuple(notes))
+    zone_name = "assumed" if named is None else _digits(offset) if offset else "UTC"
+    reading = Reading(_specific(name, found), instant, resolution, zone_name, tuple(notes))
     if name == "nist":
         reading.leap = int(found["leap"])
         reading.health = int(found["health"]) if "health" in found else None
@@ -340,9 +239,7 @@ def _specific(name: str, found: dict[str, str]) -> str:
 def _seconds_of_day(found: dict[str, str], match: re.Match[bytes]) -> int:
     hour, minute, second = int(found["hour"]), int(found["minute"]), int(found.get("second", 0))
     half = found.get("half") or found.get("before")
-    afternoon = half is not None and half.lower() in {
-        word.encode(page).decode("latin-1").lower() for _, word, code in _HALVES for page in (code, "utf-8")
-    } | {"p.m", "pm."}
+    afternoon = half is not None and is_afternoon(half.encode("latin-1"))
     if half is not None and hour <= 12:
         hour = hour % 12 + 12 * afternoon
     elif half is not None and not afternoon:
@@ -355,8 +252,8 @@ def _seconds_of_day(found: dict[str, str], match: re.Match[bytes]) -> int:
 
 def _dates(found: dict[str, str], now_ns: int) -> Iterator[Date]:
     """Return every date that can be meant, the likeliest order of day and month first."""
-    if "first" in found:
-        first, second, third = found["first"], found["second_"], found["third"]
+    if "one" in found:
+        first, second, third = found["one"], found["two"], found["three"]
         if len(first) > 2:
             orders = [(first, second, third)]
         else:
@@ -387,8 +284,8 @@ def _years(year: str, now_ns: int) -> tuple[int, ...]:
     return (century + int(year), century - 100 + int(year), century + 100 + int(year))
 
 
-def _offsets(found: dict[str, str], notes: list[str]) -> tuple[tuple[int, ...] | None, bool]:
-    """Return the offsets from UTC that can be meant, None for the assumed ones, and whether the reply names a zone."""
+def _offsets(found: dict[str, str], notes: list[str]) -> tuple[int, ...] | None:
+    """Return the offsets from UTC that the reply can mean, or None if it names no zone that is known."""
     digits = found.get("offset")
     name = found.get("zone") or ""
     if named := found.get("named"):
@@ -399,17 +296,17 @@ def _offsets(found: dict[str, str], notes: list[str]) -> tuple[tuple[int, ...] |
         offset = zones.parse_digits(digits)
         if offset is None:
             raise _RefusedError(f"there is no such offset from UTC: {digits}")
-        return (offset,), True
+        return (offset,)
     if not name:
-        return None, False
+        return None
     offsets = zones.offsets_of_name(name)
     if not offsets:
         notes.append(f"the zone {name} is not known")
-        return None, False
+        return None
     if "summer" in found:
         # Cisco IOS: the name of the standard time, and that it is not
         offsets = tuple(each + 3600 for each in offsets)
-    return offsets, True
+    return offsets
 
 
 #: Of the names with several meanings, those that RFC 5322, section 4.3, gives one.

@@ -14,7 +14,7 @@ from __future__ import annotations
 _INFINITY = float("inf")
 
 
-def plain(value: float) -> str:
+def decimal(value: float) -> str:
     """Write a number as performance data allows it: without an exponent."""
     return f"{value:.9f}".rstrip("0").rstrip(".")
 
@@ -30,8 +30,8 @@ class Range:
         self.inverted = inverted
 
     def __str__(self) -> str:
-        start = "~" if self.start == -_INFINITY else plain(self.start)
-        end = "" if self.end == _INFINITY else plain(self.end)
+        start = "~" if self.start == -_INFINITY else decimal(self.start)
+        end = "" if self.end == _INFINITY else decimal(self.end)
         written = end if start == "0" and end else f"{start}:{end}"
         return f"@{written}" if self.inverted else written
 

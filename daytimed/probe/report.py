@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from daytimed.addresses import join_host_port, printable
-from daytimed.probe.check import CRITICAL, EXIT_CODES, OK
+from daytimed.probe.check import CRITICAL, EXIT_CODES, OK, worst_of
 from daytimed.probe.civil import rfc3339
 
 TYPE_CHECKING = False
@@ -14,11 +14,6 @@ if TYPE_CHECKING:
     from daytimed.probe.check import Limits, Verdict
 
 _NS = 1_000_000_000
-
-
-def worst_of(verdicts: Sequence[Verdict]) -> str:
-    """Return the worst state of several."""
-    return max((verdict.state for verdict in verdicts), key=EXIT_CODES.__getitem__)
 
 
 # -- JSON ------------------------------------------------------------------------------------------------------------
@@ -64,7 +59,7 @@ def as_plugin_output(verdicts: Sequence[Verdict], limits: Limits, timeout_s: flo
     """
     if len(verdicts) == 1:
         return _with_data(_status_line(verdicts[0]), _performance(verdicts[0], limits, timeout_s, ""))
-    worst = worst_of(verdicts)
+    worst = worst_of(verdict.state for verdict in verdicts)
     good = sum(verdict.state == OK for verdict in verdicts)
     first = f"DAYTIME {worst}: {good} of {len(verdicts)} servers are OK"
     if bad := next((verdict for verdict in verdicts if verdict.state == worst != OK), None):
@@ -76,7 +71,7 @@ def as_plugin_output(verdicts: Sequence[Verdict], limits: Limits, timeout_s: flo
 
 def as_plugin_error(reason: str) -> str:
     """Return the line of a plugin that could not even begin."""
-    return f"DAYTIME UNKNOWN: {_plain(reason)}"
+    return f"DAYTIME UNKNOWN: {_one_line(reason)}"
 
 
 def _with_data(line: str, data: str) -> str:
@@ -90,7 +85,7 @@ def _status_line(verdict: Verdict) -> str:
 def _said(verdict: Verdict) -> str:
     tally = verdict.tally
     if verdict.state == CRITICAL and verdict.interval is None:
-        return _plain(f"{tally.address}: {verdict.reason}")
+        return _one_line(f"{tally.address}: {verdict.reason}")
     words = []
     if verdict.interval:
         words.append(f"offset {verdict.interval.offset_s:+.6f}s +/- {verdict.interval.uncertainty_s:.6f}s,")
@@ -98,23 +93,23 @@ def _said(verdict: Verdict) -> str:
     words.append(f"{answered} from {tally.address}")
     if verdict.reason:
         words.append(f"({verdict.reason})")
-    return _plain(" ".join(words))
+    return _one_line(" ".join(words))
 
 
-def _plain(text: str) -> str:
+def _one_line(text: str) -> str:
     """Leave out what separates the data from the text, or a line from the next."""
     return printable(text).replace("|", "/")
 
 
 def _performance(verdict: Verdict, limits: Limits, timeout_s: float, name: str) -> str:
     """Return what is known: the U that may stand for a value that is not, Icinga does not read."""
-    from daytimed.probe.ranges import plain  # not for the other outputs
+    from daytimed.probe.ranges import decimal  # not for the other outputs
 
     response_s, interval = verdict.tally.response_s, verdict.interval
     data = []
     if response_s is not None:
         limit = f"{limits.response_warning or ''};{limits.response_critical or ''}"
-        data.append(f"{_quoted(f'time {name}')}={response_s:.6f}s;{limit};0;{plain(timeout_s)}")
+        data.append(f"{_quoted(f'time {name}')}={response_s:.6f}s;{limit};0;{decimal(timeout_s)}")
     if interval:
         limit = f"{limits.offset_warning or ''};{limits.offset_critical or ''}"
         data.append(f"{_quoted(f'offset {name}')}={interval.offset_s:.6f}s;{limit};;")
@@ -134,7 +129,7 @@ def _short(address: Address) -> str:
         name = join_host_port(address.host or "localhost", address.port)
         if address.scheme != "tcp":
             name = f"{address.scheme}:{name}"
-    return _plain(name.replace("=", "_"))
+    return _one_line(name.replace("=", "_"))
 
 
 # -- Prometheus ------------------------------------------------------------------------------------------------------
@@ -152,17 +147,19 @@ _METRICS = {
 }
 
 
-def as_metrics(verdicts: Sequence[Verdict], limits: Limits) -> str:
+def as_metrics(verdicts: Sequence[Verdict]) -> str:
     """
     Return the metrics of some servers, without what is not known of them.
 
     Prometheus text exposition format 0.0.4; metrics, not servers, are together there.
     """
-    figures = [_figures(verdict, limits) for verdict in verdicts]
+    from daytimed.probe.ranges import decimal  # not for the other outputs
+
+    figures = [_figures(verdict) for verdict in verdicts]
     lines = []
     for metric, meaning in _METRICS.items():
         samples = [
-            f'{metric}{{address="{_label(verdict.tally.address)}"}} {value:.9f}'.rstrip("0").rstrip(".")
+            f'{metric}{{address="{_label(verdict.tally.address)}"}} {decimal(value)}'
             for verdict, known in zip(verdicts, figures, strict=True)
             if (value := known.get(metric)) is not None
         ]
@@ -171,11 +168,10 @@ def as_metrics(verdicts: Sequence[Verdict], limits: Limits) -> str:
     return "\n".join(lines)
 
 
-def _figures(verdict: Verdict, limits: Limits) -> dict[str, float | None]:
+def _figures(verdict: Verdict) -> dict[str, float | None]:
     tally, reading, interval = verdict.tally, verdict.tally.reading, verdict.interval
-    readable = tally.answered - (tally.unreadable if limits.is_judged else 0)
     return {
-        "daytime_up": float(readable > 0),
+        "daytime_up": float(verdict.good > 0),
         "daytime_state": float(EXIT_CODES[verdict.state]),
         "daytime_offset_seconds": interval.offset_s if interval else None,
         "daytime_offset_uncertainty_seconds": interval.uncertainty_s if interval else None,

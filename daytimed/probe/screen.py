@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from daytimed.probe.offset import Interval
 
 _COLOURS = {OK: "\x1b[32m", WARNING: "\x1b[33m", CRITICAL: "\x1b[31m"}
-_PLAIN = "\x1b[0m"
+_RESET = "\x1b[0m"
 #: Longer replies are cut in the table.
 _WIDEST_REPLY = 72
 
@@ -147,7 +147,7 @@ def _row(row: tuple[str, ...], widths: Sequence[int], colour: bool) -> str:
     state, address, shown, taken, reply = row
     first = f"{state:{widths[0]}}"
     if colour and state in _COLOURS:
-        first = f"{_COLOURS[state]}{first}{_PLAIN}"
+        first = f"{_COLOURS[state]}{first}{_RESET}"
     return f"{first}  {address:{widths[1]}}  {shown:>{widths[2]}}  {taken:>{widths[3]}}  {reply}".rstrip()
 
 

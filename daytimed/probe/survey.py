@@ -31,7 +31,8 @@ def spread(count: int, interval_s: float | None) -> float:
 
     Args:
         count: How many samples; 0 for no end.
-        interval_s: What was asked for; None to take all within a second.
+        interval_s: What was asked for, to which so much is added that the samples do fall into different parts; None
+            to take all within a second.
     """
     if interval_s is not None:
         return interval_s + 1 / (count or 64)
@@ -126,16 +127,25 @@ class Survey:
                 except BaseException as error:
                     done.put((number, error))
 
+        # a thread asks and parses; with the usual 8 MiB each, many would not fit where memory is limited
         threading.stack_size(_STACK_BYTES)
-        for _ in range(min(len(addresses), MOST_AT_ONCE)):
-            # a daemon, so that an interrupt does not wait for it
-            threading.Thread(target=run, daemon=True).start()
+        for started in range(min(len(addresses), MOST_AT_ONCE)):
+            try:
+                # a daemon, so that an interrupt does not wait for it
+                threading.Thread(target=run, daemon=True).start()
+            except RuntimeError:
+                # the limit of processes: fewer do it as well, if there are any
+                if not started:
+                    run()
+                break
         verdicts: dict[int, Verdict] = {}
-        while len(verdicts) < len(addresses):
-            progress(len(addresses) - len(verdicts))
-            number, result = done.get()
-            if isinstance(result, BaseException):
-                raise result
-            verdicts[number] = result
-        progress(0)
+        try:
+            while len(verdicts) < len(addresses):
+                progress(len(addresses) - len(verdicts))
+                number, result = done.get()
+                if isinstance(result, BaseException):
+                    raise result
+                verdicts[number] = result
+        finally:
+            progress(0)
         return [verdicts[number] for number in range(len(addresses))]

@@ -6,6 +6,7 @@ Civil seconds are a date and a time of day counted as if they were UTC: seconds 
 
 from __future__ import annotations
 
+import re
 import time
 
 TYPE_CHECKING = False
@@ -36,15 +37,15 @@ def offsets_of_name(name: str) -> tuple[int, ...]:
 
 
 def parse_digits(text: str) -> int | None:
-    """Return the seconds of an offset written `+hh`, `+hhmm` or `+hh:mm`, or None for what is none; RFC 3339."""
-    digits = text[1:].replace(":", "")
-    if text[:1] not in {"+", "-"} or not digits.isascii() or not digits.isdigit() or len(digits) not in {1, 2, 4}:
+    """Return the seconds of an offset written `+hh`, `+hhmm`, `+hh:mm`, `+h` or `+h:mm`, or None for what is none."""
+    match = re.fullmatch(r"([+-])(?:(\d\d)(?::?(\d\d))?|(\d)(?::(\d\d))?)", text, re.ASCII)
+    if match is None:
         return None
-    hours, minutes = int(digits[:2]), int(digits[2:] or 0)
+    hours, minutes = int(match[2] or match[4]), int(match[3] or match[5] or 0)
     # the farthest there has ever been is 15:13:42, in Manila and in Alaska before 1867
     if hours > 15 or minutes > 59:
         return None
-    return (hours * _HOUR + minutes * 60) * (-1 if text[0] == "-" else 1)
+    return (hours * _HOUR + minutes * 60) * (-1 if match[1] == "-" else 1)
 
 
 def load_offsets(name: str) -> Offsets:

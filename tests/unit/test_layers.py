@@ -40,6 +40,7 @@ PROBE_ORDER = ["daytimed.probe"] + [
         "civil",
         "ranges",
         "zones",
+        "families",
         "parsers",
         "offset",
         "client",
@@ -47,6 +48,7 @@ PROBE_ORDER = ["daytimed.probe"] + [
         "survey",
         "report",
         "screen",
+        "arguments",
         "cli",
         "__main__",
     )
@@ -163,7 +165,7 @@ def test_probe_loads_nothing_that_it_does_not_need() -> None:
 
 
 #: What every run needs.
-ALWAYS = {"cli", "survey", "check", "client", "offset", "parsers", "civil", "zones"}
+ALWAYS = {"cli", "arguments", "survey", "check", "client", "offset", "parsers", "families", "civil", "zones"}
 
 
 @pytest.mark.parametrize(
@@ -173,7 +175,7 @@ ALWAYS = {"cli", "survey", "check", "client", "offset", "parsers", "civil", "zon
         (["-q"], set()),
         (["-o", "raw"], set()),
         (["-o", "json"], {"report", "json"}),
-        (["-o", "prometheus"], {"report"}),
+        (["-o", "prometheus"], {"report", "ranges"}),
         (["-o", "nagios"], {"report", "ranges"}),
         (["-q", "-w", "99"], {"ranges"}),
         (["-q", "-z", "UTC"], set()),
@@ -188,6 +190,7 @@ def test_run_loads_only_what_it_uses(arguments: list[str], more: set[str]) -> No
         script = f"sys.stdout = open('/dev/null', 'w'); cli.main({words}); sys.stdout = sys.__stdout__"
         loaded = modules_after(f"from daytimed.probe import cli; {script}")
     rare = {"json", "zoneinfo", "threading", "queue", "struct", "ipaddress", "datetime", "typing", "shutil"}
+    rare |= {"dataclasses", "inspect", "_colorize"}
     own = {each.removeprefix("daytimed.probe.") for each in loaded if each.startswith("daytimed.probe.")}
     if "zoneinfo" in more:
         # what it brings with it

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from unit_help import read_to_end, reset, stream_server
 
 from daytimed import __version__
-from daytimed.probe import cli
+from daytimed.probe import arguments, cli
 
 REPLY = b"The Date Time is: 2026-11-22 12:00:00.123456789 +0530 IST\r\n"
 SHOWN = REPLY.replace(b"\r\n", b"\n")
@@ -142,9 +142,9 @@ def test_help(flag: str, capfdbinary: Capture) -> None:
     lines = out.decode().splitlines()
     assert (0, "", True) == (code, err, len(lines) <= 24)
     assert [] == [line for line in lines if len(line) > 80]
-    flags = {flag for action in cli._make_parser()._actions for flag in action.option_strings}
+    flags = {flag for action in arguments.make_parser()._actions for flag in action.option_strings}
     # a long name beside a short one is for scripts
-    told = {action.option_strings[0] for action in cli._make_parser()._actions if action.option_strings}
+    told = {action.option_strings[0] for action in arguments.make_parser()._actions if action.option_strings}
     shown = set(re.findall(r"(?<![\w-])--?[a-zA-Z0-9](?!:)[a-z-]*", "\n".join(lines[: lines.index("Examples:")])))
     assert set() == (told - {"-V", "-h"}) - shown
     assert set() == shown - flags
@@ -153,9 +153,9 @@ def test_help(flag: str, capfdbinary: Capture) -> None:
 # -- arguments -------------------------------------------------------------------------------------------------------
 
 
-def asked(*arguments: str) -> list[str]:
+def asked(*words: str) -> list[str]:
     """Return whom the probe would ask."""
-    return [str(each) for each in cli._addresses(cli._make_parser().parse_args(arguments))]
+    return [str(each) for each in arguments.addresses_of(arguments.parse(list(words)))]
 
 
 @pytest.mark.parametrize(
@@ -260,24 +260,68 @@ def test_wrong_output_form(capfdbinary: Capture) -> None:
 )
 def test_escapes(text: str, expected: bytes) -> None:
     """The text to be sent is UTF-8 but for its escapes, and bytes of the command line that are not come through."""
-    assert expected == cli._unescape(text)
+    assert expected == arguments._unescape(text)
 
 
 @given(data=st.binary())
 def test_every_byte_can_be_sent(data: bytes) -> None:
     """Any bytes there are can be written as escapes."""
-    assert data == cli._unescape("".join(f"\\x{byte:02x}" for byte in data))
+    assert data == arguments._unescape("".join(f"\\x{byte:02x}" for byte in data))
 
 
 @given(text=st.text(st.characters(exclude_categories=["Cs"])))
 def test_text_is_sent_or_refused(text: str) -> None:
     """No text makes it fail otherwise than by a wrong escape; without a backslash it is sent as it is."""
     try:
-        sent = cli._unescape(text)
+        sent = arguments._unescape(text)
     except argparse.ArgumentTypeError:
         assert "\\" in text
     else:
         assert "\\" in text or text.encode() == sent
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["-w", "-1:5", "-z", "-03:00"],
+        ["-w-1:5", "-z-03:00"],
+        ["--warning", "-1:5", "--zone", "-03:00"],
+        ["--warning=-1:5", "--zone=-03:00"],
+        ["-qw", "-1:5", "-vz", "-03:00"],
+    ],
+    ids=" ".join,
+)
+def test_values_that_begin_with_a_minus(words: list[str]) -> None:
+    """A range or an offset from UTC may be negative, however the option before it is written."""
+    options = arguments.parse([*words, "-4", "host"])
+    assert ("-1:5", "-03:00", "4", ["host"]) == (
+        str(options.warning), options.zone, options.family, options.addresses
+    )  # fmt: skip
+
+
+def test_addresses_and_options_in_any_order() -> None:
+    """Options may stand between addresses."""
+    options = arguments.parse(["one", "-q", "two", "-t", "3", "three"])
+    assert (["one", "two", "three"], True, 3.0) == (options.addresses, options.quiet, options.timeout)
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["-o", "nagios"], True),
+        (["-onagios", "-x"], True),
+        (["-qo", "nagios"], True),
+        (["-o=nagios"], True),
+        (["--output", "nagios"], True),
+        (["--output=nagios"], True),
+        (["nagios", "-o", "text"], False),
+        (["-H", "nagios"], False),
+        ([], False),
+    ],
+)
+def test_monitoring_systems_are_recognised(words: list[str], expected: bool) -> None:
+    """Whatever else is wrong, it is seen that the line of a plugin is wanted."""
+    assert expected == arguments.wants_plugin(words)
 
 
 def test_request_is_sent(capfdbinary: Capture) -> None:
@@ -325,21 +369,31 @@ def test_terminal_of_another_encoding() -> None:
     assert (0, b"\\u6642\n", b"") == (done.returncode, done.stdout, done.stderr)
 
 
-@pytest.mark.parametrize("output", cli.OUTPUTS)
-def test_full_disk(output: str) -> None:
+WRITING = [
+    *(["-o", output] for output in arguments.OUTPUTS),
+    ["-n", "3"],
+    ["-o", "nagios", "-n", "x"],
+    ["--help"],
+    ["-V"],
+]
+
+
+@pytest.mark.parametrize("words", WRITING, ids=" ".join)
+def test_full_disk(words: list[str]) -> None:
     """An answer that cannot be written is not known to the caller: the state is unknown, and says why in one line."""
-    with server(REPLY) as port:
-        done = program(">/dev/full", "-o", output, f"{LOOPBACK}:{port}")
+    with server(*[REPLY] * 3) as port:
+        done = program(">/dev/full", *words, f"{LOOPBACK}:{port}")
     expected = b"daytime-get: standard output: cannot write: No space left on device\n"
     assert (3, expected) == (done.returncode, done.stderr)
 
 
-@pytest.mark.parametrize("output", cli.OUTPUTS)
-def test_closed_output(output: str) -> None:
-    """Without a standard output the exit status is one of a monitoring plugin's, and there is no traceback."""
+@pytest.mark.parametrize("words", WRITING, ids=" ".join)
+def test_closed_output(words: list[str]) -> None:
+    """Without a standard output the state is unknown, and says why in one line if anybody reads that."""
     with server(REPLY) as port:
-        done = program(">&-", "-o", output, f"{LOOPBACK}:{port}")
-    assert (True, False) == (done.returncode in (0, 3), b"Traceback" in done.stderr)
+        done = program(">&-", *words, f"{LOOPBACK}:{port}")
+    expected = b"daytime-get: standard output is closed; use -q to be told by the exit status alone\n"
+    assert (3, b"" if "x" in words else expected) == (done.returncode, done.stderr)
 
 
 @pytest.mark.parametrize("redirection", ["2>&-", "2>/dev/full"])
@@ -363,6 +417,43 @@ def test_reader_that_goes_away(second: bytes | None, expected: int) -> None:
     os.close(writing)
     complaint = b"" if second else f"daytime-get: tcp://{LOOPBACK}:{port}: the server reset the connection\n".encode()
     assert (expected, complaint) == (done.returncode, done.stderr)
+
+
+def test_reader_of_samples_that_goes_away() -> None:
+    """A run without an end ends when nobody reads it any more."""
+    reading, writing = os.pipe()
+    with server(*[REPLY] * 50) as port:
+        words = [sys.executable, "-m", "daytimed.probe", "-n", "0", "-i", "0.001", f"{LOOPBACK}:{port}"]
+        process = subprocess.Popen(words, stdout=writing, stderr=subprocess.PIPE)
+        os.close(writing)
+        os.read(reading, 1)
+        os.close(reading)
+        _, err = process.communicate(timeout=60)
+    assert (0, b"") == (process.returncode, err)
+
+
+def test_a_fault_of_the_probe_is_no_warning(monkeypatch: pytest.MonkeyPatch, capfdbinary: Capture) -> None:
+    """Python ends with 1 after an exception, which would be a warning about the server."""
+
+    def fail(*_: object) -> None:
+        raise RuntimeError("broken")
+
+    monkeypatch.setattr(arguments, "survey_of", fail)
+    code, out, err = run(capfdbinary)
+    assert (3, b"", True) == (code, out, "RuntimeError: broken" in err)
+
+
+def test_fewer_threads_than_servers(monkeypatch: pytest.MonkeyPatch, capfdbinary: Capture) -> None:
+    """Where no thread can be started, the servers are asked one after the other."""
+
+    def fail(_: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with server(b"first\n") as first, server(b"last\n") as last, monkeypatch.context() as patch:
+        # the fake servers have theirs by now
+        patch.setattr("threading.Thread.start", fail)
+        code, out, _ = run(capfdbinary, "--any", "-o", "raw", f"{LOOPBACK}:{first}", f"{LOOPBACK}:{last}")
+    assert (0, b"first\nlast\n") == (code, out)
 
 
 def test_interrupt() -> None:

@@ -116,7 +116,7 @@ def test_plugin_error() -> None:
 
 def test_metrics() -> None:
     """Each metric has its help and type once, a sample a server that it is known of, in base units."""
-    lines = report.as_metrics([verdict(GOOD), verdict(b"", LOST, 'unix:///a"b\\c')], Limits()).split("\n")
+    lines = report.as_metrics([verdict(GOOD), verdict(b"", LOST, 'unix:///a"b\\c')]).split("\n")
     names = [line.split()[2] for line in lines if line.startswith("# TYPE")]
     assert (len(names), names) == (len(set(names)), [line.split()[2] for line in lines if line.startswith("# HELP")])
     assert [
@@ -138,9 +138,7 @@ def test_metrics() -> None:
 
 def test_metrics_of_a_reply_that_cannot_be_read() -> None:
     """A server that answers something else is not up; unless its replies are not judged."""
-    assert [0.0, 1.0] == [
-        report._figures(verdict(b"hello", judged=judged), Limits(judged))["daytime_up"] for judged in (True, False)
-    ]
+    assert [0.0, 1.0] == [report._figures(verdict(b"hello", judged=judged))["daytime_up"] for judged in (True, False)]
 
 
 @pytest.mark.parametrize("value", [0, 10, 1200, -300])
@@ -149,7 +147,7 @@ def test_whole_numbers_keep_their_zeros(value: int) -> None:
     made = verdict(GOOD)
     assert made.interval
     made.interval.low = made.interval.high = value * NS
-    assert f'daytime_offset_seconds{{address="tcp://localhost:6000"}} {value}\n' in report.as_metrics([made], Limits())
+    assert f'daytime_offset_seconds{{address="tcp://localhost:6000"}} {value}\n' in report.as_metrics([made])
 
 
 def test_address_of_all() -> None:
