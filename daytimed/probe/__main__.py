@@ -1,8 +1,18 @@
-"""Run the probe as `python3 -m daytimed.probe`."""
+"""Run the probe: the console script, and `python3 -m daytimed.probe`."""
 
 import sys
 
-from daytimed.probe.cli import main
+
+def main() -> int:
+    """Run the probe; return its exit code."""
+    try:
+        from daytimed.probe import cli
+
+        return cli.main()
+    except KeyboardInterrupt:
+        # before there was anything to tell: the state is not known
+        return 3
+
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -30,12 +30,12 @@ Exit status: 0 OK, 1 WARNING, 2 CRITICAL (no reply, unreadable), 3 UNKNOWN.
                     SCHEME tcp tcp4 tcp6 udp udp4 udp6; default localhost:{DEFAULT_PORT}
   -H HOST, -p PORT  a host to ask; the port of all that have none
   -4, -6            IPv4 only, IPv6 only
-  -t SECONDS        deadline for everything; default {DEFAULT_TIMEOUT_S:g}
+  -t SECONDS        deadline for everything of a server; default {DEFAULT_TIMEOUT_S:g}
   -n COUNT          samples, spread over a second; 0: until Ctrl-C
   -i SECONDS        at least so long from one sample to the next
   -z ZONE           of replies that name none: local, UTC, +hh:mm, Europe/Berlin
   -w, -c RANGE      WARNING, CRITICAL if its clock is off by more, in seconds
-  -W, -C RANGE      the same for the response time; as in 2, -1:5, ~:3, @4:5
+  -W, -C RANGE      the same for the response time; as in 2, -1:5, '~:3', @4:5
   -o OUTPUT         text, raw, json, nagios or prometheus
   -q, -v            print nothing; print what was understood, too
   --send TEXT       write this first, with \r \n \t \0 \\ \xHH; judge no reply
@@ -183,12 +183,14 @@ def addresses_of(options: argparse.Namespace) -> list[addresses.Address]:
                 raise ValueError
             asked.append(addresses.parse(f"tcp://{host}:{port}"))
         except ValueError:
-            raise UsageError(f"argument -H: {options.hostname!r} is no host") from None
+            reason = "is no host; its port is given with -p, a whole address without -H"
+            raise UsageError(f"argument -H: {options.hostname!r} {reason}") from None
     elif not asked:
         asked.append(addresses.Address("tcp", "localhost", port))
     if options.family:
         asked = [_with_family(address, options.family) for address in asked]
-    return asked
+    # who is named twice is asked once
+    return list(dict.fromkeys(asked))
 
 
 def _with_family(address: addresses.Address, family: str) -> addresses.Address:

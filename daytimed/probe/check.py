@@ -22,9 +22,10 @@ if TYPE_CHECKING:
 
 OK, WARNING, CRITICAL, UNKNOWN = "OK", "WARNING", "CRITICAL", "UNKNOWN"
 EXIT_CODES = {OK: 0, WARNING: 1, CRITICAL: 2, UNKNOWN: 3}
+#: From good to bad: what is not known of one server does not hide what is known to be wrong with another.
+_SEVERITY = (OK, UNKNOWN, WARNING, CRITICAL)
 
-#: The most samples with an end; a probe that runs for ever compares no more than the last so many, over which clocks
-#: that drift still agree.
+#: The most samples with an end; a probe that runs for ever compares no more than the last so many.
 MOST_SAMPLES = 1000
 
 #: The health codes of the NIST line but 0, as the pages of NIST's Internet Time Service explain them. Once there was no
@@ -43,7 +44,7 @@ _LEAP = {
 
 def worst_of(states: Iterable[str]) -> str:
     """Return the worst of some states; OK for none."""
-    return max(states, key=EXIT_CODES.__getitem__, default=OK)
+    return max(states, key=_SEVERITY.index, default=OK)
 
 
 class Limits:
@@ -158,11 +159,18 @@ class Verdict:
         answer = self.tally.whole or self.tally.last
         if answer is None:
             return b""
-        return answer.reply if self.state != CRITICAL else answer.reply[: parsers.LONGEST_REPLY]
+        return answer.reply if self.good else answer.reply[: parsers.LONGEST_REPLY]
 
 
-def judge(tally: Tally, limits: Limits) -> Verdict:
-    """Decide on the state of a server."""
+def judge(tally: Tally, limits: Limits, wanted: int = 0) -> Verdict:
+    """
+    Decide on the state of a server.
+
+    Args:
+        tally: What came of it.
+        limits: When to be alarmed.
+        wanted: How many samples were wanted; 0 if it does not matter.
+    """
     interval, agreeing = offset.intersect(tally.intervals) if tally.intervals else (None, 0)
     steady = agreeing == len(tally.intervals)
     if 2 * agreeing <= len(tally.intervals):
@@ -173,6 +181,8 @@ def judge(tally: Tally, limits: Limits) -> Verdict:
         found.append((WARNING, f"unsteady clock: only {agreeing} of {len(tally.intervals)} samples agree"))
     state = worst_of(each for each, _ in found)
     reasons = [reason for each, reason in found if each == state]
+    if good and tally.sent < wanted:
+        reasons.append(f"only {tally.sent} of {wanted} samples fit into the time")
     if limits.is_judged and tally.reading:
         reasons += tally.reading.notes
         reasons += [_LEAP[tally.reading.leap]] if tally.reading.leap in _LEAP else []
@@ -185,21 +195,23 @@ def _faults(tally: Tally, good: int, limits: Limits, interval: Interval | None) 
     if bad:
         failure = tally.failure or "no reply"
         if not good:
-            found.append((CRITICAL, failure if bad == 1 else f"{failure} ({bad} times)"))
+            is_local = tally.last is not None and tally.last.is_local
+            found.append((UNKNOWN if is_local else CRITICAL, failure if bad == 1 else f"{failure} ({bad} times)"))
             return found
         found.append((WARNING, f"{bad} of {tally.sent} samples failed: {failure}"))
     if tally.response_s is not None:
         for state, limit in ((WARNING, limits.response_warning), (CRITICAL, limits.response_critical)):
             if limit and limit.is_beyond(tally.response_s, tally.response_s):
-                found.append((state, f"the response time {tally.response_s:.6f} s is beyond {limit}"))
+                found.append((state, f"the response time {tally.response_s:.6f} s is {limit.said}"))
     if not limits.is_judged:
         return found
     if interval is None and (limits.offset_warning or limits.offset_critical):
-        found.append((CRITICAL, "the offset is not known: no majority of the samples agrees"))
+        state = CRITICAL if limits.offset_critical else WARNING
+        found.append((state, "the offset is not known: no majority of the samples agrees"))
     for state, limit in ((WARNING, limits.offset_warning), (CRITICAL, limits.offset_critical)):
         if limit and interval and limit.is_beyond(interval.low / 1e9, interval.high / 1e9):
             measured = f"{interval.offset_s:+.6f} s +/- {interval.uncertainty_s:.6f} s"
-            found.append((state, f"the offset {measured} is beyond {limit}"))
+            found.append((state, f"the offset {measured} is {limit.said}"))
     if tally.reading and tally.reading.health in _HEALTH:
         found.append(_HEALTH[tally.reading.health])
     elif tally.reading and tally.reading.health:

@@ -16,6 +16,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable, Sequence
+    from typing import TextIO
 
     from daytimed.probe.check import Tally, Verdict
     from daytimed.probe.client import Answer
@@ -60,8 +61,8 @@ def _run(words: list[str]) -> int:
         if len(asked) == 1:
             verdicts.append(plan.check(asked[0], _each(options, plan)))
         else:
-            is_terminal = sys.stderr is not None and sys.stderr.isatty()
-            verdicts += plan.check_all(asked, _show_outstanding if is_terminal else _ignore)
+            live = not options.quiet and _is_terminal(sys.stderr)
+            verdicts += plan.check_all(asked, _show_outstanding if live else _ignore)
         if not options.quiet:
             _print(verdicts, options, plan)
     except BrokenPipeError:
@@ -131,8 +132,7 @@ def _print_text(verdicts: list[Verdict], options: argparse.Namespace, plan: Surv
     from daytimed.probe import screen
 
     if len(verdicts) > 1:
-        is_terminal = sys.stdout.isatty() and os.environ.get("TERM") != "dumb" and not os.environ.get("NO_COLOR")
-        _write(screen.table(verdicts, is_terminal))
+        _write(screen.table(verdicts, colour=_is_terminal(sys.stdout) and not os.environ.get("NO_COLOR")))
     elif plan.count != 1:
         _write(screen.summary(verdicts[0]))
     elif verdicts[0].reply:
@@ -144,8 +144,13 @@ def _print_text(verdicts: list[Verdict], options: argparse.Namespace, plan: Surv
         _complain_of(verdicts[0])
 
 
+def _is_terminal(stream: TextIO | None) -> bool:
+    return stream is not None and stream.isatty() and os.environ.get("TERM") != "dumb"
+
+
 def _complain_of(verdict: Verdict) -> None:
-    if verdict.state != check.OK:
+    # a reason of what is OK is how it was understood
+    if verdict.reason:
         _complain(f"{verdict.tally.address}: {verdict.reason}")
 
 

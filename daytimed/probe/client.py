@@ -14,7 +14,7 @@ from _thread import allocate_lock, start_new_thread
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from typing import Any
 
     from daytimed.addresses import Address
@@ -30,14 +30,18 @@ _REASONS = {
     errno.EHOSTUNREACH: "no route to the host",
     errno.ENETUNREACH: "the network is unreachable",
     errno.ENOENT: "there is no such socket",
+    errno.EMFILE: "this host is out of descriptors for the probe; see ulimit -n",
 }
+#: What this host, and not the server, is out of.
+_LOCAL = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS})
 
 
 class Answer:
     """What came of one question."""
 
     __slots__ = (
-        "_left_at", "address", "after_ns", "before_ns", "connect_s", "family", "place", "reason", "reply", "total_s",
+        "_left_at", "address", "after_ns", "before_ns", "connect_s", "family", "is_local", "place", "reason", "reply",
+        "total_s",
     )  # fmt: skip
 
     def __init__(self, address: Address) -> None:
@@ -56,6 +60,8 @@ class Answer:
         self.total_s = 0.0
         self.reason: str | None = None
         """Why it went wrong; None if the reply came, whole and not empty."""
+        self.is_local = False
+        """Whether that says nothing of the server: this host is out of something, or was asked for what is not."""
 
     def leave(self) -> None:
         """Note the time at which the server cannot have been asked earlier."""
@@ -69,6 +75,10 @@ class Answer:
 
 class _AskError(Exception):
     """Ends a question, with the reason."""
+
+    def __init__(self, reason: str, is_local: bool = False) -> None:
+        super().__init__(reason)
+        self.is_local = is_local
 
 
 def ask(address: Address, request: bytes, timeout_s: float, max_bytes: int, place: Place | None = None) -> Answer:
@@ -86,25 +96,32 @@ def ask(address: Address, request: bytes, timeout_s: float, max_bytes: int, plac
     started = time.monotonic()
     deadline = started + timeout_s
     try:
-        with _connect([place] if place else _resolve(address, deadline), deadline, answer) as connection:
-            answer.connect_s = time.monotonic() - started
-            answer.family = _FAMILY_NAMES.get(connection.family)
-            if address.transport == "udp":
-                _exchange_datagrams(connection, request, deadline, max_bytes, answer)
-            else:
+        places = [place] if place else _resolve(address, deadline)
+        if address.transport == "udp":
+            _exchange_datagrams(places, request, started, deadline, max_bytes, answer)
+        else:
+            with _connect(places, deadline, answer) as connection:
+                answer.connect_s = time.monotonic() - started
                 _read_stream(connection, request, deadline, max_bytes, answer)
         if not answer.reply:
             udp = address.transport == "udp"
             raise _AskError("the server sent an empty datagram" if udp else "the server closed without sending a byte")
     except _AskError as error:
-        answer.reason = str(error)
+        answer.reason, answer.is_local = str(error), error.is_local
+    except _ResolvingError:
+        answer.reason = f"cannot resolve {address.host} within {_seconds(timeout_s)}"
     except TimeoutError:
         came = f"{len(answer.reply)} bytes and no end of file" if answer.reply else "no reply"
-        answer.reason = f"{came if answer.connect_s is not None else 'no connection'} within {round(timeout_s, 3):g} s"
+        answer.reason = f"{came if answer.connect_s is not None else 'no connection'} within {_seconds(timeout_s)}"
     except OSError as error:
         answer.reason = _REASONS.get(error.errno or 0) or error.strerror or str(error)
+        answer.is_local = error.errno in _LOCAL
     answer.total_s = time.monotonic() - started
     return answer
+
+
+def _seconds(seconds: float) -> str:
+    return f"{max(0.0, round(seconds, 3)):g} s"
 
 
 def _left(deadline: float) -> float:
@@ -113,6 +130,10 @@ def _left(deadline: float) -> float:
     if left <= 0:
         raise TimeoutError
     return left
+
+
+class _ResolvingError(Exception):
+    """The deadline came while a name was looked up."""
 
 
 def _resolve(address: Address, deadline: float) -> list[Place]:
@@ -133,7 +154,11 @@ def _resolve(address: Address, deadline: float) -> list[Place]:
             return look_up(socket.AI_NUMERICHOST)
         except socket.gaierror:
             return _with_deadline(lambda: look_up(0), deadline)
+    except TimeoutError:
+        raise _ResolvingError from None
     except socket.gaierror as error:
+        if error.errno == socket.EAI_SERVICE:
+            raise _AskError(f"there is no service called {address.port}; write the number of its port", True) from None
         raise _AskError(f"cannot resolve {host}: {error.strerror}") from None
     except UnicodeError:
         raise _AskError(f"cannot resolve {host}: not a host name") from None
@@ -156,7 +181,7 @@ def _with_deadline(look_up: Callable[[], list[Place]], deadline: float) -> list[
     try:
         start_new_thread(run, ())
     except RuntimeError:
-        raise _AskError("there is no thread left to resolve the name in") from None
+        raise _AskError("this host has no thread left to resolve the name in", True) from None
     if not done.acquire(timeout=_left(deadline)):
         raise TimeoutError
     if isinstance(result[0], Exception):
@@ -164,24 +189,35 @@ def _with_deadline(look_up: Callable[[], list[Place]], deadline: float) -> list[
     return result[0]
 
 
-def _connect(places: list[Place], deadline: float, answer: Answer) -> socket.socket:
-    """Connect to the first place that answers; each has its share of the time that is left."""
-    error: OSError | None = None
+def _shares(places: list[Place], deadline: float) -> Iterator[tuple[Place, float]]:
+    """Return each place with the end of its share of the time that is left."""
     for tried, place in enumerate(places):
-        family, kind, target = place
-        connection = None
+        yield place, time.monotonic() + _left(deadline) / (len(places) - tried)
+
+
+def _open(place: Place, deadline: float, answer: Answer) -> socket.socket:
+    """Connect to one place."""
+    family, kind, target = place
+    connection = socket.socket(family, kind)
+    try:
+        connection.settimeout(_left(deadline))
+        answer.leave()
+        _connect_queued(connection, target, deadline)
+    except OSError:
+        connection.close()
+        raise
+    answer.place, answer.family = place, _FAMILY_NAMES.get(family)
+    return connection
+
+
+def _connect(places: list[Place], deadline: float, answer: Answer) -> socket.socket:
+    """Connect to the first place that answers."""
+    error: OSError | None = None
+    for place, share in _shares(places, deadline):
         try:
-            connection = socket.socket(family, kind)
-            share = _left(deadline) / (len(places) - tried)
-            connection.settimeout(share)
-            answer.leave()
-            _connect_queued(connection, target, time.monotonic() + share)
-            answer.place = place
-            return connection
+            return _open(place, share, answer)
         except OSError as failed:
             error = failed
-            if connection is not None:
-                connection.close()
     raise error or OSError(errno.EADDRNOTAVAIL, "no address")
 
 
@@ -216,13 +252,24 @@ def _read_stream(connection: socket.socket, request: bytes, deadline: float, max
 
 
 def _exchange_datagrams(
-    connection: socket.socket, request: bytes, deadline: float, max_bytes: int, answer: Answer
+    places: list[Place], request: bytes, started: float, deadline: float, max_bytes: int, answer: Answer
 ) -> None:
-    connection.settimeout(_left(deadline))
-    answer.leave()
-    connection.send(request)
-    reply = connection.recv(_CHUNK)
-    answer.arrive()
-    answer.reply = reply[:max_bytes]
-    if len(reply) > max_bytes:
-        raise _AskError(f"the reply is longer than {max_bytes} bytes; see --max-bytes")
+    """Send a datagram to the first place that answers it: that there is one, a connection does not tell here."""
+    error: OSError | None = None
+    for place, share in _shares(places, deadline):
+        try:
+            with _open(place, share, answer) as connection:
+                answer.connect_s = time.monotonic() - started
+                answer.leave()
+                connection.send(request)
+                connection.settimeout(_left(share))
+                reply = connection.recv(_CHUNK)
+                answer.arrive()
+        except OSError as failed:
+            error = failed
+            continue
+        answer.reply = reply[:max_bytes]
+        if len(reply) > max_bytes:
+            raise _AskError(f"the reply is longer than {max_bytes} bytes; see --max-bytes")
+        return
+    raise error or OSError(errno.EADDRNOTAVAIL, "no address")

@@ -32,10 +32,11 @@ _MONTH = (
 _CLOCK = rb"(?P<hour>\d{1,2})[:.](?P<minute>\d\d)(?:[:.](?P<second>\d\d)(?:[.,](?P<fraction>\d{1,18}))?)?(?![\d:])"
 #: A time of day, as English writes it.
 _TIME = _CLOCK + rb"(?: ?(?P<half>[AP]\.?M\b\.?))?"
-#: `-UTC`, ` +0530 IST`, `Z`, ` GMT+2`, ` (CET)`, `--03`: an offset, a name, a name and an offset
+#: `-UTC`, ` +0530 IST`, `Z`, ` GMT+2`, ` (CET)`, `--03`: an offset, a name, or a name and an offset
 _ZONE = (
-    rb"(?:[ -]?(?P<offset>[+-]\d\d(?::?\d\d)?)(?!\d))?"
-    rb"(?:[ -]?\(?(?P<zone>(?-i:[A-Z]{1,7}))\b\)?(?:(?P<shift>[+-]\d{1,2}(?::?\d\d)?)(?!\d))?)?"
+    rb"(?:[ \t,]{0,4}-?(?P<offset>[+-]\d\d?(?::?\d\d)?)(?![\d:]))?"
+    rb"(?:[ \t,]{0,4}-?[(\[]?(?P<zone>(?-i:[A-Z]{1,7})|utc|gmt|z)\b[)\]]?"
+    rb"(?: ?(?P<shift>[+-]\d{1,2}(?::?\d\d)?)(?![\d:]))?)?"
 )
 _YEAR = rb"(?P<year>\d{4})(?!\d)"
 _NUMBERS = rb"(?<!\d)(?P<one>\d{1,4})(?P<mark>[./-]) ?(?P<two>\d{1,2})(?P=mark) ?(?P<three>\d{1,4})(?!\d)\.?"
@@ -83,20 +84,18 @@ def _national_time() -> bytes:
 
 #: The families, in the order in which they are tried; a pattern that could be part of another one comes after it.
 FAMILIES: tuple[Family, ...] = (
+    # 61366 26-11-22 12:00:00 00 0 0 0.0 UTC(NIST) *
+    (
+        "nist", rb"\d{5} {1,8}\d{2,4}-\d",
+        lambda: rb"(?<!\d)(?P<mjd>\d{5}) {1,8}(?P<year>\d{4}|\d\d)-(?P<month>\d\d)-(?P<day>\d\d) {1,8}" + _CLOCK
+        + rb"(?P<code>[^\n]{0,64})",
+    ),
     # 2026-11-22 12:00:00.123456789 +0530 IST    2026-11-22T12:00:00+05:30
     (
         "iso8601", ANY_CLOCK,
         lambda: rb"(?<![\d-])" + _YEAR + rb"-(?P<month>\d\d)-(?P<day>\d\d)(?:(?P<t>T)|[ ,]{1,8})" + _TIME + _ZONE
         # what Go writes for the name of a zone that has none
         + rb"(?: (?P<nameless>[+-]\d\d(?:\d\d)?)(?!\d))?",
-    ),
-    # 61366 26-11-22 12:00:00 00 0 0 0.0 UTC(NIST) *
-    (
-        "nist", rb"UTC\(",
-        lambda: rb"(?<!\d)(?P<mjd>\d{5}) {1,8}(?P<year>\d\d)-(?P<month>\d\d)-(?P<day>\d\d) {1,8}" + _CLOCK
-        # the correction DUT1 of old lines became the health
-        + rb" {1,8}\d{1,2} {1,8}(?P<leap>\d) {1,8}(?:(?P<health>\d)|[+-]\d?\.\d{1,2})"
-        rb" {1,8}(?P<advance>\d{1,3}(?:\.\d{1,3})?) {1,8}(?P<zone>UTC)\([^)\n]{1,32}\)",
     ),
     # 22 NOV 26 12:00:00 UTC    22 NOV 2026 12:00:00 UTC    Sun, 22 Nov 2026 12:00:00 +0000
     # Sunday, 22-Nov-26 12:00:00 GMT    22/Nov/2026:12:00:00 +0000
@@ -124,7 +123,7 @@ FAMILIES: tuple[Family, ...] = (
         + rb" {1,8}(?P<day>\d{1,2}),? {1,8}" + _YEAR,
     ),
     # 12:00:00 PM 11/22/2026    12:00:00 22.11.2026    12.00.00 22/11/2026    2:00:00 2026-11-22
-    ("windows", _ANY_NUMBERS, lambda: rb"(?<![\d:])" + _national_time() + rb" {1,8}" + _NUMBERS),
+    ("windows", _ANY_NUMBERS, lambda: rb"(?<![\d:])" + _national_time() + rb" {1,8}" + _NUMBERS + _ZONE),
     # 2026/11/22 12:00:00    22.11.26, 12:00
     ("numeric", _ANY_NUMBERS, lambda: _NUMBERS + rb",?[ T]{1,8}" + _national_time() + _ZONE),
     # 20261122T120000Z
@@ -133,6 +132,6 @@ FAMILIES: tuple[Family, ...] = (
         lambda: rb"(?<!\d)(?P<year>\d{4})(?P<month>\d\d)(?P<day>\d\d)(?P<t>T)"
         rb"(?P<hour>\d\d)(?P<minute>\d\d)(?:(?P<second>\d\d)(?:[.,](?P<fraction>\d{1,18}))?)?(?!\d)" + _ZONE,
     ),
-    # 1795348800
-    ("unix", rb"\d{9}", lambda: rb"(?<![\d.,:/-])(?P<unix>\d{9,19})(?:\.(?P<fraction>\d{1,18}))?(?![\d:/-])"),
+    # 1795348800    1795348800.123456
+    ("unix", rb"\d", lambda: rb"(?<![\d.,:/+-])(?P<unix>\d{1,19})(?:\.(?P<fraction>\d{1,18}))?(?![\d:/-])"),
 )  # fmt: skip

@@ -15,14 +15,24 @@ if TYPE_CHECKING:
     from daytimed.probe.parsers import Reading
 
 
+#: How fast two clocks may drift apart: the most that a kernel corrects the rate of its clock by, MAXFREQ of RFC 5905.
+_DRIFT = 500e-6
+
+
 class Interval:
-    """Nanoseconds from `low` to `high` by which the server's clock is ahead of ours."""
+    """Nanoseconds from `low` to `high` by which the server's clock is ahead of ours, at a time of ours."""
 
-    __slots__ = ("high", "low")
+    __slots__ = ("at_ns", "high", "low")
 
-    def __init__(self, low: int, high: int) -> None:
+    def __init__(self, low: int, high: int, at_ns: int = 0) -> None:
         self.low = low
         self.high = high
+        self.at_ns = at_ns
+
+    def drifted(self, at_ns: int) -> Interval:
+        """Return what it has become by another time, with all that the clocks can have drifted since."""
+        drift = round(abs(at_ns - self.at_ns) * _DRIFT)
+        return Interval(self.low - drift, self.high + drift, at_ns)
 
     @property
     def offset_s(self) -> float:
@@ -50,7 +60,7 @@ def bound(reading: Reading, before_ns: int, after_ns: int) -> Interval:
     """
     shown = reading.instant_ns - reading.advance_ns
     late = _TICK_NS if reading.resolution_ns >= 1_000_000_000 else 0
-    return Interval(shown - after_ns, shown + reading.resolution_ns + late - before_ns)
+    return Interval(shown - after_ns, shown + reading.resolution_ns + late - before_ns, after_ns)
 
 
 def intersect(intervals: Sequence[Interval]) -> tuple[Interval, int]:
@@ -61,17 +71,18 @@ def intersect(intervals: Sequence[Interval]) -> tuple[Interval, int]:
     agree; of the rest the ones that are right agree, if they are the majority.
 
     Args:
-        intervals: At least one.
+        intervals: At least one, the newest last: the result is for its time.
     """
+    intervals = [interval.drifted(intervals[-1].at_ns) for interval in intervals]
     # at equal values a beginning comes before an end: intervals that touch do agree
     edges = sorted(
         [(interval.low, -1) for interval in intervals] + [(interval.high, 1) for interval in intervals]
     )  # fmt: skip
     best = depth = 0
-    found = intervals[0]
+    found = intervals[-1]
     for place, (edge, kind) in enumerate(edges):
         depth -= kind
         if depth > best:
             best = depth
-            found = Interval(edge, edges[place + 1][0])
+            found = Interval(edge, edges[place + 1][0], intervals[-1].at_ns)
     return found, best

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 #: More than any line with a banner around it; beyond it the reply is something else.
 LONGEST_REPLY = 2048
 _DAY = 86400
+#: A number somewhere in a reply, or an odd one, is a count of seconds only if it is not farther from now.
+_NEAR_NS = 366 * _DAY * NS
 #: The instants that RFC 3339 can write.
 _FIRST_NS, _END_NS = -62_135_596_800 * NS, 253_402_300_800 * NS
 
@@ -99,7 +101,7 @@ def _parse_binary(reply: bytes, now_ns: int) -> Reading | None:
     """RFC 868: four bytes, or the eight of servers that send a `long`, on either side of which the value stands."""
     if len(reply) not in {4, 8} or all(byte in b"\t\n\r" or 32 <= byte < 127 for byte in reply):
         return None
-    if len(reply) == 4 or reply[5:] == b"\0\0\0":
+    if len(reply) == 4 or reply[4:] == b"\0\0\0\0":
         return _read_rfc868(int.from_bytes(reply[:4], "big"), now_ns)
     if reply[:4] != b"\0\0\0\0":
         return None
@@ -126,9 +128,6 @@ def _parse_text(reply: bytes, now_ns: int, zone: Offsets) -> Reading:
         raise _RefusedError("there is nothing in it but blanks" if reply else "there is nothing in it")
     # no-break spaces, which newer Windows puts before AM and PM
     text = text.replace(b"\xe2\x80\xaf", b" ").replace(b"\xc2\xa0", b" ")
-    if text.isdigit() and len(text) < 9:
-        # a clock that has never been set
-        return Reading("unix", int(text) * NS, NS, "UTC")
     if text.startswith(b"HTTP/"):
         raise _RefusedError("that is a web server")
     found = None
@@ -158,7 +157,9 @@ def _search(family: Family, text: bytes, now_ns: int, zone: Offsets) -> tuple[Re
         if match[0] == words:
             continue
         words = match[0]
-        reading = _read(name, match, now_ns, zone)
+        reading = _read(name, match, text, now_ns, zone)
+        if reading is None:
+            continue
         if found is not None and found.instant_ns != reading.instant_ns:
             raise _RefusedError(f"there are different times in it: {_shown(text)}")
         found = reading
@@ -170,16 +171,20 @@ def _shown(text: bytes) -> str:
     return f"{shown}..." if len(text) > 64 else shown
 
 
-def _read(name: str, match: re.Match[bytes], now_ns: int, zone: Offsets) -> Reading:
+def _read(name: str, match: re.Match[bytes], text: bytes, now_ns: int, zone: Offsets) -> Reading | None:
     found = {key: value.decode("latin-1") for key, value in match.groupdict().items() if value}
     if "unix" in found:
-        return _read_unix(found)
+        return _read_unix(found, text, match[0], now_ns)
     notes: list[str] = []
     clock = _seconds_of_day(found, match)
     dates = list(_dates(found, now_ns))
     if not dates:
         raise _RefusedError(f"there is no such date: {_shown(match[0])}")
-    named = _offsets(found, notes)
+    if "mjd" in found:
+        # the day number tells the century, too
+        numbered = [date for date in dates if days_from_civil(*date) + EPOCH_MJD == int(found["mjd"])]
+        dates = numbered or dates
+    named = (0,) if "mjd" in found else _offsets(found, text, match, notes)
     # every way to read it, as the distance from now, the second, the date and the offset from UTC
     readings = []
     for date in dates:
@@ -188,8 +193,10 @@ def _read(name: str, match: re.Match[bytes], now_ns: int, zone: Offsets) -> Read
             readings.append((abs((civil - offset) * NS - now_ns), civil - offset, date, offset))
     _, seconds, date, offset = min(readings)
     notes += _ambiguities(found, dates, date, named or zone(seconds + offset), offset)
-    if "mjd" in found and int(found["mjd"]) != days_from_civil(*date) + EPOCH_MJD:
-        notes.append(f"the day number is wrong: {_written(date)} is {days_from_civil(*date) + EPOCH_MJD}")
+    if "mjd" in found:
+        if int(found["mjd"]) != days_from_civil(*date) + EPOCH_MJD:
+            notes.append(f"the day number is wrong: {_written(date)} is {days_from_civil(*date) + EPOCH_MJD}")
+        return _read_nist(found, seconds, notes)
     weekday = found.get("weekday")
     right = DAYS[(days_from_civil(*date) + 3) % 7]
     if weekday and weekday.lower() != right[:3].lower():
@@ -198,25 +205,38 @@ def _read(name: str, match: re.Match[bytes], now_ns: int, zone: Offsets) -> Read
     resolution = NS // 10 ** len(fraction) if "second" in found else 60 * NS
     instant = seconds * NS + int(fraction.ljust(9, "0") if fraction else 0)
     zone_name = "assumed" if named is None else _digits(offset) if offset else "UTC"
-    reading = Reading(_specific(name, found), instant, resolution, zone_name, tuple(notes))
-    if name == "nist":
-        reading.leap = int(found["leap"])
-        reading.health = int(found["health"]) if "health" in found else None
-        reading.advance_ns = round(float(found["advance"]) * 1_000_000)
-    return reading
+    return Reading(_specific(name, found), instant, resolution, zone_name, tuple(notes))
 
 
-def _read_unix(found: dict[str, str]) -> Reading:
+def _read_unix(found: dict[str, str], text: bytes, words: bytes, now_ns: int) -> Reading | None:
+    """Read a number, unless it is one of the many that are none of Unix seconds."""
     digits = found["unix"]
-    if len(digits) <= 12:
-        fraction = found.get("fraction", "")[:9]
-    elif len(digits) in {13, 16, 19}:
+    fraction = found.get("fraction", "")[:9]
+    if len(digits) in {13, 16, 19}:
         # milliseconds, microseconds, nanoseconds
         digits, fraction = digits[:10], digits[10:]
-    else:
-        raise _RefusedError(f"{digits} is no count of seconds, nor of parts of seconds, since 1970")
     instant = int(digits) * NS + int(fraction.ljust(9, "0"))
+    is_whole_line = words.strip() in {line.strip() for line in text.splitlines()}
+    if not (is_whole_line and 9 <= len(digits) <= 11) and abs(instant - now_ns) > _NEAR_NS:
+        return None
     return Reading("unix", instant, NS // 10 ** len(fraction), "UTC")
+
+
+def _read_nist(found: dict[str, str], seconds: int, notes: list[str]) -> Reading:
+    """Read what stands behind the time: daylight-saving time, leap second, health, advance, label, mark."""
+    fields = found.get("code", "").split()
+    reading = Reading("nist", seconds * NS, NS, "UTC")
+    if len(fields) < 5 or not fields[4].startswith("UTC") or not re.fullmatch(r"\d{1,3}(\.\d{0,3})?", fields[3]):
+        notes.append("the code behind the time is not that of NIST")
+    else:
+        reading.advance_ns = round(float(fields[3]) * 1_000_000)
+    if len(fields) > 1 and re.fullmatch("[0-9]", fields[1]):
+        reading.leap = int(fields[1])
+    # old lines have the correction DUT1, with a sign, in the place of the health
+    if len(fields) > 2 and re.fullmatch("[0-9]", fields[2]):
+        reading.health = int(fields[2])
+    reading.notes = tuple(notes)
+    return reading
 
 
 def _specific(name: str, found: dict[str, str]) -> str:
@@ -284,12 +304,13 @@ def _years(year: str, now_ns: int) -> tuple[int, ...]:
     return (century + int(year), century - 100 + int(year), century + 100 + int(year))
 
 
-def _offsets(found: dict[str, str], notes: list[str]) -> tuple[int, ...] | None:
+def _offsets(found: dict[str, str], text: bytes, match: re.Match[bytes], notes: list[str]) -> tuple[int, ...] | None:
     """Return the offsets from UTC that the reply can mean, or None if it names no zone that is known."""
     digits = found.get("offset")
     name = found.get("zone") or ""
     if named := found.get("named"):
         digits, name = (named, "") if named[0] in "+-" else (None, named)
+    name = name.upper()
     if digits is None and name in {"UTC", "GMT"} and "shift" in found:
         digits = found["shift"]
     if digits is not None:
@@ -298,7 +319,7 @@ def _offsets(found: dict[str, str], notes: list[str]) -> tuple[int, ...] | None:
             raise _RefusedError(f"there is no such offset from UTC: {digits}")
         return (offset,)
     if not name:
-        return None
+        return _offsets_beside(text, match, notes)
     offsets = zones.offsets_of_name(name)
     if not offsets:
         notes.append(f"the zone {name} is not known")
@@ -313,6 +334,17 @@ def _offsets(found: dict[str, str], notes: list[str]) -> tuple[int, ...] | None:
 _SETTLED = frozenset({"CST", "CDT", "PST"})
 
 
+def _offsets_beside(text: bytes, match: re.Match[bytes], notes: list[str]) -> tuple[int, ...] | None:
+    """Return what stands for a zone where none was expected; note what might."""
+    line_start = text.rfind(b"\n", 0, match.start()) + 1
+    before, after = text[line_start : match.start()], text[match.end() :].partition(b"\n")[0].strip()
+    if re.search(rb"(?i)\b(?:UTC|GMT)\b(?! ?[+-]\d)", before + b" " + after):
+        return (0,)
+    if after[:1].isalnum() or after[:1] in {b"+", b"-", b"<", b"[", b"("} or after[:1] >= b"\x80":
+        notes.append(f"what follows the time is not understood: {_shown(after)}")
+    return None
+
+
 def _ambiguities(
     found: dict[str, str], dates: list[Date], date: Date, offsets: tuple[int, ...], offset: int
 ) -> Iterator[str]:
@@ -321,7 +353,7 @@ def _ambiguities(
         yield f"day and month are ambiguous: read as {_written(date)}, which is nearer than {' or '.join(others)}"
     name = found.get("named") or found.get("zone")
     if len(offsets) > 1 and not (name in _SETTLED and offset == offsets[0]):
-        yield f"the zone is ambiguous: {name or 'the hour comes twice'}, read as {_digits(offset)}"
+        yield f"the zone is ambiguous: {name or 'its clock is changed in that hour'}, read as {_digits(offset)}"
 
 
 def _written(date: Date) -> str:

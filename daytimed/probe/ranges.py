@@ -11,12 +11,15 @@ Guidelines, "Threshold and Ranges".
 
 from __future__ import annotations
 
+import re
+
 _INFINITY = float("inf")
 
 
 def decimal(value: float) -> str:
     """Write a number as performance data allows it: without an exponent."""
-    return f"{value:.9f}".rstrip("0").rstrip(".")
+    text = f"{value:.9f}".rstrip("0").rstrip(".")
+    return "0" if text == "-0" else text
 
 
 class Range:
@@ -35,11 +38,22 @@ class Range:
         written = end if start == "0" and end else f"{start}:{end}"
         return f"@{written}" if self.inverted else written
 
+    @property
+    def said(self) -> str:
+        """Where a value is that alerts."""
+        return f"inside {str(self)[1:]}" if self.inverted else f"beyond {self}"
+
     def is_beyond(self, low: float, high: float) -> bool:
         """Return whether every value from `low` to `high` is reason for an alert."""
         if self.inverted:
             return self.start <= low and high <= self.end
         return high < self.start or low > self.end
+
+
+def _number(text: str) -> float:
+    if not re.fullmatch(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)(e[+-]?[0-9]{1,2})?", text):
+        raise ValueError
+    return float(text)
 
 
 def parse(text: str, symmetric: bool = False) -> Range:
@@ -56,12 +70,11 @@ def parse(text: str, symmetric: bool = False) -> Range:
     inverted = text.startswith("@")
     start, colon, end = text.removeprefix("@").rpartition(":")
     try:
-        low = -_INFINITY if start == "~" else float(start or 0)
-        high = float(end) if end or not colon else _INFINITY
+        low = -_INFINITY if start == "~" else _number(start or "0")
+        high = _number(end) if end or not colon else _INFINITY
         if not colon and symmetric:
             low = -high
-        # not a number is not in order with anything
-        if not low <= high or low == _INFINITY or (end and high == _INFINITY):
+        if not low <= high:
             raise ValueError
     except ValueError:
         raise ValueError(f"{text!r} is no range; write N, N:, ~:N, N:M or @N:M, with the smaller one first") from None

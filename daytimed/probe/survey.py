@@ -5,19 +5,21 @@ from __future__ import annotations
 import time
 
 from daytimed.probe.check import Limits, Tally, Verdict, judge
-from daytimed.probe.client import ask
+from daytimed.probe.client import Answer, ask
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from daytimed.addresses import Address
-    from daytimed.probe.client import Answer
     from daytimed.probe.offset import Interval
     from daytimed.probe.zones import Offsets
 
-#: So many servers are asked at the same time; each takes a thread and up to two descriptors.
+#: So many servers are asked at the same time, each by a thread of its own.
 MOST_AT_ONCE = 256
+#: A connection, or what the resolver has open.
+_DESCRIPTORS_EACH = 3
+_OTHER_DESCRIPTORS = 16
 _SMALLEST_GAP_S = 0.01
 _STACK_BYTES = 512 * 1024
 
@@ -59,26 +61,45 @@ class Survey:
         self.limits = limits
 
     def samples(self, address: Address) -> Iterator[Answer]:
-        """Ask one server, as often as it is wanted and the time lasts."""
-        due = time.monotonic()
-        deadline = due + self.timeout_s
+        """Ask one server, as often as it is wanted and fits into the time."""
+        begun = due = time.monotonic()
         place = None
+        longest_s = 0.0
         number = 0
         while True:
-            left = deadline - time.monotonic() if self.count else self.timeout_s
-            if number and left <= 0:
+            share_s = self._share(number, begun, longest_s)
+            if not share_s:
                 return
-            answer = ask(address, self.request, left, self.max_bytes, place)
+            asked = time.monotonic()
+            try:
+                answer = ask(address, self.request, share_s, self.max_bytes, place)
+            except KeyboardInterrupt:
+                if self.count == 1:
+                    raise
+                yield _unanswered(address, time.monotonic() - asked)
+                return
             place = answer.place or place
+            longest_s = max(longest_s, answer.total_s if answer.reason is None else 0.0)
             yield answer
             number += 1
             if number == self.count:
                 return
             # who has been late does not hurry to make up for it
             due = max(due + self.gap_s, time.monotonic())
-            if self.count and due >= deadline:
-                return
             time.sleep(max(0.0, due - time.monotonic()))
+
+    def _share(self, number: int, begun: float, longest_s: float) -> float:
+        """
+        Return the seconds for a sample, or 0 if it does not fit.
+
+        Each but the last may take half of what is left, so that one question that hangs does not cost all others; and
+        one that could not have the time that others took is not asked: it would count against the server.
+        """
+        if not self.count:
+            return self.timeout_s
+        left = begun + self.timeout_s - time.monotonic()
+        share_s = left if number == self.count - 1 else left / 2
+        return share_s if not number or share_s > 2 * longest_s else 0.0
 
     def check(self, address: Address, each: Callable[[Tally, Answer, Interval | None], None] | None = None) -> Verdict:
         """
@@ -98,7 +119,7 @@ class Survey:
             # the way in which samples without an end do end; others are judged by what there is
             if not tally.sent:
                 raise
-        return judge(tally, self.limits)
+        return judge(tally, self.limits, self.count)
 
     def check_all(self, addresses: Sequence[Address], progress: Callable[[int], None]) -> list[Verdict]:
         """
@@ -112,6 +133,7 @@ class Survey:
         import threading
         from queue import SimpleQueue
 
+        begun = time.monotonic()
         waiting = iter(range(len(addresses)))
         done: SimpleQueue[tuple[int, Verdict | BaseException]] = SimpleQueue()
         guard = threading.Lock()
@@ -129,7 +151,7 @@ class Survey:
 
         # a thread asks and parses; with the usual 8 MiB each, many would not fit where memory is limited
         threading.stack_size(_STACK_BYTES)
-        for started in range(min(len(addresses), MOST_AT_ONCE)):
+        for started in range(min(len(addresses), _most_at_once())):
             try:
                 # a daemon, so that an interrupt does not wait for it
                 threading.Thread(target=run, daemon=True).start()
@@ -146,6 +168,30 @@ class Survey:
                 if isinstance(result, BaseException):
                     raise result
                 verdicts[number] = result
+        except KeyboardInterrupt:
+            if not verdicts:
+                raise
         finally:
             progress(0)
-        return [verdicts[number] for number in range(len(addresses))]
+        return [verdicts.get(number) or self._missing(address, begun) for number, address in enumerate(addresses)]
+
+    def _missing(self, address: Address, begun: float) -> Verdict:
+        tally = Tally(address)
+        tally.add(_unanswered(address, time.monotonic() - begun), self.zone)
+        return judge(tally, self.limits)
+
+
+def _unanswered(address: Address, seconds: float) -> Answer:
+    """Return what came of a question that was interrupted."""
+    answer = Answer(address)
+    answer.total_s = seconds
+    answer.reason = f"no reply yet after {seconds:.3g} s"
+    return answer
+
+
+def _most_at_once() -> int:
+    """Return how many servers can be asked at the same time with the descriptors that there are."""
+    from resource import RLIMIT_NOFILE, getrlimit  # not for the runs that ask one server
+
+    descriptors, _ = getrlimit(RLIMIT_NOFILE)
+    return max(1, min(MOST_AT_ONCE, (descriptors - _OTHER_DESCRIPTORS) // _DESCRIPTORS_EACH))

@@ -19,11 +19,12 @@ if TYPE_CHECKING:
 _HOUR = 3600
 
 #: Hours from UTC of the names in use: those of RFC 5322, section 4.3, the alphabetic ones of the IANA database, and the
-#: German ones. Of several meanings the first is the one of RFC 5322, or else of most people.
+#: German ones. Of several meanings the first is the one of RFC 5322, or else of most people. Cuba's CST and CDT are not
+#: among them: a clock that is wrong by the hour of daylight-saving time would pass for one of Cuba.
 NAMES: dict[str, tuple[float, ...]] = {
     "ACDT": (10.5,), "ACST": (9.5,), "ADT": (-3,), "AEDT": (11,), "AEST": (10,), "AKDT": (-8,), "AKST": (-9,),
-    "AST": (-4,), "AWST": (8,), "BST": (1,), "CAT": (2,), "CDT": (-5, -4), "CEST": (2,), "CET": (1,), "CHST": (10,),
-    "CST": (-6, 8, -5), "EAT": (3,), "EDT": (-4,), "EEST": (3,), "EET": (2,), "EST": (-5,), "GMT": (0,), "HDT": (-9,),
+    "AST": (-4,), "AWST": (8,), "BST": (1,), "CAT": (2,), "CDT": (-5,), "CEST": (2,), "CET": (1,), "CHST": (10,),
+    "CST": (-6, 8), "EAT": (3,), "EDT": (-4,), "EEST": (3,), "EET": (2,), "EST": (-5,), "GMT": (0,), "HDT": (-9,),
     "HKT": (8,), "HST": (-10,), "IDT": (3,), "IST": (5.5, 2, 1), "JST": (9,), "KST": (9,), "MDT": (-6,), "MEST": (2,),
     "MESZ": (2,), "MET": (1,), "MEZ": (1,), "MSK": (3,), "MST": (-7,), "NDT": (-2.5,), "NST": (-3.5,), "NZDT": (13,),
     "NZST": (12,), "PDT": (-7,), "PKT": (5,), "PST": (-8, 8), "SAST": (2,), "SST": (-11,), "UT": (0,), "UTC": (0,),
@@ -60,7 +61,7 @@ def load_offsets(name: str) -> Offsets:
     """
     if name == "local":
         return lambda civil: _offsets_at(civil, _local_offset)
-    if name == "UTC":
+    if name.upper() == "UTC":
         return lambda civil: (0,)
     if name[:1] in {"+", "-"}:
         fixed = parse_digits(name)

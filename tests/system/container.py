@@ -71,7 +71,7 @@ def install(root: Path) -> None:
     modules = root / "usr/lib/python3/dist-packages/daytimed"
     shutil.rmtree(modules, ignore_errors=True)
     shutil.copytree(PROJECT / "daytimed", modules, ignore=shutil.ignore_patterns("__pycache__"))
-    for name, module in (("daytimed", "daytimed.__main__"), ("daytime-get", "daytimed.probe.cli")):
+    for name, module in (("daytimed", "daytimed.__main__"), ("daytime-get", "daytimed.probe.__main__")):
         program = root / "usr/bin" / name
         program.write_text(f"#!/usr/bin/python3\nimport sys\nfrom {module} import main\nsys.exit(main())\n")
         program.chmod(0o755)

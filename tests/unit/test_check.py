@@ -102,6 +102,24 @@ def test_interval_that_reaches_inside() -> None:
     assert ("OK", None) == outcome(slow, limits=offset_limits("0.4", None))
 
 
+def test_fault_of_this_host() -> None:
+    """What this host is out of says nothing of the server."""
+    ours = answer(b"", reason="this host is out of descriptors")
+    ours.is_local = True
+    assert ("UNKNOWN", "this host is out of descriptors") == outcome(ours)
+    assert "CRITICAL" == check.worst_of(["OK", "UNKNOWN", "CRITICAL", "WARNING"])
+    assert "UNKNOWN" == check.worst_of(["OK", "UNKNOWN"])
+    assert "OK" == check.worst_of([])
+
+
+def test_samples_that_did_not_fit() -> None:
+    """Fewer samples than wanted are told, and are nobody's fault."""
+    tally = Tally(ADDRESS)
+    tally.add(answer(GOOD), UTC)
+    found = judge(tally, Limits(), wanted=20)
+    assert ("OK", "only 1 of 20 samples fit into the time") == (found.state, found.reason)
+
+
 def test_limits_of_the_response_time() -> None:
     """The response time is judged, even if the reply is not; of several it is the average."""
     limits = Limits(False, None, None, ranges.parse("1"), ranges.parse("2"))
@@ -137,6 +155,7 @@ def test_unsteady_clock() -> None:
     assert ("WARNING", "unsteady clock: only 1 of 2 samples agree", None) == (split.state, split.reason, split.interval)
     limited = verdict(near, far, limits=offset_limits("1", "2"))
     assert ("CRITICAL", "the offset is not known: no majority of the samples agrees") == (limited.state, limited.reason)
+    assert "WARNING" == verdict(near, far, limits=offset_limits("1", None)).state
 
 
 @pytest.mark.parametrize(

@@ -33,6 +33,7 @@ def test_one_sample_holds_the_offset(offset: int, asked: int, there: int, back: 
     clock = asked + there + offset
     reading = Reading("any", clock // resolution * resolution, resolution, "UTC")
     interval = bound(reading, asked, asked + there + back)
+    assert interval.at_ns == asked + there + back
     assert interval.low <= offset <= interval.high
     late = 10_000_000 if resolution >= NS else 0
     assert there + back + resolution + late == interval.high - interval.low
@@ -65,6 +66,26 @@ def test_agreement() -> None:
     assert (3, 5, 3) == found((0, 5), (3, 9), (-1, 7))
     assert (5, 5, 2) == found((0, 5), (5, 9))
     assert (1, 2, 1) == found((1, 2))
+
+
+@given(
+    rate=st.floats(-500e-6, 500e-6),
+    offset=st.integers(-(10**12), 10**12),
+    gaps=st.lists(st.integers(0, 20 * NS), min_size=1, max_size=30),
+    there=st.integers(0, 10**6),
+    back=st.integers(0, 10**6),
+)
+def test_clocks_that_drift(rate: float, offset: int, gaps: list[int], there: int, back: int) -> None:
+    """Samples of a clock that drifts as fast as a kernel lets it all agree, and hold its offset at the last of them."""
+    taken, at = [], 0
+    for gap in gaps:
+        at += gap
+        read_at = at + there
+        clock = read_at + offset + round(read_at * rate)
+        taken.append(bound(Reading("any", clock, 1, "UTC"), at, at + there + back))
+    interval, agreeing = intersect(taken)
+    assert agreeing == len(taken)
+    assert interval.low - 2 <= offset + rate * (at + there) <= interval.high + 2
 
 
 def test_majority() -> None:

@@ -156,7 +156,7 @@ def test_hour_that_comes_twice() -> None:
     for now, offset in ((1_793_511_000, "-04:00"), (1_793_514_600, "-05:00")):
         found = read(b"Sun Nov  1 01:30:00 2026", now * NS, "America/New_York")
         assert (now * NS, "assumed") == (found.instant_ns, found.zone)
-        assert (f"the zone is ambiguous: the hour comes twice, read as {offset}",) == found.notes
+        assert (f"the zone is ambiguous: its clock is changed in that hour, read as {offset}",) == found.notes
 
 
 def test_hour_that_never_comes() -> None:
@@ -179,6 +179,74 @@ def test_assumed_zone() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("reply", "zone"),
+    [
+        (b"12:00:00 22.11.2026 UTC", "UTC"),
+        (b"12:00:00 PM 11/22/2026 UTC", "UTC"),
+        (b"2026-11-22 12:00:00  UTC", "UTC"),
+        (b"2026-11-22 12:00:00\tUTC", "UTC"),
+        (b"2026-11-22 12:00:00, UTC", "UTC"),
+        (b"2026-11-22 12:00:00 [UTC]", "UTC"),
+        (b"2026-11-22 12:00:00 utc", "UTC"),
+        (b"Sunday, November 22, 2026 12:00:00-utc", "UTC"),
+        (b"UTC 2026-11-22 12:00:00", "UTC"),
+        (b"UTC: Sun Nov 22 12:00:00 2026", "UTC"),
+        (b"2026-11-22 17:30:00 +5:30", "+05:30"),
+        (b"2026-11-22 17:00:00 +5", "+05:00"),
+        (b"22 NOV 2026 14:00:00 UTC +2", "+02:00"),
+        (b"22 NOV 2026 07:00:00 GMT -5", "-05:00"),
+    ],
+)
+def test_zone_however_it_is_written(reply: bytes, zone: str) -> None:
+    """A zone that is named beside the time counts, and nothing is assumed."""
+    found = read(reply, zone="Asia/Kolkata")
+    assert (NOW, zone, ()) == (found.instant_ns, found.zone, found.notes)
+
+
+@pytest.mark.parametrize("beside", ["America/New_York", "<+03>-3", "\u221205:00", "whatever"])
+def test_what_is_not_understood_is_told(beside: str) -> None:
+    """What stands behind the time and is not understood could be a zone, so it is not passed over in silence."""
+    found = read(f"2026-11-22 12:00:00 {beside}".encode())
+    assert (("assumed", (f"what follows the time is not understood: {beside}",))) == (found.zone, found.notes)
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        b"61366 26-11-22 12:00:00 00 0 0 1000.5 UTC(NIST) *",
+        b"61366 26-11-22 12:00:00 00 0 0 -5.0 UTC(NIST) *",
+        b"61366 26-11-22 12:00:00 00 0 0 UTC(NIST) *",
+        b"61366 26-11-22 12:00:00 000 0 0 50.0 NIST *",
+        b"61366 26-11-22 12:00:00 00 0 - * UTC(NIST) *",
+        b"61366 2026-11-22 12:00:00",
+    ],
+)
+def test_nearly_nist(reply: bytes) -> None:
+    """A line that deviates from NIST's is still of UTC, and it is told that it deviates."""
+    found = read(reply, zone="Asia/Kolkata")
+    assert ("nist", NOW, "UTC") == (found.format, found.instant_ns, found.zone)
+    assert ("the code behind the time is not that of NIST",) == found.notes
+
+
+def test_day_number_of_nist_tells_the_century() -> None:
+    """A host whose own clock has never been set does not take 2026 for 1926."""
+    found = read(b"61366 26-11-22 12:00:00 00 0 0 50.0 UTC(NIST) *", 19 * 86400 * NS)
+    assert (NOW, ()) == (found.instant_ns, found.notes)
+
+
+def test_numbers_in_a_sentence() -> None:
+    """A number with words around it is a time only if it can be about now."""
+    assert [NOW, NOW, NOW + 500_000_000] == [
+        read(reply).instant_ns for reply in (b"time: 1795348800\n", b"Welcome\r\n1795348800\r\n", b"now=1795348800.5")
+    ]
+
+
+def test_an_hour_wrong_is_not_cuba() -> None:
+    """A clock that is an hour off is not excused by a country whose zone has the same name."""
+    assert NOW + 3600 * NS == read(b"22 NOV 2026 07:00:00 CST").instant_ns
+
+
 # -- refusals --------------------------------------------------------------------------------------------------------
 
 
@@ -195,7 +263,7 @@ def test_assumed_zone() -> None:
         (b"12:00:00 13/13/2026", "there is no such date: 12:00:00 13/13/2026"),
         (b"12:00:00 22/11/226", "there is no such date: 12:00:00 22/11/226"),
         (b"1795348800123456", None),
-        (b"17953488001234", "17953488001234 is no count of seconds, nor of parts of seconds, since 1970"),
+        (b"17953488001234", "there is no date with a time in it: 17953488001234"),
         (
             b"2026-11-22T12:00:00Z 2026-11-22T12:00:01Z",
             "there are different times in it: 2026-11-22T12:00:00Z 2026-11-22T12:00:01Z",
@@ -206,7 +274,13 @@ def test_assumed_zone() -> None:
         ),
         (b"HTTP/1.1 400 Bad Request\r\nDate: Sun, 22 Nov 2026 12:00:00 GMT\r\n\r\n", "that is a web server"),
         (b"9999-12-31 23:59:59 -1500", "it is not between the years 1 and 9999: 9999-12-31 23:59:59 -1500"),
-        (b"999999999999", "it is not between the years 1 and 9999: 999999999999"),
+        (b"999999999999", "there is no date with a time in it: 999999999999"),
+        (b"404", "there is no date with a time in it: 404"),
+        (b"20261122", "there is no date with a time in it: 20261122"),
+        (b"202611221200", "there is no date with a time in it: 202611221200"),
+        (b"550 error 123456789", "there is no date with a time in it: 550 error 123456789"),
+        (b"-ERR unknown 1234567890", "there is no date with a time in it: -ERR unknown 1234567890"),
+        (b"Hell\xff\0\0\0", "there is no date with a time in it: Hell\\xff"),
         (b"x" * 3000, "3000 bytes are no daytime reply; one has at most 2048"),
     ],
 )

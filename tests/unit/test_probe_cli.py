@@ -25,6 +25,7 @@ from daytimed.probe import arguments, cli
 REPLY = b"The Date Time is: 2026-11-22 12:00:00.123456789 +0530 IST\r\n"
 SHOWN = REPLY.replace(b"\r\n", b"\n")
 LOOPBACK = "127.0.0.1"
+NO_HOST = "is no host; its port is given with -p, a whole address without -H"
 NO_ZONE = "is no zone; it is local, UTC, +hh:mm or a name like Europe/Berlin"
 NO_RANGE = "is no range; write N, N:, ~:N, N:M or @N:M, with the smaller one first"
 SEE_HELP = "; see daytime-get --help\n"
@@ -175,6 +176,7 @@ def asked(*words: str) -> list[str]:
         (["-6", "-H", "one"], ["tcp6://one:6000"]),
         (["-4", "tcp4://one"], ["tcp4://one:6000"]),
         (["-p", "0"], ["tcp://localhost:0"]),
+        (["one", "two:6000", "tcp://one:6000", "-H", "one"], ["tcp://one:6000", "tcp://two:6000"]),
     ],
 )
 def test_addresses(arguments: list[str], expected: list[str]) -> None:
@@ -187,9 +189,9 @@ def test_addresses(arguments: list[str], expected: list[str]) -> None:
     [
         ([":"], "argument ADDRESS: ':' has no port after its colon; write a number or a service name like daytime"),
         ([""], "argument ADDRESS: an address is empty; write HOST:PORT, :PORT, PORT, [V6]:PORT or unix:///PATH"),
-        (["-H", ""], "argument -H: '' is no host"),
-        (["-H", "a/b"], "argument -H: 'a/b' is no host"),
-        (["-H", "tcp://a"], "argument -H: 'tcp://a' is no host"),
+        (["-H", ""], f"argument -H: '' {NO_HOST}"),
+        (["-H", "a/b"], f"argument -H: 'a/b' {NO_HOST}"),
+        (["-H", "tcp://a"], f"argument -H: 'tcp://a' {NO_HOST}"),
         (["-4", "tcp6://x"], "argument -4: tcp6://x:6000 is not of that family"),
         (["-6", "udp4://x"], "argument -6: udp4://x:6000 is not of that family"),
         (["-4", "unix:///x"], "argument -4: unix:///x is not of that family"),

@@ -371,7 +371,7 @@ def test_error_of_the_resolver_comes_back() -> None:
 def test_time_that_is_up_before_it_begins() -> None:
     """With no time left nothing is tried."""
     answer = ask(Address("tcp", LOOPBACK, 9), b"", -1.0, MOST)
-    assert (b"", "no connection within -1 s") == outcome(answer)
+    assert (b"", "no connection within 0 s") == outcome(answer)
 
 
 def test_place_that_does_not_answer_leaves_time_for_the_next() -> None:
@@ -405,3 +405,37 @@ def test_last_error_is_told() -> None:
     with pytest.raises(OSError, match="no address") as caught:
         client._connect([], time.monotonic() + LONG_S, Answer(Address("tcp")))
     assert errno.EADDRNOTAVAIL == caught.value.errno
+
+
+def test_datagrams_go_to_the_next_place() -> None:
+    """Of several numbers of one name, the first that answers a datagram is the server; a refusal is no answer."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as unused:
+        unused.bind((LOOPBACK, 0))
+        refusing = unused.getsockname()
+    answer = Answer(Address("udp", "name", 1))
+    with udp_server(REPLY) as (address, _), within(LONG_S):
+        places: list[client.Place] = [
+            (socket.AF_INET, socket.SOCK_DGRAM, refusing),
+            (socket.AF_INET, socket.SOCK_DGRAM, (LOOPBACK, address.port)),
+        ]
+        now = time.monotonic()
+        client._exchange_datagrams(places, b"", now, now + LONG_S, MOST, answer)
+    assert (answer.reply, answer.place) == (REPLY, places[1])
+
+
+def test_service_that_there_is_not() -> None:
+    """A wrong name of a port is a wrong argument, and no word about the server."""
+    answer = ask(Address("tcp", LOOPBACK, "nosuch"), b"", LONG_S, MOST)
+    expected = "there is no service called nosuch; write the number of its port"
+    assert (expected, True) == (answer.reason, answer.is_local)
+
+
+def test_name_that_is_not_resolved_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """That a name server does not answer is told apart from a server that does not."""
+
+    def too_late(*_: object) -> None:
+        raise TimeoutError
+
+    monkeypatch.setattr(client, "_with_deadline", too_late)
+    answer = ask(Address("tcp", "daytime.example.org", 13), b"", SHORT_S, MOST)
+    assert ("cannot resolve daytime.example.org within 0.5 s", False) == (answer.reason, answer.is_local)

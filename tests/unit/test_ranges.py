@@ -48,6 +48,16 @@ def test_whole_interval(text: str, low: float, high: float, expected: bool) -> N
     assert expected == parse(text).is_beyond(low, high)
 
 
+def test_where_a_value_is_that_alerts() -> None:
+    """With @ it is inside, and else beyond."""
+    assert ["beyond 10", "beyond ~:10", "inside 10:20"] == [parse(text).said for text in ("10", "~:10", "@10:20")]
+
+
+def test_nothing_is_less_than_nothing() -> None:
+    """Zero has no sign."""
+    assert ["0", "0"] == [str(parse(text, symmetric=True)) for text in ("0", "1e-12")]
+
+
 def test_bare_number_of_an_offset() -> None:
     """For an offset a bare number means both ways, and is written so in the performance data."""
     assert ["-2:2", "@-2:2", "2", "2:", "~:2", "-1:2"] == [
@@ -56,7 +66,29 @@ def test_bare_number_of_an_offset() -> None:
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize("text", ["", "@", "x", "1:x", "5:1", "nan", "1:nan", "inf", "inf:", "~", "1:2:3", "-1", "~:~"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "@",
+        "x",
+        "1_0",
+        " 1",
+        "\u0661",
+        "1e300",
+        "0x1",
+        "1:x",
+        "5:1",
+        "nan",
+        "1:nan",
+        "inf",
+        "inf:",
+        "~",
+        "1:2:3",
+        "-1",
+        "~:~",
+    ],
+)
 def test_no_range(text: str) -> None:
     """What is no range is refused with the ways to write one, and nothing alerts never or always by mistake."""
     with pytest.raises(ValueError, match="is no range; write N, N:, ~:N, N:M or @N:M, with the smaller one first"):

@@ -1,0 +1,191 @@
+"""Several questions to one server, and several servers side by side."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+
+import pytest
+from unit_help import reset, stream_server, within
+
+from daytimed.addresses import Address
+from daytimed.probe import client, survey, zones
+from daytimed.probe.check import Limits
+from daytimed.probe.survey import Survey, spread
+
+LOOPBACK = "127.0.0.1"
+LONG_S = 20.0
+
+Handler = Callable[[socket.socket], None]
+
+
+def plan(count: int, timeout_s: float = LONG_S, gap_s: float = 0.001) -> Survey:
+    return Survey(b"", timeout_s, 1000, count, gap_s, zones.load_offsets("UTC"), Limits())
+
+
+def good(peer: socket.socket) -> None:
+    peer.sendall(b"%.6f\r\n" % time.time())
+
+
+def listen() -> tuple[socket.socket, Address]:
+    sock = socket.create_server((LOOPBACK, 0))
+    return sock, Address("tcp", LOOPBACK, sock.getsockname()[1])
+
+
+@pytest.mark.parametrize("count", [1, 2, 7, 20, 100, 101, 450, 1000])
+def test_samples_fall_into_different_parts_of_the_second(count: int) -> None:
+    """However many samples there are, they leave no part of the second out that is longer than a few hundredths."""
+    gap = spread(count, None)
+    parts = sorted(number * gap % 1 for number in range(count))
+    gaps = [after - before for before, after in zip(parts, [*parts[1:], parts[0] + 1], strict=True)]
+    assert max(gaps) < 0.0201 + 1 / count
+
+
+@pytest.mark.parametrize(("count", "interval"), [(3, 4.0), (20, 0.5), (0, 1.0)])
+def test_interval_that_was_asked_for(count: int, interval: float) -> None:
+    """Samples are at least so far apart, and yet not all at the same part of the second."""
+    gap = spread(count, interval)
+    assert gap > interval
+    assert len({round(number * gap % 1, 6) for number in range(count or 20)}) == (count or 20)
+
+
+def test_a_question_that_hangs_leaves_time_for_the_others() -> None:
+    """One question has half of the time that is left, so that the next ones are asked as well."""
+    sock, address = listen()
+
+    def hang_in_the_background(peer: socket.socket) -> None:
+        held.append(peer.dup())
+
+    held: list[socket.socket] = []
+    with within(LONG_S), stream_server(sock, hang_in_the_background, good, good):
+        verdict = plan(3, 1.0).check(address)
+    held[0].close()
+    assert (verdict.tally.sent, verdict.tally.answered) == (3, 2)
+    assert (verdict.state, verdict.reason) == ("WARNING", "1 of 3 samples failed: no reply within 0.5 s")
+
+
+def test_a_slow_server_is_not_blamed_for_the_deadline() -> None:
+    """A sample that cannot have the time that the others took is not asked; that it is missing is told."""
+    sock, address = listen()
+    turn = threading.Event()
+
+    def slow(peer: socket.socket) -> None:
+        # by a clock and not by an event: this is what is tested
+        turn.wait(0.15)
+        good(peer)
+
+    with within(LONG_S), stream_server(sock, *[slow] * 20):
+        verdict = plan(20, 1.0).check(address)
+    assert verdict.tally.answered == verdict.tally.sent < 20
+    expected = f"only {verdict.tally.sent} of 20 samples fit into the time"
+    assert (verdict.state, verdict.reason) == ("OK", expected)
+
+
+def interrupted(monkeypatch: pytest.MonkeyPatch, after: int) -> None:
+    """Have Ctrl-C pressed during a question, after so many."""
+    asked: list[Address] = []
+
+    def ask_until(
+        address: Address, request: bytes, timeout_s: float, max_bytes: int, place: client.Place | None
+    ) -> client.Answer:
+        if len(asked) == after:
+            raise KeyboardInterrupt
+        asked.append(address)
+        return client.ask(address, request, timeout_s, max_bytes, place)
+
+    monkeypatch.setattr(survey, "ask", ask_until)
+
+
+@pytest.mark.parametrize("count", [0, 5])
+def test_interrupt_counts_the_question_that_hangs(count: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C while a question hangs ends the samples, and that one had no answer."""
+    interrupted(monkeypatch, after=2)
+    sock, address = listen()
+    with within(LONG_S), stream_server(sock, good, good):
+        verdict = plan(count).check(address)
+    assert (verdict.tally.sent, verdict.tally.answered, verdict.state) == (3, 2, "WARNING")
+    assert str(verdict.reason).startswith("1 of 3 samples failed: no reply yet after ")
+
+
+def test_interrupt_of_the_first_question(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With samples to come it is an answer that there was none; without, nothing is known."""
+    interrupted(monkeypatch, after=0)
+    sock, address = listen()
+    sock.close()
+    verdict = plan(0).check(address)
+    assert (verdict.tally.sent, verdict.tally.answered, verdict.state) == (1, 0, "CRITICAL")
+    with pytest.raises(KeyboardInterrupt):
+        plan(1).check(address)
+
+
+def test_interrupt_of_many_servers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What has come is told, and of the others that nothing has."""
+    sock, address = listen()
+    silent, other = listen()
+    counted: list[int] = []
+
+    def progress(count: int) -> None:
+        counted.append(count)
+        if count == 1:
+            raise KeyboardInterrupt
+
+    with within(LONG_S), stream_server(sock, good):
+        verdicts = plan(1).check_all([other, address], progress)
+    silent.close()
+    assert [verdict.state for verdict in verdicts] == ["CRITICAL", "OK"]
+    assert str(verdicts[0].reason).startswith("no reply yet after ")
+    assert counted == [2, 1, 0]
+
+
+def test_more_servers_than_descriptors() -> None:
+    """With few descriptors fewer servers are asked at the same time, and none is blamed for it."""
+    sock, address = listen()
+    # one server by a hundred names
+    words = [f"127.0.0.{number}:{address.port}" for number in range(1, 101)]
+    sock.close()
+    everywhere = socket.create_server(("0.0.0.0", int(address.port)))
+    with within(60), stream_server(everywhere, *[good] * 100):
+        command = f"ulimit -n 64; exec {sys.executable} -m daytimed.probe -q -t 20 {' '.join(words)}"
+        done = subprocess.run(["sh", "-c", command], capture_output=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
+
+
+def test_no_descriptors_are_the_fault_of_this_host() -> None:
+    """What this host is out of is not the server's state."""
+    sock, address = listen()
+    with stream_server(sock, good):
+        script = (
+            "import resource, sys; from daytimed.probe import cli, screen;"
+            " resource.setrlimit(resource.RLIMIT_NOFILE, (3, 3)); sys.exit(cli.main(sys.argv[1:]))"
+        )
+        words = [sys.executable, "-c", script, str(address)]
+        done = subprocess.run(words, capture_output=True, timeout=60, check=False)
+    assert done.returncode == 3
+    assert done.stderr.endswith(b": this host is out of descriptors for the probe; see ulimit -n\n")
+
+
+def test_the_same_server_is_asked_again() -> None:
+    """A name is looked up once, so that all samples are of one server."""
+    first, address = listen()
+    second = socket.create_server(("::1", int(address.port)), family=socket.AF_INET6)
+    places = []
+    with stream_server(first, good, good), stream_server(second, good, good):
+        for answer in plan(2).samples(Address("tcp", "localhost", address.port)):
+            places.append(answer.place)
+    assert places[0] == places[1]
+    assert places[0] is not None
+
+
+def test_failed_samples_do_not_end_the_others() -> None:
+    """A reset is one sample; the next one is asked."""
+    sock, address = listen()
+    begun = time.monotonic()
+    with within(LONG_S), stream_server(sock, good, reset, good):
+        verdict = plan(3).check(address)
+    assert (verdict.tally.sent, verdict.tally.answered) == (3, 2)
+    assert verdict.reason == "1 of 3 samples failed: the server reset the connection"
+    assert time.monotonic() - begun < LONG_S / 2
