@@ -10,16 +10,22 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
+import shlex
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, NamedTuple
+
+import pytest
 
 DEADLINE_S = 30.0
 
@@ -27,6 +33,9 @@ Event = dict[str, Any]
 
 DAYTIMED = (sys.executable, "-m", "daytimed")
 DAYTIME_GET = (sys.executable, "-m", "daytimed.probe")
+
+#: Services and plugins are not on everyone's PATH.
+PROGRAMS = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin", "/usr/lib/nagios/plugins"])
 
 
 def clean_environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
@@ -42,6 +51,70 @@ def run(*command: str, **options: Any) -> subprocess.CompletedProcess[bytes]:
     if "stdout" not in options and "stderr" not in options:
         options["capture_output"] = True
     return subprocess.run(command, timeout=DEADLINE_S, check=False, **options)
+
+
+def needs(*names: str) -> pytest.MarkDecorator:
+    """Skip a test without these programs, by their names."""
+    missing = [name for name in names if shutil.which(name, path=PROGRAMS) is None]
+    return pytest.mark.skipif(bool(missing), reason=f"{' and '.join(missing)} is not installed")
+
+
+def program(name: str) -> str:
+    """Return where a program is; without it the test is skipped."""
+    path = shutil.which(name, path=PROGRAMS)
+    if path is None:
+        pytest.skip(f"{name} is not installed")
+    return path
+
+
+def skip_without_mounts(*namespaces: str) -> None:
+    """Skip a test where nothing can be mounted in such namespaces."""
+    if run(*namespaces, "mount", "-t", "tmpfs", "none", "/run").returncode != 0:
+        pytest.skip("no mount namespace of its own is possible here (a chroot, for one)")
+
+
+class Program(NamedTuple):
+    """A program of others that runs, and where it writes."""
+
+    process: subprocess.Popen[bytes]
+    log: Path
+
+    def wait_for(self, pattern: str, count: int = 1) -> list[str]:
+        """Wait until it has written that."""
+
+        def found() -> list[str]:
+            return re.findall(pattern, self.log.read_text(errors="replace"))
+
+        wait_until(lambda: len(found()) >= count or self.process.poll() is not None, pattern)
+        assert len(found()) >= count, f"ended without {pattern!r}"
+        return found()
+
+    def stop(self) -> None:
+        self.process.terminate()
+        self.process.wait(DEADLINE_S)
+
+
+@contextlib.contextmanager
+def running(*command: str, env: Mapping[str, str] | None = None, **options: Any) -> Iterator[Program]:
+    """Have a program that runs until the test is done with it."""
+    with tempfile.TemporaryDirectory() as folder:
+        log = Path(folder, "log")
+        with log.open("wb") as out:
+            process = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT, env=clean_environment(env),
+                start_new_session=True, **options,
+            )  # fmt: skip
+        started = Program(process, log)
+        try:
+            yield started
+            if process.poll() is None:
+                started.stop()
+        finally:
+            # and whoever it has left behind
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+            print(f"--- output of {shlex.join(command)}", log.read_text(errors="replace"), sep="\n")
 
 
 def read_all(connection: socket.socket) -> bytes:

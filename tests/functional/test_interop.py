@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 import re
-import shutil
 import subprocess
 import time
 
 import pytest
-from harness import DEADLINE_S, clean_environment, run, serving
+from harness import DEADLINE_S, clean_environment, needs, run, serving
 
 SENTENCE = re.compile(rb"The Date Time is: \d{4}-\d\d-\d\d \d\d:\d\d:\d\d(\.\d+)? \+0000 UTC\r?\n")
 EPOCH_1900 = 2_208_988_800
-
-
-def needs(program: str) -> pytest.MarkDecorator:
-    return pytest.mark.skipif(shutil.which(program) is None, reason=f"{program} is not installed")
 
 
 @pytest.mark.parametrize(

@@ -5,23 +5,20 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import shutil
 import socket
-import subprocess
-import tempfile
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
-from harness import DAYTIME_GET, DEADLINE_S, Daemon, clean_environment, run, serving, wait_until
+from harness import DAYTIME_GET, Daemon, clean_environment, program, run, running, skip_without_mounts, wait_until
+from servers import Behaviour, saying, stream_server
 
 #: Shifts the clock of a program that is started with it, without any privilege.
 LIBFAKETIME = next(Path("/usr/lib").glob("*/faketime/libfaketime.so.1"), None)
 NGINX_STREAM = Path("/usr/lib/nginx/modules/ngx_stream_module.so")
-#: Programs of packages that exclude each other, and are therefore unpacked and not installed.
+#: Where tests/programs unpacks what is of packages that exclude each other.
 UNPACKED = Path(__file__).parents[2] / ".cache" / "peers"
 
 #: More than an hour and not whole seconds; backwards.
@@ -31,9 +28,6 @@ EPSILON_S = 1e-5
 TICK_S = 0.01
 #: What 20 samples make of a reply of whole seconds, at most.
 NARROW_S = 0.1
-
-#: Services are not on everyone's PATH.
-PROGRAMS = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin"])
 
 needs_faketime = pytest.mark.skipif(LIBFAKETIME is None, reason="faketime is not installed")
 
@@ -47,6 +41,17 @@ def forget_shift(pid: int) -> None:
     """Remove what a shifted program leaves behind that ends by a signal."""
     for name in (f"faketime_shm_{pid}", f"sem.faketime_sem_{pid}"):
         Path("/dev/shm", name).unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def shifted_daemon(shift_s: float, *arguments: str, **options: Any) -> Iterator[Daemon]:
+    """Have a daemon that is ready, and whose clock is ahead by so much."""
+    daemon = Daemon(*arguments, env=shifted(shift_s), **options)
+    try:
+        with daemon:
+            yield daemon.ready()
+    finally:
+        forget_shift(daemon.process.pid)
 
 
 Found = dict[str, Any]
@@ -114,12 +119,7 @@ def ours(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[float, Daemo
     config = tmp_path_factory.mktemp("ours") / "daytimed.toml"
     config.write_text(f'timezone = "{ZONE}"\n{listeners}')
     with contextlib.ExitStack() as stack:
-        daemons = {}
-        for shift_s in SHIFTS_S:
-            daemon = stack.enter_context(serving(config=config, env=shifted(shift_s)))
-            stack.callback(forget_shift, daemon.process.pid)
-            daemons[shift_s] = daemon
-        yield daemons
+        yield {shift_s: stack.enter_context(shifted_daemon(shift_s, config=config)) for shift_s in SHIFTS_S}
 
 
 def address_of(daemon: Daemon, style: str) -> str:
@@ -152,11 +152,10 @@ def test_twenty_samples_of_each_of_our_formats(ours: dict[float, Daemon], style:
 def test_other_transports(listen: str, tmp_path: Path) -> None:
     """The same over datagrams, IPv6 and unix sockets."""
     listen = f"unix://{tmp_path}/socket" if listen == "unix" else listen
-    with serving("-l", listen, "-f", "iso8601", env=shifted(-7.5)) as daemon:
+    with shifted_daemon(-7.5, "-l", listen, "-f", "iso8601") as daemon:
         address = daemon.bound()[0]
         assert_one_sample(address, -7.5, "iso8601", 1.0)
         assert_many_samples(address, -7.5)
-    forget_shift(daemon.process.pid)
 
 
 @needs_faketime
@@ -164,9 +163,8 @@ def test_other_transports(listen: str, tmp_path: Path) -> None:
 def test_years_away(days: int) -> None:
     """A clock that has lost its battery, or its mind, is as far away as it is; four digits of a year say which."""
     shift_s = days * 86400 + 0.25
-    with serving("-f", "ctime", env=shifted(shift_s)) as daemon:
-        assert_one_sample(f"127.0.0.1:{daemon.port()}", shift_s, "ctime", 1.0)
-    forget_shift(daemon.process.pid)
+    with shifted_daemon(shift_s, "-l", "tcp://127.0.0.1:0", "-f", "ctime") as daemon:
+        assert_one_sample(daemon.bound()[0], shift_s, "ctime", 1.0)
 
 
 @needs_faketime
@@ -221,53 +219,8 @@ def is_taken(kind: socket.SocketKind, port: int) -> bool:
         return False
 
 
-@contextlib.contextmanager
-def running(command: Sequence[str], environment: Mapping[str, str], ports: Sequence[int], log: Path) -> Iterator[None]:
-    """Have a server in the foreground that has taken its ports, for both protocols."""
-    with log.open("wb") as output:
-        process = subprocess.Popen(
-            command, env=clean_environment(environment), stdin=subprocess.DEVNULL, stdout=output, stderr=output
-        )
-    try:
-        places = [(kind, port) for port in ports for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM)]
-        wait_until(lambda: process.poll() is not None or all(is_taken(*place) for place in places), "it listens")
-        assert process.poll() is None, f"{command[0]} has ended"
-        yield
-    finally:
-        process.terminate()
-        process.wait(DEADLINE_S)
-        forget_shift(process.pid)
-        print(f"--- output of {' '.join(command)}", log.read_text(errors="replace"), sep="\n")
-
-
-def unpack(package: str) -> Path:
-    """Return the root of a Debian package and of what it needs and is not installed, downloaded once."""
-    root = UNPACKED / package
-    if root.exists():
-        return root
-    if shutil.which("apt-get") is None:
-        pytest.skip(f"{package} is not there, and there is no apt-get that downloads it")
-    UNPACKED.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=UNPACKED) as folder:
-        archives = Path(folder, "archives")
-        (archives / "partial").mkdir(parents=True)
-        done = run(
-            "apt-get", "install", "--yes", "--download-only", "--reinstall", "--no-install-recommends",
-            "-o", f"Dir::Cache::archives={archives}", "-o", "Debug::NoLocking=true", package,
-        )  # fmt: skip
-        if done.returncode != 0:
-            pytest.skip(f"{package} cannot be downloaded: {done.stderr.decode(errors='replace').strip()}")
-        for archive in archives.glob("*.deb"):
-            run("dpkg-deb", "-x", str(archive), f"{folder}/root").check_returncode()
-        Path(folder, "root").rename(root)
-    return root
-
-
 def start_xinetd(folder: Path, shift_s: float, zone: str) -> contextlib.AbstractContextManager[dict[str, str]]:
     """Its internal services; it knows ports of its own for them."""
-    program = shutil.which("xinetd", path=PROGRAMS)
-    if program is None:
-        pytest.skip("xinetd is not installed")
     ports = {"daytime": free_port(), "time": free_port()}
     config = folder / "xinetd.conf"
     config.write_text(
@@ -278,8 +231,9 @@ def start_xinetd(folder: Path, shift_s: float, zone: str) -> contextlib.Abstract
             for kind, protocol, wait in (("stream", "tcp", "no"), ("dgram", "udp", "yes"))
         )
     )
-    command = [program, "-dontfork", "-f", str(config), "-pidfile", f"{folder}/pid", "-filelog", f"{folder}/log"]
-    return served(command, {**shifted(shift_s), "TZ": zone}, ports, folder)
+    command = [program("xinetd"), "-dontfork", "-f", str(config)]
+    command += ["-pidfile", f"{folder}/pid", "-filelog", f"{folder}/log"]
+    return served(command, {**shifted(shift_s), "TZ": zone}, ports)
 
 
 #: Runs a command where the services have other ports, and what it writes to /run goes nowhere.
@@ -290,10 +244,11 @@ def start_inetd(
     package: str, arguments: str, folder: Path, shift_s: float, zone: str
 ) -> contextlib.AbstractContextManager[dict[str, str]]:
     """An inetd finds its internal services, and their ports, by the names in /etc/services: it gets one of its own."""
+    root = UNPACKED / package
+    if not root.exists():
+        pytest.skip(f"{package} is not there; tests/programs fetches it")
     own = ["unshare", "--mount", *(["--user", "--map-root-user"] if os.geteuid() else [])]
-    if run(*own, "mount", "-t", "tmpfs", "none", "/run").returncode != 0:
-        pytest.skip("no mount namespace of its own is possible here (a chroot, for one)")
-    root = unpack(package)
+    skip_without_mounts(*own)
     ports = {"daytime": free_port(), "time": free_port()}
     services, config = folder / "services", folder / "inetd.conf"
     entries = [(service, protocol) for service in ports for protocol in ("udp", "tcp")]
@@ -302,15 +257,15 @@ def start_inetd(
     config.write_text(
         "".join(f"127.0.0.1:{service} {kinds[protocol]} root internal\n" for service, protocol in entries)
     )
-    program = next(each for each in root.glob("usr/sbin/*inetd") if each.name != "update-inetd")
+    inetd = next(each for each in root.glob("usr/sbin/*inetd") if each.name != "update-inetd")
     libraries = ":".join(str(each) for each in (*root.glob("usr/lib/*-linux-*"), *root.glob("lib/*-linux-*")))
     # set for the inetd alone, not for what starts it
     variables = {**shifted(shift_s), "TZ": zone, "LD_LIBRARY_PATH": libraries}
     command = [
         *own, "sh", "-c", _OWN_PORTS, "sh", str(services),
-        *(f"{name}={value}" for name, value in variables.items()), str(program), *arguments.split(), str(config),
+        *(f"{name}={value}" for name, value in variables.items()), str(inetd), *arguments.split(), str(config),
     ]  # fmt: skip
-    return served(command, {}, ports, folder)
+    return served(command, {}, ports)
 
 
 def start_openbsd_inetd(folder: Path, shift_s: float, zone: str) -> contextlib.AbstractContextManager[dict[str, str]]:
@@ -323,9 +278,8 @@ def start_inetutils_inetd(folder: Path, shift_s: float, zone: str) -> contextlib
 
 def start_nginx(folder: Path, shift_s: float, zone: str) -> contextlib.AbstractContextManager[dict[str, str]]:
     """The `return` of its stream module."""
-    program = shutil.which("nginx", path=PROGRAMS)
-    if program is None or not NGINX_STREAM.exists():
-        pytest.skip("nginx or libnginx-mod-stream is not installed")
+    if not NGINX_STREAM.exists():
+        pytest.skip("libnginx-mod-stream is not installed")
     lines = {"iso8601": '"$time_iso8601\\n"', "local": "$time_local", "msec": "$msec"}
     ports = {name: free_port() for name in lines}
     servers = "".join(
@@ -338,21 +292,27 @@ def start_nginx(folder: Path, shift_s: float, zone: str) -> contextlib.AbstractC
         f"load_module {NGINX_STREAM};\ndaemon off;\nmaster_process off;\npid {folder}/pid;\nevents {{}}\n"
         f"stream {{\n{servers}}}\n"
     )
-    command = [program, "-p", str(folder), "-e", "stderr", "-c", str(config)]
-    return served(command, {**shifted(shift_s), "TZ": zone}, ports, folder)
+    command = [program("nginx"), "-p", str(folder), "-e", "stderr", "-c", str(config)]
+    return served(command, {**shifted(shift_s), "TZ": zone}, ports)
 
 
 @contextlib.contextmanager
 def served(
-    command: Sequence[str], environment: Mapping[str, str], ports: Mapping[str, int], folder: Path
+    command: Sequence[str], environment: Mapping[str, str], ports: Mapping[str, int]
 ) -> Iterator[dict[str, str]]:
-    """Have a server; yields the address of each service over each protocol."""
-    with running(command, environment, list(ports.values()), folder / "output"):
-        yield {
-            f"{service}/{protocol}": f"{protocol}://127.0.0.1:{port}"
-            for service, port in ports.items()
-            for protocol in ("tcp", "udp")
-        }
+    """Have a server that has taken its ports; yields the address of each service over each protocol."""
+    places = [(kind, port) for port in ports.values() for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM)]
+    with running(*command, env=environment) as server:
+        try:
+            wait_until(lambda: server.process.poll() is not None or all(is_taken(*each) for each in places), "ports")
+            assert server.process.poll() is None, f"{command[0]} has ended"
+            yield {
+                f"{service}/{protocol}": f"{protocol}://127.0.0.1:{port}"
+                for service, port in ports.items()
+                for protocol in ("tcp", "udp")
+            }
+        finally:
+            forget_shift(server.process.pid)
 
 
 Start = Callable[[Path, float, str], contextlib.AbstractContextManager[dict[str, str]]]
@@ -415,33 +375,22 @@ def test_the_log_time_of_nginx(tmp_path: Path) -> None:
 # -- what is made of the offset --------------------------------------------------------------------------------------
 
 
-@contextlib.contextmanager
-def clocks(*shifts_s: float, pattern: str = "%Y-%m-%d %H:%M:%S", digits: int = 6) -> Iterator[str]:
-    """Have a server with several clocks, which it reads in turn; it writes so many digits of a second."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
+def clock(shift_s: float, pattern: str, digits: int) -> Behaviour:
+    """Say the time of a clock that is ahead by so much, with so many digits of a second."""
 
-        def serve() -> None:
-            served = 0
-            with contextlib.suppress(OSError):
-                while True:
-                    client, _ = listener.accept()
-                    with client:
-                        now_ns = time.time_ns() + round(shifts_s[served % len(shifts_s)] * 1e9)
-                        fraction = f".{now_ns % 10**9:09}"[: digits + 1] if digits else ""
-                        client.sendall(
-                            f"{time.strftime(pattern, time.gmtime(now_ns // 10**9))}{fraction} UTC\n".encode()
-                        )
-                    served += 1
+    def reply() -> bytes:
+        now_ns = time.time_ns() + round(shift_s * 1e9)
+        fraction = f".{now_ns % 10**9:09}"[: digits + 1] if digits else ""
+        return f"{time.strftime(pattern, time.gmtime(now_ns // 10**9))}{fraction} UTC\n".encode()
 
-        thread = threading.Thread(target=serve)
-        thread.start()
-        try:
-            yield f"127.0.0.1:{listener.getsockname()[1]}"
-        finally:
-            # ends the accept
-            listener.shutdown(socket.SHUT_RDWR)
-            thread.join(DEADLINE_S)
-    assert not thread.is_alive()
+    return saying(reply)
+
+
+def clocks(
+    *shifts_s: float, pattern: str = "%Y-%m-%d %H:%M:%S", digits: int = 6
+) -> contextlib.AbstractContextManager[str]:
+    """Have a server with several clocks, which it reads in turn."""
+    return stream_server(*(clock(shift_s, pattern, digits) for shift_s in shifts_s))
 
 
 @pytest.mark.parametrize(

@@ -94,6 +94,23 @@ def test_patterns_of_ours(pattern: str) -> None:
     assert NOW == read(line).instant_ns
 
 
+@pytest.mark.parametrize(
+    ("reply", "instant"),
+    [
+        # the zero of Go's clock
+        (b"0001-01-01 00:00:00 +0000 UTC", "0001-01-01T00:00:00Z"),
+        (b"1 JAN 0001 00:00:00 UTC", "0001-01-01T00:00:00Z"),
+        (b"Mon Jan  1 00:00:00 0001", "0001-01-01T00:00:00Z"),
+        (b"9999-12-31T23:59:59Z", "9999-12-31T23:59:59Z"),
+        (b"99999999999", "5138-11-16T09:46:39Z"),
+        (b"\0\0\0\0\xff\xff\xff\xff", "2036-02-07T06:28:15Z"),
+    ],
+)
+def test_far_instants(reply: bytes, instant: str) -> None:
+    """Years that nobody lives in are read like others."""
+    assert instant == rfc3339(read(reply).instant_ns, NS)
+
+
 # -- ambiguity -------------------------------------------------------------------------------------------------------
 
 
@@ -275,6 +292,9 @@ def test_an_hour_wrong_is_not_cuba() -> None:
         (b"HTTP/1.1 400 Bad Request\r\nDate: Sun, 22 Nov 2026 12:00:00 GMT\r\n\r\n", "that is a web server"),
         (b"9999-12-31 23:59:59 -1500", "it is not between the years 1 and 9999: 9999-12-31 23:59:59 -1500"),
         (b"999999999999", "there is no date with a time in it: 999999999999"),
+        (b"0000-01-01 00:00:00 UTC", "it is not between the years 1 and 9999: 0000-01-01 00:00:00 UTC"),
+        (b"\xff" * 8, "there is no date with a time in it: " + "\\xff" * 8),
+        (b"0", "there is no date with a time in it: 0"),
         (b"404", "there is no date with a time in it: 404"),
         (b"20261122", "there is no date with a time in it: 20261122"),
         (b"202611221200", "there is no date with a time in it: 202611221200"),

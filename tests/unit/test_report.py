@@ -64,6 +64,14 @@ def test_json_takes_any_reply(reply: bytes) -> None:
     assert reply.decode(errors="backslashreplace") == json.loads(line)["reply"]
 
 
+def test_offset_of_thousands_of_years() -> None:
+    """A clock that shows the year 1 has an offset like any other, in every output."""
+    found = verdict(b"0001-01-01T00:00:00Z")
+    assert -63_930_945_599.4945 == json.loads(report.as_json(found))["offset_s"]
+    assert "offset=-6393094" in report.as_plugin_output([found], Limits(), 10.0)
+    assert 'daytime_offset_seconds{address="tcp://localhost:6000"} -6393' in report.as_metrics([found])
+
+
 # -- monitoring plugins ----------------------------------------------------------------------------------------------
 
 
