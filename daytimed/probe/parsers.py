@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 #: More than any line with a banner around it; beyond it the reply is something else.
 LONGEST_REPLY = 2048
 _DAY = 86400
+_DIGITS = frozenset("0123456789")
 #: A number somewhere in a reply, or an odd one, is a count of seconds only if it is not farther from now.
 _NEAR_NS = 366 * _DAY * NS
 #: The instants that RFC 3339 can write.
@@ -173,39 +174,37 @@ def _shown(text: bytes) -> str:
 
 def _read(name: str, match: re.Match[bytes], text: bytes, now_ns: int, zone: Offsets) -> Reading | None:
     found = {key: value.decode("latin-1") for key, value in match.groupdict().items() if value}
-    if "unix" in found:
+    if name == "unix":
         return _read_unix(found, text, match[0], now_ns)
-    notes: list[str] = []
     clock = _seconds_of_day(found, match)
     dates = list(_dates(found, now_ns))
     if not dates:
         raise _RefusedError(f"there is no such date: {_shown(match[0])}")
-    if "mjd" in found:
-        # the day number tells the century, too
-        numbered = [date for date in dates if days_from_civil(*date) + EPOCH_MJD == int(found["mjd"])]
-        dates = numbered or dates
-    named = (0,) if "mjd" in found else _offsets(found, text, match, notes)
-    # every way to read it, as the distance from now, the second, the date and the offset from UTC
-    readings = []
-    for date in dates:
-        civil = days_from_civil(*date) * _DAY + clock
-        for offset in named or zone(civil):
-            readings.append((abs((civil - offset) * NS - now_ns), civil - offset, date, offset))
-    _, seconds, date, offset = min(readings)
+    if name == "nist":
+        return _read_nist(found, dates, clock, now_ns)
+    notes: list[str] = []
+    named = _offsets(found, text, match, notes)
+    seconds, date, offset = _nearest(dates, clock, (lambda _: named) if named else zone, now_ns)
     notes += _ambiguities(found, dates, date, named or zone(seconds + offset), offset)
-    if "mjd" in found:
-        if int(found["mjd"]) != days_from_civil(*date) + EPOCH_MJD:
-            notes.append(f"the day number is wrong: {_written(date)} is {days_from_civil(*date) + EPOCH_MJD}")
-        return _read_nist(found, seconds, notes)
     weekday = found.get("weekday")
     right = DAYS[(days_from_civil(*date) + 3) % 7]
     if weekday and weekday.lower() != right[:3].lower():
         notes.append(f"the weekday is wrong: {_written(date)} is a {right}")
     fraction = found.get("fraction", "")[:9]
     resolution = NS // 10 ** len(fraction) if "second" in found else 60 * NS
-    instant = seconds * NS + int(fraction.ljust(9, "0") if fraction else 0)
+    instant = seconds * NS + int(fraction.ljust(9, "0"))
     zone_name = "assumed" if named is None else _digits(offset) if offset else "UTC"
     return Reading(_specific(name, found), instant, resolution, zone_name, tuple(notes))
+
+
+def _nearest(dates: list[Date], clock: int, zone: Offsets, now_ns: int) -> tuple[int, Date, int]:
+    """Return the second that is nearest to now, of all that can be meant, with its date and offset from UTC."""
+    readings = []
+    for date in dates:
+        civil = days_from_civil(*date) * _DAY + clock
+        for offset in zone(civil):
+            readings.append((abs((civil - offset) * NS - now_ns), civil - offset, date, offset))
+    return min(readings)[1:]
 
 
 def _read_unix(found: dict[str, str], text: bytes, words: bytes, now_ns: int) -> Reading | None:
@@ -222,19 +221,23 @@ def _read_unix(found: dict[str, str], text: bytes, words: bytes, now_ns: int) ->
     return Reading("unix", instant, NS // 10 ** len(fraction), "UTC")
 
 
-def _read_nist(found: dict[str, str], seconds: int, notes: list[str]) -> Reading:
-    """Read what stands behind the time: daylight-saving time, leap second, health, advance, label, mark."""
-    fields = found.get("code", "").split()
+def _read_nist(found: dict[str, str], dates: list[Date], clock: int, now_ns: int) -> Reading:
+    """Read day number, date and time, which is UTC, daylight-saving time, leap second, health, advance, label, mark."""
+    # the day number tells the century, too
+    numbered = [date for date in dates if days_from_civil(*date) + EPOCH_MJD == int(found["mjd"])]
+    seconds, date, _ = _nearest(numbered or dates, clock, lambda _: (0,), now_ns)
+    notes = []
+    if not numbered:
+        notes.append(f"the day number is wrong: {_written(date)} is {days_from_civil(*date) + EPOCH_MJD}")
     reading = Reading("nist", seconds * NS, NS, "UTC")
-    if len(fields) < 5 or not fields[4].startswith("UTC") or not re.fullmatch(r"\d{1,3}(\.\d{0,3})?", fields[3]):
+    _, leap, health, advance, label, *_ = [*found.get("code", "").split(), "", "", "", "", ""]
+    if not label.startswith("UTC") or not re.fullmatch(r"[0-9]{1,3}(\.[0-9]{0,3})?", advance):
         notes.append("the code behind the time is not that of NIST")
     else:
-        reading.advance_ns = round(float(fields[3]) * 1_000_000)
-    if len(fields) > 1 and re.fullmatch("[0-9]", fields[1]):
-        reading.leap = int(fields[1])
+        reading.advance_ns = round(float(advance) * 1_000_000)
+    reading.leap = int(leap) if leap in _DIGITS else None
     # old lines have the correction DUT1, with a sign, in the place of the health
-    if len(fields) > 2 and re.fullmatch("[0-9]", fields[2]):
-        reading.health = int(fields[2])
+    reading.health = int(health) if health in _DIGITS else None
     reading.notes = tuple(notes)
     return reading
 
