@@ -200,8 +200,10 @@ def _network(value: Any) -> Network:
         raise ValueError(
             f"{_show(value)} is no network; write an address or address/prefix with no bit set behind the prefix"
         ) from None
-    if network.version == 6 and network.network_address.ipv4_mapped and network.prefixlen >= 96:
-        return ipaddress.ip_network((network.network_address.ipv4_mapped, network.prefixlen - 96))
+    if isinstance(network, ipaddress.IPv6Network) and network.prefixlen >= 96:
+        mapped = network.network_address.ipv4_mapped
+        if mapped:
+            return ipaddress.IPv4Network((mapped, network.prefixlen - 96))
     return network
 
 
