@@ -68,7 +68,7 @@ class Survey:
         number = 0
         while True:
             share_s = self._share(number, begun, longest_s)
-            if not share_s:
+            if number and share_s <= 0:
                 return
             asked = time.monotonic()
             try:
@@ -92,14 +92,16 @@ class Survey:
         """
         Return the seconds for a sample, or 0 if it does not fit.
 
-        Each but the last may take half of what is left, so that one question that hangs does not cost all others; and
-        one that could not have the time that others took is not asked: it would count against the server.
+        Each but the last may take half of what is left, so that one question that hangs does not cost all others, but
+        at least twice what others took; one that cannot have more than they took is not asked: it would count against
+        the server.
         """
         if not self.count:
             return self.timeout_s
         left = begun + self.timeout_s - time.monotonic()
-        share_s = left if number == self.count - 1 else left / 2
-        return share_s if not number or share_s > 2 * longest_s else 0.0
+        if number and left < 1.5 * longest_s:
+            return 0.0
+        return left if number == self.count - 1 else min(left, max(left / 2, 2 * longest_s))
 
     def check(self, address: Address, each: Callable[[Tally, Answer, Interval | None], None] | None = None) -> Verdict:
         """
