@@ -136,7 +136,7 @@ def _short(address: Address) -> str:
 
 _METRICS = {
     "daytime_up": "Whether a whole reply came, and was readable",
-    "daytime_state": "0 OK, 1 WARNING, 2 CRITICAL, by the limits of the probe",
+    "daytime_state": "0 OK, 1 WARNING, 2 CRITICAL, 3 UNKNOWN, by the limits of the probe",
     "daytime_offset_seconds": "The clock of the server minus ours: the middle of what is possible",
     "daytime_offset_uncertainty_seconds": "The offset is at most so much higher or lower",
     "daytime_connect_seconds": "From the question to the connection, name resolution included, on average",

@@ -86,6 +86,8 @@ class Survey:
                 return
             # who has been late does not hurry to make up for it
             due = max(due + self.gap_s, time.monotonic())
+            if self.count and due >= begun + self.timeout_s:
+                return
             time.sleep(max(0.0, due - time.monotonic()))
 
     def _share(self, number: int, begun: float, longest_s: float) -> float:

@@ -85,6 +85,39 @@ def test_a_slow_server_is_not_blamed_for_the_deadline() -> None:
     assert (verdict.state, verdict.reason) == ("OK", expected)
 
 
+class Clock:
+    """A clock that stands still but for what is slept, and for what questions take."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+
+
+def test_no_wait_goes_beyond_the_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A sample that was late shifts the next ones, and the one that would come after the deadline is not waited for."""
+    clock = Clock()
+    asked: list[float] = []
+
+    def hang_first(address: Address, request: bytes, timeout_s: float, *_: object) -> client.Answer:
+        asked.append(clock.now)
+        answer = client.Answer(address)
+        answer.total_s = 0.001 if len(asked) > 1 else timeout_s
+        answer.reason = None if len(asked) > 1 else "no reply"
+        clock.now += answer.total_s
+        return answer
+
+    monkeypatch.setattr(survey, "time", clock)
+    monkeypatch.setattr(survey, "ask", hang_first)
+    taken = list(plan(4, timeout_s=17.0, gap_s=5.25).samples(Address("tcp", "name", 1)))
+    assert ([0.0, 8.5, 13.75], 3) == (asked, len(taken))
+    assert clock.now < 17.0
+
+
 def interrupted(monkeypatch: pytest.MonkeyPatch, after: int) -> None:
     """Have Ctrl-C pressed during a question, after so many."""
     asked: list[Address] = []
