@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help run test system-test lint bench clean
+.PHONY: help run test system-test lint bench deb clean
 
 help: ## show what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -32,6 +32,10 @@ lint: $(VENV)/.test ## check format, style and types
 bench: $(VENV)/.run ## measure it beside its peers (needs cc)
 	$(BIN)/python tests/bench/bench.py
 	$(BIN)/python tests/bench/probe.py
+
+deb: ## build the Debian package into dist/ (as root it installs what that needs)
+	@tests/programs dpkg-dev
+	packaging/deb
 
 clean: ## remove everything that was made here
 	rm -rf $(VENV) .cache .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache build dist
