@@ -1,8 +1,8 @@
 """
 A Debian system that is booted for the tests: systemd-nspawn around a root that mmdebstrap made.
 
-The container has a control group tree and a network of its own. Nothing is left of a run but the cached root: the
-system is booted on a writable layer in memory.
+The container has a control group tree and a network of its own. Nothing is left of a run but the cached root: unless
+it shall last, the system is booted on a writable layer in memory.
 """
 
 from __future__ import annotations
@@ -20,8 +20,6 @@ from types import TracebackType
 PROJECT = Path(__file__).parents[2]
 ROOTS = PROJECT / ".cache" / "roots"
 PACKAGES = "systemd,systemd-sysv,dbus,python3,python3-structlog,python3-daemon,iproute2,procps,tzdata"
-#: Made anew when what is installed in it changes.
-RECIPE = f"1 {PACKAGES}"
 NEEDED = {
     "mmdebstrap": "mmdebstrap",
     "systemd-nspawn": "systemd-container",
@@ -50,19 +48,29 @@ def missing() -> str:
     return f"not installed: {' '.join(packages)}" if packages else ""
 
 
-def make_root(suite: str) -> Path:
-    """Return the cached root of a Debian release, made now if there is none."""
-    root = ROOTS / suite
-    recipe = ROOTS / f"{suite}.recipe"
-    if recipe.exists() and recipe.read_text() == RECIPE:
+def make_root(suite: str, purpose: str = "", packages: str = PACKAGES, options: tuple[str, ...] = ()) -> Path:
+    """
+    Return the cached root of a Debian release, made now if there is none or what is installed in it has changed.
+
+    Args:
+        suite: The release.
+        purpose: Tells roots of one release apart.
+        packages: What to install, separated by commas.
+        options: More of mmdebstrap's.
+    """
+    name = f"{suite}-{purpose}" if purpose else suite
+    root = ROOTS / name
+    recipe = ROOTS / f"{name}.recipe"
+    text = " ".join(("1", packages, *options))
+    if recipe.exists() and recipe.read_text() == text:
         return root
     shutil.rmtree(root, ignore_errors=True)
     ROOTS.mkdir(parents=True, exist_ok=True)
     subprocess.run(
-        ["mmdebstrap", "--quiet", "--variant=minbase", f"--include={PACKAGES}", suite, str(root)],
+        ["mmdebstrap", "--quiet", "--variant=minbase", f"--include={packages}", *options, suite, str(root)],
         check=True, stdin=subprocess.DEVNULL, timeout=900,
     )  # fmt: skip
-    recipe.write_text(RECIPE)
+    recipe.write_text(text)
     return root
 
 
@@ -95,9 +103,10 @@ def install(root: Path) -> None:
 class Container:
     """A booted system. Use it in a `with`."""
 
-    def __init__(self, root: Path, name: str) -> None:
+    def __init__(self, root: Path, name: str, *, volatile: bool = True) -> None:
         self.root = root
         self.name = name
+        self._volatile = "overlay" if volatile else "no"
 
     def __enter__(self) -> Container:
         self._folder = tempfile.TemporaryDirectory()
@@ -109,8 +118,9 @@ class Container:
                 [
                     "unshare", "--mount", "--propagation", "private", "sh", "-c", _OWN_CGROUP, "sh",
                     "systemd-nspawn", "--quiet", f"--directory={self.root}", f"--machine={self.name}", "--register=no",
-                    "--keep-unit", "--private-network", "--notify-ready=yes", "--volatile=overlay", "--console=pipe",
-                    "--capability=all", "--system-call-filter=bpf @clock adjtimex clock_adjtime", "--boot",
+                    "--keep-unit", "--private-network", "--notify-ready=yes", f"--volatile={self._volatile}",
+                    "--console=pipe", "--capability=all", "--system-call-filter=bpf @clock adjtimex clock_adjtime",
+                    "--boot",
                 ],
                 env={**os.environ, "NOTIFY_SOCKET": str(folder / "notify")},
                 stdin=subprocess.DEVNULL, stdout=self._log, stderr=subprocess.STDOUT,

@@ -680,9 +680,7 @@ def is_format(name: str) -> bool:
 
 FORMATS = st.one_of(
     st.sampled_from(formats.NAMES),
-    st.text(st.characters().filter("\0".__ne__), min_size=1, max_size=20)
-    .map("strftime:{}".format)
-    .filter(is_format),
+    st.text(st.characters().filter("\0".__ne__), min_size=1, max_size=20).map("strftime:{}".format).filter(is_format),
 )
 ZONES = st.sampled_from(["local", "UTC", "Asia/Kolkata"])
 WORKERS = st.integers(0, MOST_WORKERS // 4)
