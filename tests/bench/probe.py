@@ -16,6 +16,11 @@ import sysconfig
 import time
 from statistics import median
 
+from daytimed.probe.parsers import LONGEST_REPLY, parse
+from daytimed.probe.zones import load_offsets
+
+#: The longest reply that is read at all, of the piece that takes longest: tests/unit/test_parsers.py tries them all.
+SLOWEST_REPLY = (b"00 0 0 50.0 UTC(NIST) *" * LONGEST_REPLY)[:LONGEST_REPLY]
 BARE = "bare interpreter"
 
 
@@ -66,6 +71,17 @@ def measure(asked: dict[str, list[str]], rounds: int) -> dict[str, list[float]]:
     return taken
 
 
+def reading_ms(rounds: int) -> float:
+    """Return the milliseconds of processor time that a KiB of the slowest reply takes."""
+    zone = load_offsets("UTC")
+    taken = []
+    for _ in range(rounds):
+        begun = time.process_time()
+        parse(SLOWEST_REPLY, time.time_ns(), zone)
+        taken.append(time.process_time() - begun)
+    return median(taken) * 1e3 / (LONGEST_REPLY / 1024)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n\n")[0].strip())
     parser.add_argument("--rounds", type=int, default=40)
@@ -83,6 +99,7 @@ def main() -> None:
             f"{name:28}{median(seconds) * 1e3:9.1f}{min(seconds) * 1e3:8.1f}{max(seconds) * 1e3:8.1f}"
             f"{median(ratios):8.2f}{min(ratios):7.2f}{max(ratios):7.2f}"
         )
+    print(f"the slowest reply to read: {reading_ms(rounds):.2f} ms of processor time a KiB")
 
 
 if __name__ == "__main__":
