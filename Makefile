@@ -2,6 +2,9 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+PREFIX ?= /usr/local
+DESTDIR ?=
+INSTALL = packaging/install.py --prefix '$(PREFIX)' --destdir '$(DESTDIR)'
 
 .DEFAULT_GOAL := help
 .PHONY: help run test system-test lint bench deb clean
@@ -36,6 +39,12 @@ bench: $(VENV)/.run ## measure it beside its peers (needs cc)
 deb: ## build the Debian package into dist/ (as root it installs what that needs)
 	@tests/programs dpkg-dev
 	packaging/deb
+
+install: $(VENV)/.python ## install under PREFIX (/usr/local), in DESTDIR, on hosts without packages
+	$(BIN)/python $(INSTALL) --python "$$(command -v $(PYTHON))" --pip $(BIN)/pip
+
+uninstall: ## remove what `make install` has installed there
+	$(PYTHON) $(INSTALL) --remove
 
 clean: ## remove everything that was made here
 	rm -rf $(VENV) .cache .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache build dist

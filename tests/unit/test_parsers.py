@@ -378,7 +378,7 @@ def processor_s(reply: bytes) -> float:
 
 @pytest.mark.parametrize("unit", [*PIECES, *MISLEADING])
 def test_time_grows_no_faster_than_the_reply(unit: bytes) -> None:
-    """No reply makes the patterns go back over it again and again: eight times as much takes about eight times as long."""
+    """No reply makes the patterns go back over it again and again: eight times as much takes about that much longer."""
     parse(b"warm 1:00", NOW, UTC_ZONE)
     short, long = ((unit * size)[:size] for size in (parsers.LONGEST_REPLY // 8, parsers.LONGEST_REPLY))
     # with the square of the length it would be 64 times as long; the machine's own scatter is far below three times
