@@ -24,8 +24,8 @@ test: $(VENV)/.test ## run the tests, with coverage; as root it installs the cli
 
 system-test: $(VENV)/.test ## boot Debian 12 and 13 in containers and drive the service there (root; SYSTEM_TEST_SUITE='trixie' for one)
 	tests/programs mmdebstrap systemd-container
-	@$(BIN)/python tests/system/container.py
-	$(BIN)/python -m pytest -rP tests/system $(ARGS)
+	$(BIN)/python tests/system/package.py
+	$(BIN)/python -m pytest -rP --numprocesses=2 --dist=loadfile tests/system $(ARGS)
 
 lint: $(VENV)/.test ## check format, style and types
 	$(BIN)/ruff format --check

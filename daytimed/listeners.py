@@ -59,6 +59,12 @@ class Listener:
         """Whether the path of a unix socket that was bound here is still there and leads to it."""
         return self._identity is None or _identity(self.requested.path) == self._identity
 
+    def is_bound_to(self, address: Address) -> bool:
+        """Say whether it is where an address would have it, as far as that can be told without resolving names."""
+        everywhere = socket.inet_ntoa(bytes(4)) if address.scheme.endswith("4") else "::"
+        wanted = (address.transport, address.host or everywhere, address.port, address.path)
+        return wanted == (self.requested.transport, self.requested.host, self.port, self.requested.path)
+
     def leave_path(self) -> None:
         """Keep the path of the socket when it is closed: another process goes on with it."""
         self._identity = None

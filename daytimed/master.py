@@ -15,10 +15,11 @@ import random
 import signal
 import time
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, NoReturn
 
 from daytimed import __version__, signals, worker
+from daytimed.addresses import Address
 from daytimed.config import Config
 from daytimed.counters import BUSY_SINCE, LOG_LOST, READY, SERVED, WATCHED, Cells, Counters
 from daytimed.errors import EXIT_INTERNAL, EXIT_OK, DaytimedError, StartError
@@ -126,7 +127,7 @@ class Master:
         self._log = self._make_log(self._pending.config, self._count_lost(self._counters.slot(0)))
         self._log.event("daemon_starting", version=__version__, pid=os.getpid(), **self._about)
         self._tell_listeners(self._pending.teams)
-        self._tell_ignored(self._pending)
+        self._tell_ignored(self._pending, known=())
         self._close_unused()
         # what is there now is shared with every worker; a collection in one must not copy it
         gc.collect()
@@ -225,6 +226,7 @@ class Master:
         self._retire(before, now)
         known = {team.listener for team in before.teams}
         self._tell_listeners([team for team in generation.teams if team.listener not in known])
+        self._tell_ignored(generation, [settings.address for settings in before.config.listeners])
         self._close_unused()
         self._reloading = True
 
@@ -445,10 +447,12 @@ class Master:
             else:
                 self._log.event("listener_adopted", listener=listener, address=address, **what)
 
-    def _tell_ignored(self, generation: Generation) -> None:
-        """Say once of each configured address that passed sockets have taken its place."""
-        if any(team.listener.name is not None for team in generation.teams):
-            for settings in generation.config.listeners:
+    def _tell_ignored(self, generation: Generation, known: Collection[Address]) -> None:
+        """Say once of each configured address that passed sockets have taken its place, if they are elsewhere."""
+        passed = [team.listener for team in generation.teams if team.listener.name is not None]
+        for settings in generation.config.listeners:
+            is_told = settings.address in known or any(each.is_bound_to(settings.address) for each in passed)
+            if passed and not is_told:
                 self._log.event("listener_address_ignored", listener=settings.name, address=str(settings.address))
 
     # -- state ---------------------------------------------------------------------------------------------------

@@ -118,6 +118,21 @@ def test_passed_sockets_take_the_settings_of_their_names(tmp_path: Path) -> None
             assert seconds.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
 
 
+@pytest.mark.parametrize("everywhere", ["", "[::]"])
+def test_an_address_that_was_passed_as_it_is_configured_is_not_told(tmp_path: Path, everywhere: str) -> None:
+    """Nothing is said of a configuration that names what the socket unit names, as the one that is installed does."""
+    config = tmp_path / "daytimed.toml"
+    with socket.create_server(("::", 0), family=socket.AF_INET6, dualstack_ipv6=True) as sock:
+        config.write_text(f'[[listener]]\naddress = "tcp://{everywhere}:{sock.getsockname()[1]}"\n')
+        with activated(("daytime", sock), config=config) as daemon:
+            assert daemon.find("listener_adopted")
+            assert not daemon.find("listener_address_ignored")
+            config.write_text('[[listener]]\naddress = "tcp4://:1"\n')
+            daemon.send(signal.SIGHUP)
+            daemon.wait_event("daemon_reloaded")
+            assert [event["address"] for event in daemon.find("listener_address_ignored")] == ["tcp4://:1"]
+
+
 def test_workers_know_nothing_of_systemd(tmp_path: Path, manager: Manager) -> None:
     """Of its sockets they have the listener, and not the one for notifications."""
     with (

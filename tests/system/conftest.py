@@ -1,26 +1,23 @@
-"""One booted container for all tests of a Debian release; SYSTEM_TEST_SUITE names other releases."""
+"""One booted host with the package for all tests of a module; SYSTEM_TEST_SUITE names other releases."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 
 import pytest
-from container import Container, install, make_root
+from container import PROJECT
+from package import SUITES, Host
 
-SUITES = os.environ.get("SYSTEM_TEST_SUITE", "bookworm trixie").split()
+
+@pytest.fixture(scope="session", params=SUITES)
+def suite(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
 
 
-@pytest.fixture(scope="module", params=SUITES)
-def container(request: pytest.FixtureRequest) -> Iterator[Container]:
-    root = make_root(request.param)
-    install(root)
-    with Container(root, f"daytimed-{request.param}") as booted:
-        if booted.run("systemctl --version").startswith("systemd 252 "):
-            # as Debian 12's package has it: see the example
-            booted.run(
-                "mkdir -p /etc/systemd/system/daytimed.service.d"
-                " && cp /usr/share/doc/daytimed/examples/reload-252.conf /etc/systemd/system/daytimed.service.d/"
-                " && systemctl daemon-reload"
-            )
-        yield booted
+@pytest.fixture(scope="session")
+def container(suite: str) -> Iterator[Host]:
+    """Boot a release, with the package installed and the load that clients can be."""
+    with Host(suite, "service") as host:
+        host.install()
+        host.copy(PROJECT / "tests/functional/load.py", "/usr/local/lib/load.py")
+        yield host

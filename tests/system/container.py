@@ -11,15 +11,14 @@ import os
 import shutil
 import socket
 import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
 from types import TracebackType
+from typing import IO, Self
 
 PROJECT = Path(__file__).parents[2]
 ROOTS = PROJECT / ".cache" / "roots"
-PACKAGES = "systemd,systemd-sysv,dbus,python3,python3-structlog,python3-daemon,iproute2,procps,tzdata"
 NEEDED = {
     "mmdebstrap": "mmdebstrap",
     "systemd-nspawn": "systemd-container",
@@ -48,7 +47,7 @@ def missing() -> str:
     return f"not installed: {' '.join(packages)}" if packages else ""
 
 
-def make_root(suite: str, purpose: str = "", packages: str = PACKAGES, options: tuple[str, ...] = ()) -> Path:
+def make_root(suite: str, purpose: str, packages: str, options: tuple[str, ...] = ()) -> Path:
     """
     Return the cached root of a Debian release, made now if there is none or what is installed in it has changed.
 
@@ -58,9 +57,8 @@ def make_root(suite: str, purpose: str = "", packages: str = PACKAGES, options: 
         packages: What to install, separated by commas.
         options: More of mmdebstrap's.
     """
-    name = f"{suite}-{purpose}" if purpose else suite
-    root = ROOTS / name
-    recipe = ROOTS / f"{name}.recipe"
+    root = ROOTS / f"{suite}-{purpose}"
+    recipe = ROOTS / f"{suite}-{purpose}.recipe"
     text = " ".join(("1", packages, *options))
     if recipe.exists() and recipe.read_text() == text:
         return root
@@ -74,32 +72,6 @@ def make_root(suite: str, purpose: str = "", packages: str = PACKAGES, options: 
     return root
 
 
-def install(root: Path) -> None:
-    """Put the project where the distribution's package puts it: its modules, programs, units and catalog."""
-    modules = root / "usr/lib/python3/dist-packages/daytimed"
-    shutil.rmtree(modules, ignore_errors=True)
-    shutil.copytree(PROJECT / "daytimed", modules, ignore=shutil.ignore_patterns("__pycache__"))
-    for name, module in (("daytimed", "daytimed.__main__"), ("daytime-get", "daytimed.probe.__main__")):
-        program = root / "usr/bin" / name
-        program.write_text(f"#!/usr/bin/python3\nimport sys\nfrom {module} import main\nsys.exit(main())\n")
-        program.chmod(0o755)
-    for unit in (PROJECT / "systemd").glob("*.[st]*"):
-        if unit.suffix in (".service", ".socket", ".timer"):
-            shutil.copy(unit, root / "usr/lib/systemd/system")
-    (root / "etc/hosts").write_text("127.0.0.1 localhost\n::1 localhost\n")
-    catalog = root / "usr/lib/systemd/catalog"
-    catalog.mkdir(exist_ok=True)
-    shutil.copy(PROJECT / "systemd/daytimed.catalog", catalog)
-    examples = root / "usr/share/doc/daytimed/examples"
-    shutil.copytree(PROJECT / "systemd/examples", examples, dirs_exist_ok=True)
-    shutil.copytree(PROJECT / "packaging/monitoring", examples / "monitoring", dirs_exist_ok=True)
-    shutil.copy(PROJECT / "tests/functional/load.py", root / "usr/local/lib/load.py")
-    subprocess.run(
-        ["chroot", root, "python3", "-m", "compileall", "-q", "/usr/lib/python3/dist-packages/daytimed"], check=True
-    )
-    subprocess.run(["chroot", root, "journalctl", "--update-catalog"], check=True)
-
-
 class Container:
     """A booted system. Use it in a `with`."""
 
@@ -108,7 +80,7 @@ class Container:
         self.name = name
         self._volatile = "overlay" if volatile else "no"
 
-    def __enter__(self) -> Container:
+    def __enter__(self) -> Self:
         self._folder = tempfile.TemporaryDirectory()
         folder = Path(self._folder.name)
         self._log = (folder / "console").open("w+")
@@ -157,7 +129,12 @@ class Container:
         self._log.close()
         self._folder.cleanup()
 
-    def popen(self, command: str) -> subprocess.Popen[str]:
+    def reboot(self) -> None:
+        """Power it off and boot it again; what was changed is lost if it is volatile."""
+        self.__exit__(None, None, None)
+        self.__enter__()
+
+    def popen(self, command: str, stdin: int | IO[bytes] = subprocess.DEVNULL) -> subprocess.Popen[str]:
         """Begin a shell command in the container."""
         enter = [
             "nsenter",
@@ -177,12 +154,12 @@ class Container:
         ]
         env = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C.UTF-8"}
         return subprocess.Popen(
-            enter, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+            enter, env=env, stdin=stdin, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
         )
 
-    def run(self, command: str, *, check: bool = True) -> str:
+    def run(self, command: str, *, check: bool = True, stdin: int | IO[bytes] = subprocess.DEVNULL) -> str:
         """Run a shell command in the container and return what it printed."""
-        process = self.popen(command)
+        process = self.popen(command, stdin)
         printed, _ = process.communicate(timeout=COMMAND_S)
         if check and process.returncode != 0:
             raise AssertionError(f"{command}: status {process.returncode}\n{printed}\n{self.journal()}")
@@ -208,8 +185,3 @@ class Container:
             if process.returncode == 0:
                 return printed
             assert time.monotonic() < deadline, f"never came true: {what}\n{printed}\n{self.journal()}"
-
-
-if __name__ == "__main__":
-    if problem := missing():
-        sys.exit(f"make system-test: {problem}")

@@ -1,4 +1,4 @@
-"""The daemon under a booted systemd, installed as the distribution would, driven with systemctl and journalctl."""
+"""The service under a booted systemd, installed by its package, driven with systemctl and journalctl."""
 
 from __future__ import annotations
 
@@ -39,6 +39,17 @@ def drop_in(container: Container, unit: str, name: str, text: str | None = None)
         yield
     finally:
         container.run(f"systemctl stop {unit}; rm {path}; systemctl daemon-reload; systemctl reset-failed || true")
+
+
+@contextlib.contextmanager
+def configuration(container: Container, text: str) -> Iterator[None]:
+    """Have another configuration than the one that comes with the package."""
+    file = "/etc/daytimed/daytimed.toml"
+    container.run(f"cp {file} {file}.kept; cat >{file} <<'EOT'\n{text}\nEOT")
+    try:
+        yield
+    finally:
+        container.run(f"mv {file}.kept {file}")
 
 
 def begin_load(container: Container, clients: int = CLIENTS) -> subprocess.Popen[str]:
@@ -303,9 +314,9 @@ def test_several_sockets(container: Container) -> None:
         text = f"[Socket]\nListen{listen}\nFileDescriptorName={name}\nService=daytimed.service\n"
         units += f"cat >/run/systemd/system/dt-{name}.socket <<'EOT'\n{text}EOT\n"
     names = " ".join(f"dt-{name}.socket" for name in sockets)
-    container.run(f"mkdir -p /etc/daytimed; cat >/etc/daytimed/daytimed.toml <<'EOT'\n{config}EOT\n{units}")
+    container.run(units)
     sockets_of_ours = f"[Service]\nSockets={names}"
-    with drop_in(container, "daytimed.service", "sockets", sockets_of_ours):
+    with configuration(container, config), drop_in(container, "daytimed.service", "sockets", sockets_of_ours):
         try:
             container.run(f"systemctl mask --runtime daytimed.socket; systemctl start {names} daytimed.service")
             assert container.run("daytime-get localhost:7001").strip().isdigit()
@@ -314,7 +325,7 @@ def test_several_sockets(container: Container) -> None:
                 assert re.search(r", \d{4} ", container.run(f"daytime-get {address}"))
         finally:
             container.run(f"systemctl stop {names} daytimed; systemctl unmask --runtime daytimed.socket")
-            container.run("rm -r /etc/daytimed /run/systemd/system/dt-*")
+            container.run("rm -r /run/systemd/system/dt-*")
 
 
 def test_one_process_a_client(container: Container) -> None:
@@ -356,32 +367,25 @@ def test_a_port_in_use_is_told(container: Container) -> None:
 
 def test_a_wrong_configuration_is_78_and_not_tried_again(container: Container) -> None:
     """The start fails with every fault in the journal."""
-    container.run("mkdir -p /etc/daytimed && echo 'worker = 1' >/etc/daytimed/daytimed.toml")
-    try:
+    with configuration(container, "worker = 1"):
         container.fails("systemctl start daytimed.service")
         shown = container.run("systemctl show -p ExecMainStatus,NRestarts daytimed").split()
         assert sorted(shown) == ["ExecMainStatus=78", "NRestarts=0"]
         assert "worker: unknown key; did you mean workers?" in status(container)
         fault = "daytimed: /etc/daytimed/daytimed.toml: worker: unknown key; did you mean workers?"
         container.until(f"journalctl -u daytimed --no-pager -q | grep -F '{fault}'", "the fault is in the journal")
-    finally:
-        container.run("rm -r /etc/daytimed")
 
 
 def test_a_reload_of_a_wrong_configuration_changes_nothing(container: Container) -> None:
     """`systemctl reload` comes back, the status says why, and clients are served as before."""
-    container.run(
-        "systemctl start daytimed && mkdir -p /etc/daytimed && echo 'worker = 1' >/etc/daytimed/daytimed.toml"
-    )
-    try:
+    container.run("systemctl start daytimed")
+    with configuration(container, "worker = 1"):
         container.run("systemctl reload daytimed")
         container.until(
             "systemctl show -P StatusText daytimed | grep 'The last reload was rejected: .*worker: unknown key'", "told"
         )
         assert container.run("systemctl is-active daytimed").strip() == "active"
         assert container.run("daytime-get").startswith("The Date Time is: ")
-    finally:
-        container.run("rm -r /etc/daytimed")
 
 
 def test_the_units_are_right_and_the_service_is_hardened(container: Container) -> None:

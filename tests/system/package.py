@@ -1,0 +1,134 @@
+"""The Debian package, built in clean releases of Debian; and the hosts on which it is installed."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from container import PROJECT, Container, make_root, missing
+
+from daytimed import __version__
+
+SUITES = os.environ.get("SYSTEM_TEST_SUITE", "bookworm trixie").split()
+PACKAGES = PROJECT / ".cache" / "packages"
+CONTROL = PROJECT / "packaging/debian/control"
+NEXT_VERSION = "99.0"
+APT = "env DEBIAN_FRONTEND=noninteractive apt-get -y -qq"
+#: What the package depends on, and what the README names, is there as archives only: the network is the host's own.
+DOWNLOADED = "python3 python3-structlog python3-daemon tzdata"
+
+
+def make_host(suite: str) -> Path:
+    """Return a release with systemd, what the tests look at it with, and the archives of what it is to install."""
+    fetch = f"chroot $1 {APT} install --install-recommends --download-only {DOWNLOADED} >/dev/null"
+    hosts = "printf '127.0.0.1 localhost\\n::1 localhost\\n' >$1/etc/hosts"
+    options = ("--skip=cleanup/apt", f"--customize-hook={fetch}", f"--customize-hook={hosts}")
+    return make_root(suite, "host", "systemd,systemd-sysv,dbus,iproute2,procps,man-db", options)
+
+
+def make_builder(suite: str) -> Path:
+    """Return a release with what the package says that it needs to be built, and nothing more but lintian."""
+    fields = hashlib.sha256(CONTROL.read_bytes()).hexdigest()
+    hooks = (
+        f"--customize-hook=mkdir -p $1/root/{fields}/debian && cp {CONTROL} $1/root/{fields}/debian/",
+        f"--customize-hook=chroot $1 {APT} build-dep --no-install-recommends /root/{fields} >/dev/null",
+    )
+    return make_root(suite, "builder", "build-essential,lintian,iproute2", hooks)
+
+
+def in_builder(suite: str, command: str, place: Path, inside: str) -> str:
+    """Run a command in a clean release, with a folder of the host's at another path inside; return what it printed."""
+    done = subprocess.run(
+        [
+            "systemd-nspawn", "--quiet", f"--directory={make_builder(suite)}", "--volatile=overlay",
+            f"--machine=daytimed-{suite}-{os.getpid()}", "--register=no", "--keep-unit", "--private-network",
+            "--system-call-filter=adjtimex clock_adjtime", "--console=pipe", f"--bind={place}:{inside}",
+            "sh", "-c", f"ip link set lo up && cd {inside} && {command}",
+        ],
+        check=False, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=600,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout
+    return done.stdout
+
+
+def copy_tree(to: Path, version: str = __version__) -> Path:
+    """Copy the project, as if it were of another version."""
+    ignored = shutil.ignore_patterns(".*", "__pycache__", "build", "dist")
+    shutil.copytree(PROJECT, to, ignore=ignored, symlinks=True, dirs_exist_ok=True)
+    if version != __version__:
+        init, changelog = to / "daytimed/__init__.py", to / "packaging/debian/changelog"
+        init.write_text(init.read_text().replace(__version__, version))
+        entries = changelog.read_text()
+        changelog.write_text(entries.replace(__version__, version, 1) + "\n" + entries)
+    return to
+
+
+def digest(tree: Path) -> str:
+    """Return what tells this state of the project from every other."""
+    state = hashlib.sha256()
+    for path in sorted(path for path in tree.rglob("*") if path.is_file()):
+        state.update(f"{path.relative_to(tree)} {path.stat().st_mode} {path.stat().st_size}\n".encode())
+        state.update(path.read_bytes())
+    return state.hexdigest()[:16]
+
+
+def build(suite: str, version: str = __version__) -> Path:
+    """Return the folder with a version of the package, its .changes and .buildinfo; built once for each state."""
+    with tempfile.TemporaryDirectory() as folder:
+        tree = copy_tree(Path(folder) / "tree", version)
+        dist = PACKAGES / f"{suite}-{version}-{digest(tree)}"
+        if not dist.exists():
+            # the tests run at build time; of a version that only has another number, once is enough
+            options = "" if version == __version__ else "DEB_BUILD_OPTIONS=nocheck"
+            in_builder(suite, f"{options} make deb", tree, "/srv/daytimed")
+            PACKAGES.mkdir(parents=True, exist_ok=True)
+            for old in PACKAGES.glob(f"{suite}-{version}-*"):
+                shutil.rmtree(old)
+            shutil.move(tree / "dist", dist)
+    return dist
+
+
+def package(suite: str, version: str = __version__) -> Path:
+    """Return the file of a version of the package."""
+    (found,) = build(suite, version).glob("daytimed_*_all.deb")
+    return found
+
+
+class Host(Container):
+    """A booted release, on which nothing is installed yet."""
+
+    def __init__(self, suite: str, name: str, *, root: Path | None = None) -> None:
+        # without a root of its own, nothing of what is done there lasts
+        super().__init__(root or make_host(suite), f"daytimed-{name}-{suite}", volatile=root is None)
+        self.suite = suite
+
+    def copy(self, source: Path, to: str) -> None:
+        """Copy a file into it."""
+        with source.open("rb") as file:
+            self.run(f"mkdir -p {os.path.dirname(to)}; cat >{to}", stdin=file)
+
+    def install(self, version: str = __version__, built_on: str | None = None) -> str:
+        """Install the file of the package, and what it needs."""
+        file = package(built_on or self.suite, version)
+        self.copy(file, f"/srv/{file.name}")
+        return self.run(f"{APT} install --allow-downgrades /srv/{file.name}")
+
+
+def prepare(suite: str) -> None:
+    """Make all that takes long."""
+    make_host(suite)
+    build(suite)
+    build(suite, NEXT_VERSION)
+
+
+if __name__ == "__main__":
+    if problem := missing():
+        sys.exit(f"make system-test: {problem}")
+    with ThreadPoolExecutor() as pool:
+        list(pool.map(prepare, SUITES))
