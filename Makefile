@@ -7,7 +7,7 @@ DESTDIR ?=
 INSTALL = packaging/install.py --prefix '$(PREFIX)' --destdir '$(DESTDIR)'
 
 .DEFAULT_GOAL := help
-.PHONY: help run test system-test lint bench deb clean
+.PHONY: help run test system-test lint bench deb rpm clean
 
 help: ## show what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -39,6 +39,9 @@ bench: $(VENV)/.run ## measure it beside its peers (needs cc)
 deb: ## build the Debian package into dist/ (as root it installs what that needs)
 	@tests/programs dpkg-dev
 	packaging/deb
+
+rpm: ## build the source and the binary RPM into dist/ (on Debian, as root, it installs what that needs)
+	packaging/rpm/build
 
 install: $(VENV)/.python ## install under PREFIX (/usr/local), in DESTDIR, on hosts without packages
 	$(BIN)/python $(INSTALL) --python "$$(command -v $(PYTHON))" --pip $(BIN)/pip
