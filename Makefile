@@ -41,7 +41,7 @@ deb: ## build the Debian package into dist/ (as root it installs what that needs
 	packaging/deb
 
 rpm: ## build the source and the binary RPM into dist/ (on Debian, as root, it installs what that needs)
-	packaging/rpm/build
+	packaging/rpm-build
 
 install: $(VENV)/.python ## install under PREFIX (/usr/local), in DESTDIR, on hosts without packages
 	$(BIN)/python $(INSTALL) --python "$$(command -v $(PYTHON))" --pip $(BIN)/pip
