@@ -7,7 +7,7 @@ DESTDIR ?=
 INSTALL = packaging/install.py --prefix '$(PREFIX)' --destdir '$(DESTDIR)'
 
 .DEFAULT_GOAL := help
-.PHONY: help run test system-test lint bench deb rpm clean
+.PHONY: help run test system-test lint bench deb rpm install uninstall clean
 
 help: ## show what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)

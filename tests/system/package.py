@@ -33,13 +33,13 @@ def make_host(suite: str) -> Path:
 
 
 def make_builder(suite: str) -> Path:
-    """Return a release with what the package says that it needs to be built, and nothing more but lintian."""
+    """Return a release with what the package says that it needs to be built, the checkers, and rpm."""
     fields = hashlib.sha256(CONTROL.read_bytes()).hexdigest()
     hooks = (
         f"--customize-hook=mkdir -p $1/root/{fields}/debian && cp {CONTROL} $1/root/{fields}/debian/",
         f"--customize-hook=chroot $1 {APT} build-dep --no-install-recommends /root/{fields} >/dev/null",
     )
-    return make_root(suite, "builder", "build-essential,lintian,iproute2", hooks)
+    return make_root(suite, "builder", "build-essential,lintian,rpm,rpmlint,iproute2", hooks)
 
 
 def in_builder(suite: str, command: str, place: Path, inside: str) -> str:

@@ -14,11 +14,8 @@ import tomllib
 from pathlib import Path
 
 import pytest
-from conftest import SUITES
 from container import PROJECT
-from test_package import build as package
-from test_package import copy_tree
-from test_package import in_build_root as in_builder
+from package import SUITES, copy_tree, in_builder, package
 
 from daytimed import __version__
 
