@@ -7,7 +7,7 @@ DESTDIR ?=
 INSTALL = packaging/install.py --prefix '$(PREFIX)' --destdir '$(DESTDIR)'
 
 .DEFAULT_GOAL := help
-.PHONY: help run test system-test lint bench deb rpm install uninstall clean
+.PHONY: help run test system-test lint bench completions deb rpm install uninstall clean
 
 help: ## show what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -35,6 +35,9 @@ lint: $(VENV)/.test ## check format, style and types
 bench: $(VENV)/.run ## measure it beside its peers (needs cc)
 	$(BIN)/python tests/bench/bench.py
 	$(BIN)/python tests/bench/probe.py
+
+completions: $(VENV)/.run ## write the completions for bash, zsh and fish anew
+	$(BIN)/python packaging/completions/generate.py
 
 deb: ## build the Debian package into dist/ (as root it installs what that needs)
 	@tests/programs dpkg-dev
