@@ -36,7 +36,7 @@ bench: $(VENV)/.run ## measure it beside its peers (needs cc)
 	$(BIN)/python tests/bench/bench.py
 	$(BIN)/python tests/bench/probe.py
 
-completions: $(VENV)/.run ## write the completions for bash, zsh and fish anew
+completions: $(VENV)/.test ## write the completions for bash, zsh and fish anew
 	$(BIN)/python packaging/completions/generate.py
 
 deb: ## build the Debian package into dist/ (as root it installs what that needs)
