@@ -12,6 +12,7 @@ import grp
 import os
 import pwd
 import select
+import stat
 import sys
 import traceback
 from collections.abc import Callable
@@ -53,8 +54,9 @@ def run(
         if variable in os.environ:
             raise UsageError(f"--daemon: {variable} is set, so a manager runs this already; leave --daemon out")
     owner = _find_owner(user, group)
-    # a terminal is gone with its session: then the system log is where an administrator looks
-    keep_stderr = not os.isatty(_STDERR)
+    # a terminal is gone with its session, and who reads a pipe to its end would wait for the daemon's: then the system
+    # log is where an administrator looks
+    keep_stderr = not os.isatty(_STDERR) and not stat.S_ISFIFO(os.fstat(_STDERR).st_mode)
     lock = PidFile(pidfile)
     try:
         master = make_master(_STDERR if keep_stderr else None)

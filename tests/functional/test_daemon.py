@@ -248,6 +248,19 @@ def test_started_from_a_terminal_it_lets_go_of_it(tmp_path: Path) -> None:
         wait_until(lambda: process_state(pid) in ("", "Z"), "the daemon has ended")
 
 
+def test_whoever_captures_what_it_says_does_not_wait_for_its_end(tmp_path: Path) -> None:
+    """`$(daytimed --daemon 2>&1)` returns: a pipe on standard error ends with the command, and the daemon serves on."""
+    port, pidfile = free_port(), tmp_path / "pid"
+    done = run(*DAYTIMED, "--daemon", "--pidfile", str(pidfile), "-l", f"127.0.0.1:{port}")
+    pid = int(pidfile.read_text())
+    try:
+        assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
+        assert fetch(port)
+    finally:
+        os.kill(pid, signal.SIGTERM)
+        wait_until(lambda: process_state(pid) in ("", "Z"), "the daemon has ended")
+
+
 def test_a_daemon_that_is_killed_while_it_starts_is_told(tmp_path: Path) -> None:
     """Nothing comes from it: 70 and a line, not a command that hangs."""
     script = (
@@ -283,23 +296,21 @@ def test_a_unix_socket_in_a_folder_of_root_does_not_disturb_the_stop(tmp_path: P
 
 def test_waiting_for_it_can_be_interrupted(tmp_path: Path) -> None:
     """Ctrl-C ends the command in the foreground while the workers do not become ready."""
+    forked = tmp_path / "forked"
+    os.mkfifo(forked)
     script = (
-        "import os, sys, time\n"
+        "import sys, time\n"
         "from daytimed import cli, generation\n"
-        "generation.Generation.make_worker = lambda *a: (os.write(2, b'forked'), time.sleep(60))\n"
+        f"generation.Generation.make_worker = lambda *a: (open({str(forked)!r}, 'w').close(), time.sleep(60))\n"
         "sys.exit(cli.main())\n"
     )
     process = subprocess.Popen(
         [sys.executable, "-c", script, "--daemon", "--pidfile", str(tmp_path / "pid"), "-l", "127.0.0.1:0", "-w", "1"],
-        stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, env=clean_environment(),
+        stdin=subprocess.DEVNULL, env=clean_environment(),
     )  # fmt: skip
-    assert process.stderr
-    seen = b""
-    while b"forked" not in seen:
-        seen += os.read(process.stderr.fileno(), 4096)
+    forked.read_bytes()
     process.send_signal(signal.SIGINT)
     assert process.wait(DEADLINE_S) == -signal.SIGINT
     pid = int((tmp_path / "pid").read_text())
     os.kill(pid, signal.SIGKILL)
-    process.stderr.close()
     wait_until(lambda: process_state(pid) in ("", "Z"), "the daemon has ended")
