@@ -4,7 +4,6 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PREFIX ?= /usr/local
 DESTDIR ?=
-INSTALL = packaging/install.py --prefix '$(PREFIX)' --destdir '$(DESTDIR)'
 
 .DEFAULT_GOAL := help
 .PHONY: help run test system-test lint bench completions deb rpm install uninstall clean
@@ -46,11 +45,12 @@ deb: ## build the Debian package into dist/ (as root it installs what that needs
 rpm: ## build the source and the binary RPM into dist/ (on Debian, as root, it installs what that needs)
 	packaging/rpm-build
 
-install: $(VENV)/.python ## install under PREFIX (/usr/local), in DESTDIR, on hosts without packages
-	$(BIN)/python $(INSTALL) --python "$$(command -v $(PYTHON))" --pip $(BIN)/pip
+install: ## install under PREFIX (/usr/local), in DESTDIR, on hosts without packages
+	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || tests/programs python3-venv
+	$(PYTHON) packaging/install.py --prefix '$(PREFIX)' --destdir '$(DESTDIR)'
 
 uninstall: ## remove what `make install` has installed there
-	$(PYTHON) $(INSTALL) --remove
+	$(PYTHON) packaging/install.py --prefix '$(PREFIX)' --destdir '$(DESTDIR)' --remove
 
 clean: ## remove everything that was made here
 	rm -rf $(VENV) .cache .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache build dist

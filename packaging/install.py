@@ -3,15 +3,20 @@
 Install daytimed under a prefix, or remove it again.
 
 What is installed beside the programs is listed here once, for `make install` and for the packages. `make install` notes
-what it has made, and `make uninstall` removes that and nothing else.
+what it makes, and `make uninstall` removes that and nothing else.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
+import re
 import shutil
 import subprocess
 import sys
+import tempfile
+import venv
+from collections.abc import Iterable
 from pathlib import Path
 
 PROJECT = Path(__file__).resolve().parents[1]
@@ -21,10 +26,10 @@ FILES = (
     ("{sysconfdir}/init.d", "packaging/sysvinit/daytimed"),
     ("{sysconfdir}/ufw/applications.d", "packaging/ufw/daytimed"),
     ("{firewalldir}/services", "packaging/firewalld/daytimed.xml"),
-    ("{prefix}/lib/systemd/system", "systemd/*.s*"),
-    ("{prefix}/lib/systemd/system", "systemd/*.timer"),
-    ("{prefix}/lib/systemd/system-generators", "systemd/daytimed-generator"),
-    ("{prefix}/lib/systemd/catalog", "systemd/daytimed.catalog"),
+    ("{systemddir}/system", "systemd/*.s*"),
+    ("{systemddir}/system", "systemd/*.timer"),
+    ("{systemddir}/system-generators", "systemd/daytimed-generator"),
+    ("{systemddir}/catalog", "systemd/daytimed.catalog"),
     ("{prefix}/share/man/man1", "packaging/man/*.1"),
     ("{prefix}/share/man/man5", "packaging/man/*.5"),
     ("{prefix}/share/man/man8", "packaging/man/*.8"),
@@ -39,8 +44,9 @@ FILES = (
     ("{prefix}/share/doc/daytimed/examples/monitoring/systemd", "packaging/monitoring/systemd/*"),
 )
 PROGRAMS = {"daytimed": "daytimed.__main__", "daytime-get": "daytimed.probe.__main__"}
+# isolated: modules of the system or of whoever runs it are not mixed with these
 PROGRAM = """\
-#!{python}
+#!{python} -I
 import sys
 
 sys.path.insert(0, {modules!r})
@@ -54,106 +60,154 @@ class Installation:
     """What is installed, or will be, under a prefix."""
 
     def __init__(self, options: argparse.Namespace) -> None:
-        self.prefix: str = options.prefix.rstrip("/")
-        self._destdir: str = options.destdir.rstrip("/")
+        self.prefix = os.path.normpath(options.prefix)
+        if not re.fullmatch(r"(/[A-Za-z0-9_.+-]+)+", self.prefix):
+            # units, scripts and the first lines of programs have it in them, without quotes
+            raise SystemExit(f"error: PREFIX={options.prefix}: has to be an absolute path of A-Z a-z 0-9 _ . + -")
+        self._destdir: str = os.path.abspath(options.destdir).rstrip("/") if options.destdir else ""
         is_system = self.prefix == "/usr"
         self._directories = {
             "prefix": self.prefix,
             "sysconfdir": options.sysconfdir,
             "zshdir": options.zshdir or f"{self.prefix}/share/zsh/site-functions",
-            # firewalld looks in these two places only
+            # each of these looks in two places only
+            "systemddir": "/usr/lib/systemd" if is_system else "/usr/local/lib/systemd",
             "firewalldir": "/usr/lib/firewalld" if is_system else f"{options.sysconfdir}/firewalld",
         }
         self._config = f"{options.sysconfdir}/daytimed/daytimed.toml"
-        self._own = f"{self.prefix}/lib/daytimed"
-        self._modules = f"{self._own}/modules"
-        self._record = self.place(f"{self._own}/installed")
-        self._made: list[str] = []
+        own = f"{self.prefix}/lib/daytimed"
+        self._modules = f"{own}/modules"
+        self._shipped = f"{own}/daytimed.toml"
+        self._record = f"{own}/installed"
+        self._noted = self._read_record()
 
     def place(self, path: str) -> Path:
         """Return where a path of the installation is now."""
         return Path(self._destdir + path)
 
-    def put_data(self) -> None:
-        """Install all but the programs."""
+    def data(self) -> dict[str, tuple[bytes, int]]:
+        """Return the content and the mode of every file but the programs."""
+        files = {}
         for directory, pattern in FILES:
             sources = [path for path in sorted(PROJECT.glob(pattern)) if path.is_file()]
             assert sources, pattern
             for source in sources:
-                path = f"{directory.format_map(self._directories)}/{source.name}"
-                content = self._edited(source)
-                if path == self._config and self._is_changed(content):
-                    print(f"kept: {self.place(path)}, which is not as this version would have it", file=sys.stderr)
-                    self._made.append(path)
-                else:
-                    self._put(path, content, source.stat().st_mode & 0o111)
+                content = source.read_bytes().replace(b"/usr/bin/day", f"{self.prefix}/bin/day".encode())
+                mode = 0o755 if source.stat().st_mode & 0o100 else 0o644
+                files[f"{directory.format_map(self._directories)}/{source.name}"] = content, mode
+        return files
 
-    def put_programs(self, python: str, pip: str) -> None:
-        """Install the programs, with modules of their own: neither these nor the system's are in the others' way."""
-        new = self.place(f"{self._modules}.new")
-        self._make_directory(self._own)
-        command = [pip, "install", "--quiet", "--disable-pip-version-check", "--target", str(new), str(PROJECT)]
-        subprocess.run(command, check=True)
-        shutil.rmtree(new / "bin")
-        # what runs has its modules until it is restarted: those that it has not loaded yet are there as well
-        shutil.rmtree(self.place(self._modules), ignore_errors=True)
-        new.rename(self.place(self._modules))
+    def put(self, files: dict[str, tuple[bytes, int]]) -> None:
+        """Install files, each whole or not at all."""
+        for path, (content, mode) in files.items():
+            place = self.place(path)
+            place.parent.mkdir(parents=True, exist_ok=True)
+            new = place.with_name(f"{place.name}.new")
+            new.write_bytes(content)
+            new.chmod(mode)
+            new.rename(place)
+
+    def install(self) -> None:
+        """Install everything, over what an earlier version has installed here."""
+        data = self.data()
+        files = {self._shipped: data[self._config], **data}
+        # that of a virtual environment may be gone tomorrow
+        python = getattr(sys, "_base_executable", sys.executable)
+        if python.startswith(("/home/", "/root/")):
+            print(f"warning: services cannot run {python}: install with PYTHON=/usr/bin/python3", file=sys.stderr)
         for name, module in PROGRAMS.items():
             text = PROGRAM.format(python=python, modules=self._modules, module=module)
-            self._put(f"{self.prefix}/bin/{name}", text.encode(), 0o111)
-
-    def note(self) -> None:
-        """Remove what an earlier version had and this one has not; note what there is."""
-        for path in self._noted():
-            if path not in self._made and not path.endswith("/"):
-                self.place(path).unlink(missing_ok=True)
-        directories = [path for path in self._noted() if path.endswith("/") and path not in self._made]
-        self._record.write_text("\n".join([*directories, *self._made]) + "\n")
+            files[f"{self.prefix}/bin/{name}"] = text.encode(), 0o755
+        for path in files:
+            if path not in self._noted and path != self._config and self.place(path).exists():
+                raise SystemExit(
+                    f"error: {self.place(path)} is there, and not by this: remove first what has brought it"
+                )
+        with tempfile.TemporaryDirectory() as folder:
+            # what can fail for reasons of others comes before anything is changed
+            modules = fetch_modules(Path(folder))
+            self._note(files)
+            self._put_modules(modules)
+        if self._is_config_changed():
+            print(f"kept: {self.place(self._config)}; the new one is {self.place(self._shipped)}", file=sys.stderr)
+            del files[self._config]
+        self.put(files)
+        for path in self._noted - self._read_record():
+            self._unlink(path)
 
     def remove(self) -> None:
         """Remove what was noted; a directory that others use by now stays, and so does a changed configuration."""
-        noted = self._noted()
-        if not noted:
-            raise SystemExit(f"error: there is no {self._record}: give the PREFIX and DESTDIR of `make install`")
-        self._record.unlink()
-        shutil.rmtree(self.place(self._modules), ignore_errors=True)
-        for path in reversed(noted):
+        if not self._noted:
+            raise SystemExit(f"error: no {self.place(self._record)}: give the PREFIX and DESTDIR of `make install`")
+        kept = {self._record}
+        if self._is_config_changed():
+            print(f"kept: {self.place(self._config)}", file=sys.stderr)
+            kept.add(self._config)
+        for path in (self._modules, f"{self._modules}.new", f"{self._modules}.old"):
+            remove_tree(self.place(path))
+        directories = {path for path in self._noted if path.endswith("/")}
+        for path in self._noted - directories - kept:
+            self._unlink(path)
+        # now that nothing is left that would be forgotten
+        self.place(self._record).unlink()
+        for path in sorted(directories, reverse=True):
             place = self.place(path)
-            if path.endswith("/"):
-                if place.is_dir() and not any(place.iterdir()):
-                    place.rmdir()
-            elif path == self._config and self._is_changed(self._edited(PROJECT / "packaging/daytimed.toml")):
-                print(f"kept: {place}, which was changed", file=sys.stderr)
-            else:
-                place.unlink(missing_ok=True)
+            if place.is_dir() and not any(place.iterdir()):
+                place.rmdir()
 
-    def _noted(self) -> list[str]:
-        return self._record.read_text().splitlines() if self._record.exists() else []
+    def _unlink(self, path: str) -> None:
+        # not by what unlink says: an installation that was stopped may lack the directory too
+        if os.path.lexists(self.place(path)):
+            self.place(path).unlink()
 
-    def _edited(self, source: Path) -> bytes:
-        """Return what a file is there: the same, but for where the programs are."""
-        return source.read_bytes().replace(b"/usr/bin/day", f"{self.prefix}/bin/day".encode())
-
-    def _is_changed(self, content: bytes) -> bool:
-        place = self.place(self._config)
-        return place.exists() and place.read_bytes() != content
-
-    def _put(self, path: str, content: bytes, executable: int) -> None:
-        """Install a file, whole or not at all."""
-        place = self.place(path)
-        self._make_directory(path.rpartition("/")[0])
-        new = place.with_name(place.name + ".new")
-        new.write_bytes(content)
-        new.chmod(0o644 | executable)
+    def _put_modules(self, modules: Path) -> None:
+        place = self.place(self._modules)
+        new, old = place.with_name("modules.new"), place.with_name("modules.old")
+        for leftover in (new, old):
+            remove_tree(leftover)
+        shutil.copytree(modules, new)
+        if place.exists():
+            place.rename(old)
         new.rename(place)
-        self._made.append(path)
+        remove_tree(old)
 
-    def _make_directory(self, path: str) -> None:
-        if path and not self.place(path).is_dir():
-            self._make_directory(path.rpartition("/")[0])
-            self.place(path).mkdir()
-            self.place(path).chmod(0o755)
-            self._made.append(f"{path}/")
+    def _note(self, files: Iterable[str]) -> None:
+        """Note these files, the directories to be made for them, and those that were made before."""
+        paths = {self._record, *files}
+        parents = {str(parent) for path in paths for parent in Path(path).parents}
+        directories = {path for path in self._noted if path.endswith("/")}
+        directories |= {f"{parent}/" for parent in parents if not self.place(parent).exists()}
+        # before they are made: what is left half done can be removed
+        self.put({self._record: ("\n".join(sorted(paths | directories)).encode(), 0o644)})
+
+    def _read_record(self) -> set[str]:
+        record = self.place(self._record)
+        return set(record.read_text().splitlines()) if record.exists() else set()
+
+    def _is_config_changed(self) -> bool:
+        config, shipped = self.place(self._config), self.place(self._shipped)
+        return config.exists() and not (shipped.exists() and shipped.read_bytes() == config.read_bytes())
+
+
+def remove_tree(folder: Path) -> None:
+    """Remove a folder, if it is there."""
+    if folder.exists():
+        shutil.rmtree(folder)
+
+
+def fetch_modules(folder: Path) -> Path:
+    """Return a folder with the modules and those that they need, for the Python that runs this."""
+    # a pip of our own: not every system has one, and none of an environment that belongs to somebody
+    modules = folder / "modules"
+    pip = [str(folder / "venv/bin/python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    try:
+        venv.create(folder / "venv", symlinks=True, with_pip=True)
+        subprocess.run([*pip, "--no-user", "--target", str(modules), str(PROJECT)], check=True)
+    except subprocess.CalledProcessError:
+        raise SystemExit("error: pip has failed, see above; nothing was changed") from None
+    # programs of its making: they would run with the environment that goes with this folder
+    shutil.rmtree(modules / "bin")
+    return modules
 
 
 def main() -> None:
@@ -163,21 +217,22 @@ def main() -> None:
     parser.add_argument("--destdir", default="", metavar="DIR", help="where the root of the system is")
     parser.add_argument("--sysconfdir", default="/etc", metavar="DIR")
     parser.add_argument("--zshdir", metavar="DIR", help="where zsh looks for completions")
-    parser.add_argument("--python", default=sys.executable, help="what the programs are to run with")
-    parser.add_argument("--pip", default="pip", help="what the modules are fetched with")
     task = parser.add_mutually_exclusive_group()
     task.add_argument("--data", action="store_true", help="all but the programs, which packages have by other ways")
     task.add_argument("--remove", action="store_true")
     options = parser.parse_args()
+    # for everyone to read, whoever installs it
+    os.umask(0o022)
     installation = Installation(options)
-    if options.remove:
-        installation.remove()
-        return
-    installation.place("/").mkdir(parents=True, exist_ok=True)
-    installation.put_data()
-    if not options.data:
-        installation.put_programs(options.python, options.pip)
-        installation.note()
+    try:
+        if options.remove:
+            installation.remove()
+        elif options.data:
+            installation.put(installation.data())
+        else:
+            installation.install()
+    except OSError as error:
+        raise SystemExit(f"error: {error.filename}: {error.strerror}") from None
 
 
 if __name__ == "__main__":
