@@ -75,15 +75,18 @@ def make_root(suite: str, purpose: str, packages: str, options: tuple[str, ...] 
 class Container:
     """A booted system. Use it in a `with`."""
 
-    def __init__(self, root: Path, name: str, *, volatile: bool = True) -> None:
+    def __init__(self, root: Path, name: str, *, volatile: bool = True, init: str = "systemd") -> None:
         self.root = root
         self.name = name
+        self._init = init
         self._volatile = "overlay" if volatile else "no"
 
     def __enter__(self) -> Self:
         self._folder = tempfile.TemporaryDirectory()
         folder = Path(self._folder.name)
         self._log = (folder / "console").open("w+")
+        # another init has a terminal for its console, as hosts have, and a script at /srv that tells when it has booted
+        other = ["--console=read-only", f"--bind={folder}/notify:/srv/notify"]
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify:
             notify.bind(str(folder / "notify"))
             self._process = subprocess.Popen(
@@ -91,8 +94,8 @@ class Container:
                     "unshare", "--mount", "--propagation", "private", "sh", "-c", _OWN_CGROUP, "sh",
                     "systemd-nspawn", "--quiet", f"--directory={self.root}", f"--machine={self.name}", "--register=no",
                     "--keep-unit", "--private-network", "--notify-ready=yes", f"--volatile={self._volatile}",
-                    "--console=pipe", "--capability=all", "--system-call-filter=bpf @clock adjtimex clock_adjtime",
-                    "--boot",
+                    "--capability=all", "--system-call-filter=bpf @clock adjtimex clock_adjtime", "--boot",
+                    *(["--console=pipe"] if self._init == "systemd" else other),
                 ],
                 env={**os.environ, "NOTIFY_SOCKET": str(folder / "notify")},
                 stdin=subprocess.DEVNULL, stdout=self._log, stderr=subprocess.STDOUT,
@@ -120,7 +123,7 @@ class Container:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self.run("systemctl poweroff", check=False)
+        self.run("poweroff", check=False)
         try:
             self._process.wait(60)
         except subprocess.TimeoutExpired:
@@ -171,6 +174,16 @@ class Container:
         printed, _ = process.communicate(timeout=COMMAND_S)
         assert process.returncode != 0, printed
         return printed
+
+    def shut_down(self) -> str:
+        """Power off; return what the system has written to its console until then."""
+        self.run("poweroff", check=False)
+        self._process.wait(60)
+        return self.console()
+
+    def console(self) -> str:
+        """Return what the system has written to its console."""
+        return Path(self._log.name).read_text(errors="replace")
 
     def journal(self) -> str:
         """Return the newest lines of the daemon's journal."""

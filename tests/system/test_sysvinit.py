@@ -1,0 +1,215 @@
+"""The script for sysvinit, on a Debian without systemd that it has booted, with its system log and its console."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import pytest
+from conftest import SUITES
+from container import PROJECT, Container, install_programs, make_root
+
+SUITE = SUITES[-1]
+PACKAGES = "sysvinit-core,python3,python3-structlog,python3-daemon,iproute2,procps,tzdata,inetutils-syslogd"
+#: The first entry after the scripts of the runlevel: what it starts tells that all of them have ended.
+HOOKS = (
+    r"--customize-hook=sed -i /getty/d $1/etc/inittab && echo dt:2345:once:/srv/booted >>$1/etc/inittab",
+    r"--customize-hook=mkdir -p $1/srv && install -m 755 /dev/null $1/srv/booted",
+)
+BOOTED = """#!/usr/bin/python3
+import socket
+socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM).sendto(b"READY=1", "/srv/notify")
+"""
+SCRIPT = "/etc/init.d/daytimed"
+CONFIG = "/etc/daytimed/daytimed.toml"
+PIDFILE = "/run/daytimed.pid"
+
+
+@pytest.fixture(scope="module")
+def host() -> Iterator[Container]:
+    root = make_root(SUITE, "sysvinit", PACKAGES, HOOKS)
+    install_programs(root)
+    command = [sys.executable, str(PROJECT / "packaging/install.py"), "--data", "--prefix", "/usr"]
+    subprocess.run([*command, "--destdir", str(root)], check=True)
+    subprocess.run(["chroot", root, "update-rc.d", "daytimed", "defaults"], check=True)
+    (root / "srv/booted").write_text(BOOTED)
+    with Container(root, f"daytimed-sysvinit-{SUITE}", init="sysvinit") as booted:
+        yield booted
+
+
+@pytest.fixture(autouse=True)
+def shown(host: Container) -> Iterator[None]:
+    yield
+    print(host.console(), host.run(f"cat /var/log/syslog; ls -l {PIDFILE}; ps ax", check=False), sep="\n")
+
+
+def does(host: Container, action: str, expected: int = 0, before: str = "") -> str:
+    """Do an action, hold it to an exit status, and return what it said."""
+    return host.run(f"{before} {SCRIPT} {action}; [ $? = {expected} ] && exit; echo status $?; exit 1")
+
+
+def pid(host: Container) -> str:
+    return host.run(f"cat {PIDFILE}").strip()
+
+
+def log(host: Container, pattern: str) -> str:
+    return host.until(f"grep -E '{pattern}' /var/log/syslog", f"{pattern} is in the system log")
+
+
+def test_after_the_boot_it_serves(host: Container) -> None:
+    """Started by the runlevel, as nobody; its log is the system log, and nothing of it is on the console."""
+    assert host.run("cat /proc/1/comm").strip() == "init"
+    assert host.run("daytime-get").startswith("The Date Time is: ")
+    assert does(host, "status") == f"daytimed: runs with pid {pid(host)}\n"
+    assert host.run(f"ps -o user= -p {pid(host)}").strip() == "nobody"
+    log(host, "daytimed.*event=daemon_ready")
+    log(host, "daytimed.*event=client_served")
+    console = host.console()
+    assert "daytimed: started" in console
+    assert "daemon_ready" not in console
+    assert host.run(f"readlink /proc/{pid(host)}/fd/2").strip() == "/dev/null"
+
+
+def test_start_and_stop_can_be_repeated(host: Container) -> None:
+    """A second start changes nothing; stop closes the port and leaves no pid file, and a second one is fine too."""
+    before = pid(host)
+    assert does(host, "start") == "daytimed: runs already\n"
+    assert pid(host) == before
+    assert does(host, "stop") == "daytimed: stopped\n"
+    assert host.run(f"ls {PIDFILE} 2>/dev/null; ss -Hltn 'sport = 6000'; pgrep -x daytimed", check=False) == ""
+    assert does(host, "status", 3) == "daytimed: does not run\n"
+    assert does(host, "stop") == "daytimed: did not run\n"
+    does(host, "try-restart")
+    assert does(host, "reload", 7) == "daytimed: does not run\n"
+    does(host, "status", 3)
+    does(host, "start")
+    assert host.run("daytime-get").startswith("The Date Time is: ")
+
+
+def test_a_reload_is_the_same_process(host: Container) -> None:
+    """It serves what the file says now; whoever captures what is said gets its end."""
+    before = pid(host)
+    try:
+        host.run(f"echo 'format = \"unix\"' >{CONFIG}")
+        assert host.run(f"said=$({SCRIPT} reload 2>&1) && echo done$said") == "done\n"
+        host.until("daytime-get | grep -x '[0-9]*'", "the other format is served")
+        assert host.run(f"said=$({SCRIPT} restart 2>&1) && echo $said") == "daytimed: stopped daytimed: started\n"
+        assert pid(host) != before
+        assert host.run("daytime-get").strip().isdigit()
+    finally:
+        host.run(f": >{CONFIG}")
+        does(host, "force-reload")
+
+
+@pytest.mark.parametrize("action", ["reload", "force-reload", "restart", "try-restart"])
+@pytest.mark.parametrize("wrong", [f"echo worker = 1 >{CONFIG}", f"chmod 600 {CONFIG}"], ids=["fault", "unreadable"])
+def test_a_wrong_configuration_stops_nothing(host: Container, action: str, wrong: str) -> None:
+    """Neither a fault nor a file that its user cannot read: it is told, and what runs goes on."""
+    before = pid(host)
+    try:
+        host.run(wrong)
+        told = does(host, action, 6)
+        assert ("unknown key" if "echo" in wrong else "Permission denied") in told
+        assert CONFIG in told
+        assert pid(host) == before
+        assert host.run("daytime-get").startswith("The Date Time is: ")
+    finally:
+        host.run(f": >{CONFIG}; chmod 644 {CONFIG}")
+
+
+def test_killed_it_is_dead_and_starts_again(host: Container) -> None:
+    """1 for one that has left its pid file; the file blocks nothing."""
+    host.run(f"kill -9 {pid(host)}")
+    host.until("! pgrep -x daytimed", "its workers have ended with it")
+    assert does(host, "status", 1) == f"daytimed: is dead, and has left {PIDFILE}\n"
+    does(host, "reload", 7)
+    does(host, "start")
+    assert host.run("daytime-get").startswith("The Date Time is: ")
+
+
+def test_nobody_else_is_killed(host: Container) -> None:
+    """Not who has got the number of one that was killed, nor whom the daemon itself writes into its file."""
+    other = host.popen("echo $$; exec sleep 1000")
+    assert other.stdout
+    number = other.stdout.readline().strip()
+    ours = pid(host)
+    try:
+        host.run(f"echo {number} >{PIDFILE}")
+        for action in ("stop", "restart", "reload"):
+            assert does(host, action, 1) == f"daytimed: {PIDFILE} names no daytimed\n"
+        host.run(f"kill -9 {ours}")
+        host.until("! pgrep -x daytimed", "its workers have ended with it")
+        does(host, "status", 1)
+        assert does(host, "stop") == "daytimed: did not run\n"
+        does(host, "status", 3)
+        assert other.poll() is None
+    finally:
+        host.run(f"kill {number}")
+        other.communicate(timeout=60)
+    does(host, "start")
+
+
+def test_one_that_was_stopped_by_its_pid_does_not_run(host: Container) -> None:
+    """The file that it cannot remove stays, empty: that is 3, and not dead."""
+    host.run(f"kill {pid(host)}")
+    host.until(f"flock -n {PIDFILE} true", "it has ended")
+    does(host, "status", 3)
+    does(host, "start")
+
+
+def test_one_that_hangs_is_killed(host: Container) -> None:
+    """A master that takes no signal does not hold up a stop for ever."""
+    host.run(f"sed 's/^STOP_S=.*/STOP_S=0.2/' {SCRIPT} >/srv/impatient; chmod 755 /srv/impatient")
+    host.run(f"kill -STOP {pid(host)}")
+    assert host.run("/srv/impatient stop") == "daytimed: stopped\n"
+    does(host, "status", 3)
+    host.until("! pgrep -x daytimed", "its workers have ended with it")
+    does(host, "start")
+
+
+def test_what_else_can_be_wrong(host: Container) -> None:
+    """A taken port is told where it was started; so are wrong arguments, another user, and a program that is gone."""
+    does(host, "stop")
+    assert "Usage: " in does(host, "", 2)
+    assert "Usage: " in does(host, "nonsense", 2)
+    as_nobody = "setpriv --reuid=65534 --clear-groups"
+    assert does(host, "start", 4, as_nobody) == "daytimed: only root can start it\n"
+    does(host, "status", 3, as_nobody)
+    taken = host.popen("exec python3 -c 'import socket; s = socket.create_server((\"\", 6000)); s.accept()'")
+    host.until("ss -Hltn 'sport = :6000' | grep .", "the port is taken")
+    assert "cannot listen: Address already in use" in does(host, "start", 1)
+    host.run("python3 -c 'import socket; socket.create_connection((\"localhost\", 6000))'")
+    taken.communicate(timeout=60)
+    host.run("mv /usr/bin/daytimed /usr/bin/daytimed.gone")
+    assert does(host, "start", 5) == "daytimed: /usr/bin/daytimed is not installed\n"
+    host.run("mv /usr/bin/daytimed.gone /usr/bin/daytimed")
+    does(host, "start", before="umask 077;")
+    does(host, "status", 0, as_nobody)
+
+
+def test_the_defaults_file_says_who_and_what_else(host: Container) -> None:
+    """DAYTIMED_USER and DAYTIMED_OPTS, also for one that runs as another user still."""
+    try:
+        host.run("printf 'DAYTIMED_USER=daemon\\nDAYTIMED_OPTS=\"-f unix -l :13\"\\n' >/etc/default/daytimed")
+        does(host, "restart")
+        assert host.run("daytime-get localhost:13").strip().isdigit()
+        assert host.run(f"ps -o user= -p {pid(host)}").strip() == "daemon"
+        does(host, "reload")
+    finally:
+        host.run("rm /etc/default/daytimed")
+    does(host, "restart")
+    assert host.run("daytime-get").startswith("The Date Time is: ")
+
+
+def test_the_shutdown_stops_it_and_its_last_words_are_in_the_log(host: Container) -> None:
+    """In order, and before the system log: every worker as asked, and the figures of its life."""
+    host.run("echo '*.* /dev/console' >>/etc/syslog.conf; pkill -HUP syslogd; daytime-get")
+    console = host.shut_down()
+    told = re.findall(r"event=(worker_exited|daemon_stopped)|daytimed: (stopped)|(Stopping system log)", console)
+    words = ["".join(each) for each in told]
+    workers = words.count("worker_exited")
+    assert workers >= 1
+    assert words[-workers - 3 :] == [*["worker_exited"] * workers, "daemon_stopped", "stopped", "Stopping system log"]
+    assert console.count('how="stopped as asked"') == workers
