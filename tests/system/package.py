@@ -103,9 +103,9 @@ def package(suite: str, version: str = __version__) -> Path:
 class Host(Container):
     """A booted release, on which nothing is installed yet."""
 
-    def __init__(self, suite: str, name: str, *, root: Path | None = None) -> None:
+    def __init__(self, suite: str, name: str, *, root: Path | None = None, init: str = "systemd") -> None:
         # without a root of its own, nothing of what is done there lasts
-        super().__init__(root or make_host(suite), f"daytimed-{name}-{suite}", volatile=root is None)
+        super().__init__(root or make_host(suite), f"daytimed-{name}-{suite}", volatile=root is None, init=init)
         self.suite = suite
 
     def copy(self, source: Path, to: str) -> None:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import re
 import subprocess
-import sys
 from collections.abc import Iterator
 
 import pytest
-from conftest import SUITES
-from container import PROJECT, Container, install_programs, make_root
+from container import Container, make_root
+from package import SUITES, Host
 
 SUITE = SUITES[-1]
 PACKAGES = "sysvinit-core,python3,python3-structlog,python3-daemon,iproute2,procps,tzdata,inetutils-syslogd"
@@ -28,14 +27,15 @@ PIDFILE = "/run/daytimed.pid"
 
 
 @pytest.fixture(scope="module")
-def host() -> Iterator[Container]:
-    root = make_root(SUITE, "sysvinit", PACKAGES, HOOKS)
-    install_programs(root)
-    command = [sys.executable, str(PROJECT / "packaging/install.py"), "--data", "--prefix", "/usr"]
-    subprocess.run([*command, "--destdir", str(root)], check=True)
-    subprocess.run(["chroot", root, "update-rc.d", "daytimed", "defaults"], check=True)
+def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
+    """Install the package there, and boot it anew."""
+    root = tmp_path_factory.mktemp("sysvinit") / SUITE
+    subprocess.run(["cp", "-a", make_root(SUITE, "sysvinit", PACKAGES, HOOKS), root], check=True)
     (root / "srv/booted").write_text(BOOTED)
-    with Container(root, f"daytimed-sysvinit-{SUITE}", init="sysvinit") as booted:
+    with Host(SUITE, "sysvinit", root=root, init="sysvinit") as booted:
+        booted.install()
+        assert booted.run("daytime-get").startswith("The Date Time is: ")
+        booted.reboot()
         yield booted
 
 
