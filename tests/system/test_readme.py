@@ -1,0 +1,78 @@
+"""The commands of the README, as an administrator would paste them: all of them, in their order, on a fresh host."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+import pytest
+from container import PROJECT
+from package import APT, Host, package
+
+PORT_13 = "ss -Hltn 'sport = :13 or sport = :6000'"
+
+
+def sections() -> dict[str, list[str]]:
+    """Return the commands of each section of the part that says how it is run."""
+    part = (PROJECT / "README.md").read_text().partition("\n## Running it\n")[2].partition("\n## ")[0]
+    found = {}
+    for section in part.split("\n### ")[1:]:
+        blocks = re.findall(r"^```sh\n(.*?)^```$", section, re.MULTILINE | re.DOTALL)
+        found[section.partition("\n")[0]] = "".join(blocks).splitlines()
+    return found
+
+
+#: After a section: what is asked then, and what has to be found in the answer.
+CLAIMS = {
+    "Install": (
+        "systemctl is-enabled daytimed.socket daytimed.service; daytime-get",
+        "enabled\nenabled\nThe Date Time",
+    ),
+    "First look": ("systemctl show -P StatusText daytimed", r"Serving 1 listener with \d+ workers?; [1-9]\d* repl"),
+    "Ports": (f"{PORT_13}; ufw show added", r"\*:6000 (?s:.*)ufw allow daytimed"),
+    "Formats": ("daytime-get", r"^[A-Z][a-z]+day, [A-Z][a-z]+ \d+, \d{4} "),
+    "Who may ask": ("daytimed --print-config; daytime-get", r'deny = \["192.0.2.0/24", "2001:db8::/32"\](?s:.*)day, '),
+    "Logs": ("until journalctl -u daytimed | grep ' served, '; do :; done", r"\d+ served"),
+    "Health checks": ("systemctl start daytime-get.service && systemctl is-active daytime-get.timer", r"^active$"),
+    "Reload and restart": (
+        "systemctl is-active daytimed.socket daytimed.service; daytime-get",
+        r"active\nactive\n.*day, ",
+    ),
+    "Hardening": ("systemctl show -P DynamicUser,PrivateNetwork,CapabilityBoundingSet daytimed", r"^yes\nyes\n\n?$"),
+    "Moving over from xinetd or inetd": (
+        f"{PORT_13} -p; daytime-get localhost:13",
+        r"(?s)\*:13 .*\d\d [A-Z]{3} \d{4} ",
+    ),
+    "Uninstall": (
+        "ls -d /etc/daytimed /usr/bin/daytim* 2>&1; ss -Hltn 'sport = :13' | wc -l",
+        r"(?s)(No such.*){2}^0$",
+    ),
+}
+
+
+@pytest.fixture(scope="module")
+def host(suite: str) -> Iterator[Host]:
+    """Boot a fresh release that has the package in dist/, a firewall, and the xinetd to move over from."""
+    with Host(suite, "readme") as booted:
+        booted.copy(package(suite), f"/srv/dist/{package(suite).name}")
+        booted.run("echo 'APT::Get::Assume-Yes \"true\";' >/etc/apt/apt.conf.d/90yes")
+        booted.run(f"{APT} install ufw xinetd; sed -i s/=.yes/=.no/ /etc/xinetd.d/daytime; systemctl restart xinetd")
+        yield booted
+
+
+@pytest.mark.parametrize("section", sections())
+def test_the_commands_of(host: Host, section: str) -> None:
+    """Each of them succeeds, and then the host is as the section says."""
+    for command in sections()[section]:
+        print("#", command)
+        print(host.run(f"cd /srv && export DEBIAN_FRONTEND=noninteractive && {command}"))
+    question, answer = CLAIMS[section]
+    told = host.run(question, check=False)
+    print("#", question, told, sep="\n")
+    assert re.search(answer, told, re.MULTILINE)
+
+
+def test_every_section_has_commands() -> None:
+    """What is found here is what the README has."""
+    assert list(sections()) == list(CLAIMS)
+    assert all(sections().values())
