@@ -21,7 +21,7 @@ CONTROL = PROJECT / "packaging/debian/control"
 NEXT_VERSION = "99.0"
 APT = "env DEBIAN_FRONTEND=noninteractive apt-get -y -qq"
 #: What the package depends on, and what the README names, is there as archives only: the network is the host's own.
-DOWNLOADED = "python3 python3-structlog python3-daemon tzdata ufw xinetd"
+DOWNLOADED = "python3 python3-structlog python3-daemon tzdata ufw xinetd bash-completion fish zsh autopkgtest dpkg-dev"
 
 
 def make_host(suite: str) -> Path:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -73,6 +74,26 @@ def test_what_comes_with_it_is_found(host: Host) -> None:
     assert host.run(f"cat {CONFIG}") == (PROJECT / "packaging/daytimed.toml").read_text()
     conffiles = host.run("dpkg-query -W -f '${Conffiles}' daytimed").split()[::2]
     assert sorted(conffiles) == [CONFIG, "/etc/init.d/daytimed", "/etc/ufw/applications.d/daytimed"]
+
+
+#: What each shell offers for `daytimed --log-l`, asked as little of by hand as it can be.
+SHELLS = {
+    "bash": """. /usr/share/bash-completion/bash_completion; COMP_WORDS=(daytimed --log-l) COMP_CWORD=1 COMP_LINE=\"$*\"
+        _comp_load daytimed 2>/dev/null || _completion_loader daytimed; set -- $(complete -p daytimed)
+        while [ $1 != -F ]; do shift; done; $2 daytimed --log-l daytimed; echo ${COMPREPLY[@]}""",
+    "fish": "complete -C 'daytimed --log-l'",
+    "zsh": "autoload -Uz compinit && compinit -u -D && whence -w $_comps[daytimed] && cat $^fpath/_daytimed(N)",
+}
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+def test_the_shells_complete_its_options(host: Host, shell: str) -> None:
+    """Each finds the completion that comes with the package where it looks for those of packages."""
+    host.run(f"{APT} install bash-completion zsh fish")
+    script = SHELLS[shell].replace("'", "'\\''")
+    told = host.run(f"{shell} -c '{script}'")
+    print(told)
+    assert "--log-level" in told
 
 
 def test_reload_works_and_waits(host: Host) -> None:
@@ -172,6 +193,20 @@ def test_purge_leaves_nothing(host: Host) -> None:
     assert "dayt" not in host.run("ls -R /etc /var/lib/systemd /var/lib/dpkg/info")
     # the empty slice of the instances is systemd's
     assert "dayt" not in host.run("systemctl list-units --all --plain --no-legend --type=service,socket,timer")
+
+
+def test_its_own_test_passes(host: Host, tmp_path: Path) -> None:
+    """Autopkgtest installs the file and runs the test that the source of the package brings along."""
+    host.run(f"{APT} install autopkgtest dpkg-dev")
+    tree = copy_tree(tmp_path / "tree")
+    shutil.copytree(tree / "packaging/debian", tree / "debian")
+    subprocess.run(["tar", "-C", tree, "-cf", tmp_path / "archive", "."], check=True)
+    host.copy(tmp_path / "archive", "/srv/tree/archive")
+    file = package(host.suite)
+    host.copy(file, f"/srv/{file.name}")
+    printed = host.run(f"cd /srv/tree && tar -xf archive && autopkgtest -B /srv/{file.name} . -- null")
+    print(printed)
+    assert re.search(r"^smoke +PASS$", printed, re.MULTILINE)
 
 
 # -- how it is built -------------------------------------------------------------------------------------------------

@@ -28,7 +28,7 @@ CLAIMS = {
         "systemctl is-enabled daytimed.socket daytimed.service; daytime-get",
         "enabled\nenabled\nThe Date Time",
     ),
-    "First look": ("systemctl show -P StatusText daytimed", r"Serving 1 listener with \d+ workers?; [1-9]\d* repl"),
+    "First look": ("systemctl show -P StatusText daytimed", r"Serving 1 listener with \d+ workers?; \d+ repl"),
     "Ports": (f"{PORT_13}; ufw show added", r"\*:6000 (?s:.*)ufw allow daytimed"),
     "Formats": ("daytime-get", r"^[A-Z][a-z]+day, [A-Z][a-z]+ \d+, \d{4} "),
     "Who may ask": ("daytimed --print-config; daytime-get", r'deny = \["192.0.2.0/24", "2001:db8::/32"\](?s:.*)day, '),
