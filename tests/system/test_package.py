@@ -135,12 +135,15 @@ def test_an_upgrade_under_load_loses_nobody(host: Host) -> None:
 
 
 def test_another_version_keeps_off_what_is_off(host: Host) -> None:
-    """Units that the administrator has disabled stay so, and those that are enabled as well."""
-    host.run(f"systemctl disable {UNITS} && systemctl enable daytime-get.timer")
+    """What the administrator has switched off stays so, and what is switched on instead goes on."""
+    others = "daytimed-inetd.socket daytime-get.timer"
+    host.run(f"systemctl disable --now {UNITS} && systemctl enable --now {others}")
     host.install()
-    assert states(host, "is-enabled") == ["disabled", "disabled"]
-    assert states(host, "is-enabled", "daytime-get.timer") == ["enabled"]
-    host.run(f"systemctl enable {UNITS}")
+    for question, off, on in (("is-enabled", "disabled", "enabled"), ("is-active", "inactive", "active")):
+        assert states(host, question) == [off, off]
+        assert states(host, question, others) == [on, on]
+    assert host.run("daytime-get").startswith("The Date Time is: ")
+    host.run(f"systemctl disable --now {others} && systemctl enable --now {UNITS}")
 
 
 def test_remove_stops_it_and_keeps_the_configuration(host: Host) -> None:
