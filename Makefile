@@ -3,7 +3,6 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 PREFIX ?= /usr/local
-DESTDIR ?=
 
 .DEFAULT_GOAL := help
 .PHONY: help run test system-test lint bench completions deb rpm install uninstall clean
@@ -45,7 +44,7 @@ deb: ## build the Debian package into dist/ (as root it installs what that needs
 rpm: ## build the source and the binary RPM into dist/ (on Debian, as root, it installs what that needs)
 	packaging/rpm-build
 
-install: ## install under PREFIX (/usr/local), in DESTDIR, on hosts without packages
+install: ## install on hosts without packages, under PREFIX (/usr/local) and in /etc; in DESTDIR
 	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || tests/programs python3-venv
 	$(PYTHON) packaging/install.py --prefix '$(PREFIX)' --destdir '$(DESTDIR)'
 

@@ -61,7 +61,7 @@ class Listener:
 
     def is_bound_to(self, address: Address) -> bool:
         """Say whether it is where an address would have it, as far as that can be told without resolving names."""
-        everywhere = socket.inet_ntoa(bytes(4)) if address.scheme.endswith("4") else "::"
+        everywhere = {"unix": "", "tcp4": "0.0.0.0", "udp4": "0.0.0.0"}.get(address.scheme, "::")
         wanted = (address.transport, address.host or everywhere, address.port, address.path)
         return wanted == (self.requested.transport, self.requested.host, self.port, self.requested.path)
 

@@ -22,9 +22,9 @@ from pathlib import Path
 PROJECT = Path(__file__).resolve().parents[1]
 #: Where to, and which files of the project; who may run them there may run them here.
 FILES = (
-    ("{sysconfdir}/daytimed", "packaging/daytimed.toml"),
-    ("{sysconfdir}/init.d", "packaging/sysvinit/daytimed"),
-    ("{sysconfdir}/ufw/applications.d", "packaging/ufw/daytimed"),
+    ("/etc/daytimed", "packaging/daytimed.toml"),
+    ("/etc/init.d", "packaging/sysvinit/daytimed"),
+    ("/etc/ufw/applications.d", "packaging/ufw/daytimed"),
     ("{firewalldir}/services", "packaging/firewalld/daytimed.xml"),
     ("{systemddir}/system", "systemd/*.s*"),
     ("{systemddir}/system", "systemd/*.timer"),
@@ -68,13 +68,12 @@ class Installation:
         is_system = self.prefix == "/usr"
         self._directories = {
             "prefix": self.prefix,
-            "sysconfdir": options.sysconfdir,
             "zshdir": options.zshdir or f"{self.prefix}/share/zsh/site-functions",
             # each of these looks in two places only
             "systemddir": "/usr/lib/systemd" if is_system else "/usr/local/lib/systemd",
-            "firewalldir": "/usr/lib/firewalld" if is_system else f"{options.sysconfdir}/firewalld",
+            "firewalldir": "/usr/lib/firewalld" if is_system else "/etc/firewalld",
         }
-        self._config = f"{options.sysconfdir}/daytimed/daytimed.toml"
+        self._config = "/etc/daytimed/daytimed.toml"
         own = f"{self.prefix}/lib/daytimed"
         self._modules = f"{own}/modules"
         self._shipped = f"{own}/daytimed.toml"
@@ -107,17 +106,12 @@ class Installation:
             new.chmod(mode)
             new.rename(place)
 
-    def install(self) -> None:
-        """Install everything, over what an earlier version has installed here."""
+    def install(self, *, programs: bool) -> None:
+        """Install all of it, or all but the programs, over what an earlier version has installed here."""
         data = self.data()
         files = {self._shipped: data[self._config], **data}
-        # that of a virtual environment may be gone tomorrow
-        python = getattr(sys, "_base_executable", sys.executable)
-        if python.startswith(("/home/", "/root/")):
-            print(f"warning: services cannot run {python}: install with PYTHON=/usr/bin/python3", file=sys.stderr)
-        for name, module in PROGRAMS.items():
-            text = PROGRAM.format(python=python, modules=self._modules, module=module)
-            files[f"{self.prefix}/bin/{name}"] = text.encode(), 0o755
+        if programs:
+            files |= self._programs()
         for path in files:
             if path not in self._noted and path != self._config and self.place(path).exists():
                 raise SystemExit(
@@ -125,9 +119,10 @@ class Installation:
                 )
         with tempfile.TemporaryDirectory() as folder:
             # what can fail for reasons of others comes before anything is changed
-            modules = fetch_modules(Path(folder))
+            modules = fetch_modules(Path(folder)) if programs else None
             self._note(files)
-            self._put_modules(modules)
+            if modules:
+                self._put_modules(modules)
         if self._is_config_changed():
             print(f"kept: {self.place(self._config)}; the new one is {self.place(self._shipped)}", file=sys.stderr)
             del files[self._config]
@@ -154,6 +149,17 @@ class Installation:
             place = self.place(path)
             if place.is_dir() and not any(place.iterdir()):
                 place.rmdir()
+
+    def _programs(self) -> dict[str, tuple[bytes, int]]:
+        # that of a virtual environment may be gone tomorrow
+        python = getattr(sys, "_base_executable", sys.executable)
+        if python.startswith(("/home/", "/root/")):
+            print(f"warning: services cannot run {python}: install with PYTHON=/usr/bin/python3", file=sys.stderr)
+        files = {}
+        for name, module in PROGRAMS.items():
+            text = PROGRAM.format(python=python, modules=self._modules, module=module)
+            files[f"{self.prefix}/bin/{name}"] = text.encode(), 0o755
+        return files
 
     def _unlink(self, path: str) -> None:
         # not by what unlink says: an installation that was stopped may lack the directory too
@@ -215,10 +221,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").strip().partition("\n")[0])
     parser.add_argument("--prefix", default="/usr/local")
     parser.add_argument("--destdir", default="", metavar="DIR", help="where the root of the system is")
-    parser.add_argument("--sysconfdir", default="/etc", metavar="DIR")
     parser.add_argument("--zshdir", metavar="DIR", help="where zsh looks for completions")
     task = parser.add_mutually_exclusive_group()
-    task.add_argument("--data", action="store_true", help="all but the programs, which packages have by other ways")
+    task.add_argument("--data", action="store_true", help="all but the programs, which pip has installed there")
+    task.add_argument("--package", action="store_true", help="the same for a package, which keeps its own record")
     task.add_argument("--remove", action="store_true")
     options = parser.parse_args()
     # for everyone to read, whoever installs it
@@ -227,10 +233,10 @@ def main() -> None:
     try:
         if options.remove:
             installation.remove()
-        elif options.data:
+        elif options.package:
             installation.put(installation.data())
         else:
-            installation.install()
+            installation.install(programs=not options.data)
     except OSError as error:
         raise SystemExit(f"error: {error.filename}: {error.strerror}") from None
 

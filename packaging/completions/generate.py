@@ -59,7 +59,7 @@ def described(parser: argparse.ArgumentParser, page: Path) -> argparse.ArgumentP
     told = clauses(page.read_text())
     for action in parser._actions:
         name = action.option_strings[-1] if action.option_strings else action.dest
-        action.help = told.get(name)
+        action.help = told[name] if action.option_strings else None
         action.choices = CHOICES.get(name, action.choices)
         if action.nargs != 0 and not action.choices:
             action.complete = VALUES.get(name, ANYTHING)  # type: ignore[attr-defined]

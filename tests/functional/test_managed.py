@@ -118,12 +118,27 @@ def test_passed_sockets_take_the_settings_of_their_names(tmp_path: Path) -> None
             assert seconds.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
 
 
-@pytest.mark.parametrize("everywhere", ["", "[::]"])
-def test_an_address_that_was_passed_as_it_is_configured_is_not_told(tmp_path: Path, everywhere: str) -> None:
-    """Nothing is said of a configuration that names what the socket unit names, as the one that is installed does."""
+@pytest.mark.parametrize(
+    ("scheme", "host", "bound"),
+    [
+        ("tcp", "", "::"),
+        ("tcp", "[::]", "::"),
+        ("tcp4", "", "0.0.0.0"),
+        ("tcp", "127.0.0.1", "127.0.0.1"),
+        ("unix", "", ""),
+    ],
+)
+def test_an_address_that_was_passed_as_it_is_configured_is_not_told(
+    tmp_path: Path, scheme: str, host: str, bound: str
+) -> None:
+    """Nothing is said of a configuration that names what the socket unit names, until a reload changes that."""
     config = tmp_path / "daytimed.toml"
-    with socket.create_server(("::", 0), family=socket.AF_INET6, dualstack_ipv6=True) as sock:
-        config.write_text(f'[[listener]]\naddress = "tcp://{everywhere}:{sock.getsockname()[1]}"\n')
+    family = socket.AF_UNIX if scheme == "unix" else socket.AF_INET6 if ":" in bound else socket.AF_INET
+    with socket.socket(family) as sock:
+        sock.bind(str(tmp_path / "socket") if scheme == "unix" else (bound, 0))
+        sock.listen()
+        place = tmp_path / "socket" if scheme == "unix" else f"{host}:{sock.getsockname()[1]}"
+        config.write_text(f'[[listener]]\naddress = "{scheme}://{place}"\n')
         with activated(("daytime", sock), config=config) as daemon:
             assert daemon.find("listener_adopted")
             assert not daemon.find("listener_address_ignored")

@@ -1,4 +1,4 @@
-"""One booted host with the package for all tests of a module; SYSTEM_TEST_SUITE names other releases."""
+"""One booted host with the package for the tests of the service; SYSTEM_TEST_SUITE names other releases."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def suite(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def container(suite: str) -> Iterator[Host]:
     """Boot a release, with the package installed and the load that clients can be."""
     with Host(suite, "service") as host:

@@ -139,22 +139,8 @@ class Container:
 
     def popen(self, command: str, stdin: int | IO[bytes] = subprocess.DEVNULL) -> subprocess.Popen[str]:
         """Begin a shell command in the container."""
-        enter = [
-            "nsenter",
-            "-t",
-            str(self._leader),
-            "-m",
-            "-u",
-            "-i",
-            "-n",
-            "-p",
-            "-C",
-            "-r",
-            "-w",
-            "sh",
-            "-c",
-            command,
-        ]
+        spaces = ["--mount", "--uts", "--ipc", "--net", "--pid", "--cgroup", "--root", "--wd"]
+        enter = ["nsenter", "--target", str(self._leader), *spaces, "sh", "-c", command]
         env = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C.UTF-8"}
         return subprocess.Popen(
             enter, env=env, stdin=stdin, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True

@@ -18,8 +18,6 @@ import pytest
 from container import PROJECT
 from package import APT, NEXT_VERSION, SUITES, Host, build, copy_tree, in_builder, make_host, package
 
-from daytimed import __version__
-
 #: In one round together more than 10,000 clients; as many rounds as an upgrade lasts.
 THREADS, CLIENTS = 16, 1000
 UNITS = "daytimed.socket daytimed.service"
@@ -30,7 +28,7 @@ CONFIG = "/etc/daytimed/daytimed.toml"
 def host(suite: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
     """Boot a release that keeps what is done to it over a reboot; the package is not installed."""
     root = tmp_path_factory.mktemp("life") / suite
-    subprocess.run(["cp", "-a", make_host(suite), root], check=True)
+    subprocess.run(["cp", "-ax", make_host(suite), root], check=True)
     with Host(suite, "life", root=root) as booted:
         booted.copy(PROJECT / "tests/functional/load.py", "/srv/load.py")
         yield booted
@@ -76,7 +74,7 @@ def test_what_comes_with_it_is_found(host: Host) -> None:
     assert sorted(conffiles) == [CONFIG, "/etc/init.d/daytimed", "/etc/ufw/applications.d/daytimed"]
 
 
-#: What each shell offers for `daytimed --log-l`, asked as little of by hand as it can be.
+#: What bash and fish offer for `daytimed --log-l`; of zsh, that it has registered the completion, and what is in that.
 SHELLS = {
     "bash": """. /usr/share/bash-completion/bash_completion; COMP_WORDS=(daytimed --log-l) COMP_CWORD=1 COMP_LINE=\"$*\"
         _comp_load daytimed 2>/dev/null || _completion_loader daytimed; set -- $(complete -p daytimed)
@@ -207,18 +205,13 @@ def test_its_own_test_passes(host: Host, tmp_path: Path) -> None:
     host.copy(tmp_path / "archive", "/srv/tree/archive")
     file = package(host.suite)
     host.copy(file, f"/srv/{file.name}")
-    printed = host.run(f"cd /srv/tree && tar -xf archive && autopkgtest -B /srv/{file.name} . -- null")
+    restrictions = "--ignore-restrictions=isolation-container"
+    printed = host.run(f"cd /srv/tree && tar -xf archive && autopkgtest {restrictions} -B /srv/{file.name} . -- null")
     print(printed)
     assert re.search(r"^smoke +PASS$", printed, re.MULTILINE)
 
 
 # -- how it is built -------------------------------------------------------------------------------------------------
-
-
-def test_versions_are_one() -> None:
-    """The newest entry of the package's changelog is of the version of the program."""
-    newest = (PROJECT / "packaging/debian/changelog").read_text().split("\n", 1)[0]
-    assert newest.startswith(f"daytimed ({__version__}-")
 
 
 def test_the_tests_ran_when_it_was_built(suite: str) -> None:

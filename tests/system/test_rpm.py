@@ -113,13 +113,6 @@ def contents(root: Path) -> dict[str, tuple[int, bytes]]:
     return found
 
 
-def test_the_version_is_the_program_s() -> None:
-    """The spec and its newest entry are of the version of the program."""
-    text = SPEC.read_text()
-    assert re.findall(r"^Version: +(\S+)$", text, re.MULTILINE) == [__version__]
-    assert re.findall(r"^%changelog\n\*.* - (\S+)-1$", text, re.MULTILINE) == [__version__]
-
-
 def test_rpmlint_says_nothing() -> None:
     """Neither of the spec nor of what was built; what is not asked is explained in its configuration."""
     printed = ask("rpmlint --config packaging/rpm/rpmlint.toml packaging/rpm/daytimed.spec dist/*.rpm")

@@ -30,7 +30,7 @@ PIDFILE = "/run/daytimed.pid"
 def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
     """Install the package there, and boot it anew."""
     root = tmp_path_factory.mktemp("sysvinit") / SUITE
-    subprocess.run(["cp", "-a", make_root(SUITE, "sysvinit", PACKAGES, HOOKS), root], check=True)
+    subprocess.run(["cp", "-ax", make_root(SUITE, "sysvinit", PACKAGES, HOOKS), root], check=True)
     (root / "srv/booted").write_text(BOOTED)
     with Host(SUITE, "sysvinit", root=root, init="sysvinit") as booted:
         booted.install()

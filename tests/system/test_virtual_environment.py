@@ -2,32 +2,35 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from container import PROJECT
 from package import APT, Host, copy_tree
 
-#: The network of a container is its own: pip comes in a wheel too, and the wheels come with the root.
-INSTALL = """
-cd /srv/tree &&
-python3 -m venv --without-pip /opt/daytimed &&
-PYTHONPATH=$(echo /srv/wheels/pip-*.whl) /opt/daytimed/bin/python -m pip install --quiet --no-index \
-    --find-links /srv/wheels daytimed &&
-packaging/install.py --data --prefix /opt/daytimed &&
-systemctl daemon-reload && systemctl enable --now daytimed.socket daytimed.service
-"""
+#: The network of a container is its own: what pip would fetch comes along.
+PIP = "export PIP_NO_INDEX=1 PIP_FIND_LINKS=/srv/wheels"
+
+
+def readme() -> str:
+    """Return the lines that the README has for this."""
+    section = (PROJECT / "README.md").read_text().partition("\n### Install\n")[2].partition("\n### ")[0]
+    lines = re.findall(r"^    (.*)$", section, re.MULTILINE)
+    assert len(lines) == 3
+    return " && ".join(lines)
 
 
 @pytest.fixture(scope="module")
 def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return an archive of the tree and of the wheels of it, of what it needs, and of pip."""
+    """Return an archive of the tree and of the wheels of what it needs."""
     made = tmp_path_factory.mktemp("environment")
     tree = copy_tree(made / "tree")
     command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--disable-pip-version-check", "--wheel-dir"]
-    subprocess.run([*command, made / "wheels", tree, "pip"], check=True, stdin=subprocess.DEVNULL, timeout=180)
+    subprocess.run([*command, made / "wheels", tree, "hatchling"], check=True, stdin=subprocess.DEVNULL, timeout=180)
     subprocess.run(["tar", "-C", made, "-cf", made / "archive", "tree", "wheels"], check=True)
     return made / "archive"
 
@@ -35,16 +38,16 @@ def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def host(suite: str, archive: Path) -> Iterator[Host]:
     with Host(suite, "environment") as booted:
-        booted.run(f"{APT} install python3 tzdata")
+        booted.run(f"{APT} install python3-venv tzdata")
         with archive.open("rb") as file:
             booted.run("tar -C /srv -xf -", stdin=file)
-        booted.run(INSTALL)
+        booted.run(f"{PIP}; cd /srv/tree; {readme()}")
         yield booted
 
 
 def test_the_service_runs_from_opt(host: Host) -> None:
     """In its whole sandbox, with nothing of the tree or of the system's modules; it is back after a restart."""
-    host.run("rm -r /srv/tree /srv/wheels; ! [ -e /usr/lib/python3/dist-packages/structlog ]")
+    host.run("mv /srv/tree /srv/away; ! [ -e /usr/lib/python3/dist-packages/structlog ]")
     for action in ("restart", "reload"):
         host.run(f"systemctl {action} daytimed")
         assert host.run("/opt/daytimed/bin/daytime-get").startswith("The Date Time is: ")
@@ -61,3 +64,17 @@ def test_the_other_units_run_from_opt(host: Host) -> None:
     host.run("systemctl start daytimed-inetd.socket")
     assert host.run("/opt/daytimed/bin/daytime-get").startswith("The Date Time is: ")
     host.run("systemctl start daytime-get.service")
+
+
+def test_its_units_are_removed(host: Host) -> None:
+    """Installed again, a changed configuration is kept; removed, it is all that is left."""
+    install = "/srv/away/packaging/install.py --prefix /opt/daytimed"
+    host.run(f"echo '# mine' >>/etc/daytimed/daytimed.toml; {install} --data")
+    host.run("systemctl disable --now daytimed.socket daytimed.service daytimed-inetd.socket")
+    host.run(f"{install} --remove")
+    assert host.run("tail -n 1 /etc/daytimed/daytimed.toml") == "# mine\n"
+    left = host.run("find / -xdev -path /opt -prune -o -path /srv -prune -o -name '*dayt*' -print | grep -v ^/proc")
+    assert [path for path in left.splitlines() if "journal" not in path and "/systemd/" not in path] == [
+        "/etc/daytimed",
+        "/etc/daytimed/daytimed.toml",
+    ]

@@ -135,7 +135,10 @@ def test_judgement_of_the_kernel_clock(status: int, maxerror_us: int, expected: 
 
 def test_kernel_clock_is_read() -> None:
     """The kernel answers, with figures of the NIST code."""
-    leap, health = clock.read_kernel_clock()
+    try:
+        leap, health = clock.read_kernel_clock()
+    except PermissionError:
+        pytest.skip("the kernel may not be asked here, as in some containers that packages are built in")
     assert (True, True) == (leap in {0, 1, 2}, health in {0, 1, 3})
 
 
