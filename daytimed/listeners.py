@@ -235,7 +235,8 @@ def _explain(address: Address, error: OSError) -> DaytimedError:
         return ListenError(f"{text}; {hint}", number)
     if error.errno == errno.EAFNOSUPPORT and address.scheme != "unix":
         hint = (
-            "this kernel, or the unit that runs this, has none of that family (see: systemctl status daytimed.socket)"
+            "systemd has passed no socket to a unit that may open none (see: systemctl status daytimed.socket),"
+            " or this kernel lacks that family"
         )
         return ListenError(f"{text}; {hint}", number)
     if error.errno == errno.EADDRNOTAVAIL:

@@ -40,7 +40,7 @@ CLAIMS = {
     ),
     "Hardening": ("systemctl show -P DynamicUser,PrivateNetwork,CapabilityBoundingSet daytimed", r"^yes\nyes\n\n?$"),
     "Moving over from xinetd or inetd": (
-        f"{PORTS}; daytime-get localhost:13",
+        f"{PORTS}; systemctl start daytime-get.service && daytime-get localhost:13",
         r"(?s)\*:13 .*\d\d [A-Z]{3} \d{4} ",
     ),
     "Uninstall": (

@@ -493,6 +493,12 @@ def test_passed_descriptor_that_is_no_listener(kind: str, expected: str) -> None
 # -- a kernel without IPv6 -------------------------------------------------------------------------------------------
 
 
+NO_FAMILY = (
+    "Address family not supported by protocol; systemd has passed no socket to a unit that may open none"
+    " (see: systemctl status daytimed.socket), or this kernel lacks that family"
+)
+
+
 @pytest.mark.parametrize(
     ("address", "expected"),
     [
@@ -502,13 +508,11 @@ def test_passed_descriptor_that_is_no_listener(kind: str, expected: str) -> None
         ("localhost:0", "127.0.0.1"),
         (
             "tcp6://:0",
-            "tcp6://:0: cannot listen: Address family not supported by protocol; "
-            "this kernel, or the unit that runs this, has none of that family (see: systemctl status daytimed.socket)",
+            f"tcp6://:0: cannot listen: {NO_FAMILY}",
         ),
         (
             "[::1]:0",
-            "tcp://[::1]:0: cannot listen: Address family not supported by protocol; "
-            "this kernel, or the unit that runs this, has none of that family (see: systemctl status daytimed.socket)",
+            f"tcp://[::1]:0: cannot listen: {NO_FAMILY}",
         ),
     ],
 )

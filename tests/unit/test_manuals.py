@@ -264,7 +264,10 @@ def test_environment_variables_are_those_of_the_table() -> None:
 
 def test_files() -> None:
     """FILES has the places that the code has."""
-    assert [config.DEFAULT_PATH, cli.DEFAULT_PIDFILE] == [head[3:] for head, _ in items(parts(DAEMON, "Sh")["FILES"])]
+    script = ["/etc/init.d/daytimed", "/etc/default/daytimed"]
+    assert [config.DEFAULT_PATH, cli.DEFAULT_PIDFILE, *script] == [
+        head[3:] for head, _ in items(parts(DAEMON, "Sh")["FILES"])
+    ]
     assert [config.DEFAULT_PATH] == [head[3:] for head, _ in items(parts(FILE, "Sh")["FILES"])]
 
 
