@@ -198,7 +198,11 @@ class Installation:
 def remove_tree(folder: Path) -> None:
     """Remove a folder, if it is there."""
     if folder.exists():
-        shutil.rmtree(folder)
+        try:
+            shutil.rmtree(folder)
+        except OSError as error:
+            # its own says the last name of the path only
+            raise OSError(error.errno, error.strerror, str(folder)) from None
 
 
 def fetch_modules(folder: Path) -> Path:
