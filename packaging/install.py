@@ -110,6 +110,9 @@ class Installation:
         """Install all of it, or all but the programs, over what an earlier version has installed here."""
         data = self.data()
         files = {self._shipped: data[self._config], **data}
+        if not self._destdir and Path("/run/systemd/system").is_dir():
+            # of no use there, and `systemctl enable` would make links for it that nobody removes
+            del files["/etc/init.d/daytimed"]
         if programs:
             files |= self._programs()
         for path in files:

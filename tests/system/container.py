@@ -59,13 +59,17 @@ def make_root(suite: str, purpose: str, packages: str, options: tuple[str, ...] 
     """
     root = ROOTS / f"{suite}-{purpose}"
     recipe = ROOTS / f"{suite}-{purpose}.recipe"
-    text = " ".join(("1", packages, *options))
+    text = " ".join(("2", packages, *options))
     if recipe.exists() and recipe.read_text() == text:
         return root
     shutil.rmtree(root, ignore_errors=True)
     ROOTS.mkdir(parents=True, exist_ok=True)
     subprocess.run(
-        ["mmdebstrap", "--quiet", "--variant=minbase", f"--include={packages}", *options, suite, str(root)],
+        [
+            "mmdebstrap", "--quiet", "--variant=minbase", f"--include={packages}",
+            # also for what is installed there later: nothing of it has to survive this machine
+            "--dpkgopt=force-unsafe-io", *options, suite, str(root),
+        ],
         check=True, stdin=subprocess.DEVNULL, timeout=900,
     )  # fmt: skip
     recipe.write_text(text)

@@ -29,7 +29,7 @@ CLAIMS = {
         "enabled\nenabled\nThe Date Time",
     ),
     "First look": ("systemctl show -P StatusText daytimed", r"Serving 1 listener with \d+ workers?; \d+ repl"),
-    "Ports": (f"{PORTS}; ufw show added", r"\A[^\n]*:6000 [^\n]*\n[^:]*ufw allow daytimed"),
+    "Ports": (f"{PORTS}; ufw show added", r"\A[^\n]*:6000 [^\n]*\nAdded [^\n]*\nufw allow daytimed"),
     "Formats": ("daytime-get", r"^[A-Z][a-z]+day, [A-Z][a-z]+ \d+, \d{4} "),
     "Who may ask": ("daytimed --print-config; daytime-get", r'deny = \["192.0.2.0/24", "2001:db8::/32"\](?s:.*)day, '),
     "Logs": ("journalctl -u daytimed -n 1 DAYTIMED_EVENT=statistics", r"\d+ served"),
