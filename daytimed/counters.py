@@ -2,7 +2,7 @@
 Counters in one anonymous shared map, made before the first fork.
 
 Each worker has one slot and is its only writer, so there are no locks and a killed worker leaves nothing held. The
-master reads all slots, and folds the slot of a dead worker into the totals when it reaps it. Two cells at the head
+master reads all slots, and folds the slot of a dead worker into the totals when it reaps it. The cells at the head
 belong to everyone: see their comments.
 
 Cells are unsigned 64-bit numbers; a store of one is a single aligned write on every machine Linux runs on with 64
@@ -14,7 +14,10 @@ from __future__ import annotations
 import copy
 import mmap
 import os
+from collections import Counter
+from collections.abc import Sequence
 
+from daytimed import talkers
 from daytimed.reasons import OS_ERROR, REASONS
 
 #: Room for two generations of the most workers there may be, and for as many that are on their way out.
@@ -31,15 +34,21 @@ DROPPED = 4
 """The first of one cell for each reason."""
 SUPPRESSED_SERVED = DROPPED + len(REASONS)
 SUPPRESSED_DROPPED = SUPPRESSED_SERVED + 1
-LOG_LOST = SUPPRESSED_DROPPED + 1
-SLOT_CELLS = 16
-"""Two cache lines, so that no two workers write to the same one."""
+"""The first of one cell for each reason."""
+LOG_LOST = SUPPRESSED_DROPPED + len(REASONS)
+TALKERS = LOG_LOST + 1
+"""The first of those of talkers.Talkers."""
+SLOT_CELLS = 56
+"""Seven cache lines, so that no two workers write to the same one."""
 
 #: Cells of the head.
 WATCHED = 0
 """1 while the master looks at the slots every second; a worker that finds 0 wakes it. Written by the master."""
 LOG_BUDGET = 1
 """When the budget of client events is full again. Written by all: a lost update costs one line too many."""
+PERIOD = 2
+"""The number of the next summary of suppressed clients, from 1. Written by the master."""
+HEAD_CELLS = 8
 
 #: The table of limits.RateLimit, behind the slots: its pages exist only once they are used.
 RATE_CELLS = 65536
@@ -57,43 +66,50 @@ class Counts:
         self.served = 0
         self.dropped = [0] * len(REASONS)
         self.suppressed_served = 0
-        self.suppressed_dropped = 0
+        self.suppressed_dropped = [0] * len(REASONS)
         self.log_lost = 0
 
     def add(self, slot: Cells) -> None:
         """Add the figures of a slot."""
-        cells = slot.tolist()
+        cells = slot[:TALKERS].tolist()
         self.accepted += cells[ACCEPTED]
         self.served += cells[SERVED]
         for reason in range(len(REASONS)):
             self.dropped[reason] += cells[DROPPED + reason]
+            self.suppressed_dropped[reason] += cells[SUPPRESSED_DROPPED + reason]
         self.suppressed_served += cells[SUPPRESSED_SERVED]
-        self.suppressed_dropped += cells[SUPPRESSED_DROPPED]
         self.log_lost += cells[LOG_LOST]
 
     def by_reason(self) -> dict[str, int]:
         """Return how many were dropped for each reason that occurred."""
-        return {REASONS[reason]: count for reason, count in enumerate(self.dropped) if count}
+        return name_reasons(self.dropped)
+
+
+def name_reasons(counts: Sequence[int]) -> dict[str, int]:
+    """Return counts by reason, as far as it occurred, under its name."""
+    return {REASONS[reason]: count for reason, count in enumerate(counts) if count}
 
 
 class Counters:
     """The map, its slots and the totals of the workers that are gone."""
 
     def __init__(self) -> None:
-        size = 8 * (SLOT_CELLS * (1 + SLOTS) + RATE_CELLS)
+        size = 8 * (HEAD_CELLS + SLOT_CELLS * SLOTS + RATE_CELLS)
         self._cells = memoryview(mmap.mmap(-1, size)).cast("Q")
-        self.head: Cells = self._cells[:SLOT_CELLS]
-        self.rates: Cells = self._cells[SLOT_CELLS * (1 + SLOTS) :]
+        self.head: Cells = self._cells[:HEAD_CELLS]
+        self.head[PERIOD] = 1
+        self.rates: Cells = self._cells[HEAD_CELLS + SLOT_CELLS * SLOTS :]
         self.secret = os.urandom(16)
         """Keeps it unknown outside which sources share a rate cell."""
         self.gone = Counts()
+        self._talkers_gone = Counter[int]()
         # the master's own slot is the first; its log can lose events too
         self._free = list(range(SLOTS - 1, 0, -1))
         self._used = {0}
 
     def slot(self, index: int) -> Cells:
         """Return the cells of a slot."""
-        start = SLOT_CELLS * (1 + index)
+        start = HEAD_CELLS + SLOT_CELLS * index
         return self._cells[start : start + SLOT_CELLS]
 
     def acquire(self) -> int | None:
@@ -118,6 +134,7 @@ class Counters:
         lost = slot[ACCEPTED] - slot[SERVED] - sum(slot[DROPPED : DROPPED + len(REASONS)])
         slot[DROPPED + OS_ERROR] += lost
         self.gone.add(slot)
+        self._talkers_gone += self._talkers_of(slot)
         slot[:] = memoryview(bytes(8 * SLOT_CELLS)).cast("Q")
         self._used.discard(index)
         self._free.append(index)
@@ -129,3 +146,15 @@ class Counters:
         for index in self._used:
             counts.add(self.slot(index))
         return counts
+
+    def take_talkers(self) -> Counter[str]:
+        """Return from which networks the clients came that were suppressed, and begin a new period."""
+        networks = self._talkers_gone
+        for index in self._used:
+            networks += self._talkers_of(self.slot(index))
+        self._talkers_gone = Counter()
+        self.head[PERIOD] += 1
+        return Counter({talkers.name_of(network): count for network, count in networks.items()})
+
+    def _talkers_of(self, slot: Cells) -> Counter[int]:
+        return talkers.read(slot[TALKERS : TALKERS + talkers.CELLS], self.head[PERIOD])

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from daytimed import addresses, clock, formats, limits
 from daytimed.addresses import Address
-from daytimed.clientlog import ClientLog
+from daytimed.clientlog import Allowance, ClientLog
 from daytimed.config import MOST_WORKERS, Config, ListenerConfig
 from daytimed.counters import BUSY_SINCE, LOG_BUDGET, READY, Cells, Counters
+from daytimed.errors import ConfigError
 from daytimed.limits import Budget, Gate, NetworkSet, RateLimit
 from daytimed.listeners import Listener, adopt, open_listeners
 from daytimed.log import Log
@@ -80,9 +81,16 @@ class Team:
 class Generation:
     """Everything that was made from one configuration."""
 
-    def __init__(self, number: int, config: Config, listeners: Sequence[tuple[Listener, ListenerConfig]]) -> None:
+    def __init__(
+        self,
+        number: int,
+        config: Config,
+        replies: Mapping[tuple[str, str], formats.Reply],
+        listeners: Sequence[tuple[Listener, ListenerConfig]],
+    ) -> None:
         self.number = number
         self.config = config
+        self._replies = replies
         cpus = len(os.sched_getaffinity(0))
         # the sum over all listeners was checked when it was loaded, but for what "one for each CPU" is here
         most = max(1, MOST_WORKERS // max(1, len(listeners)))
@@ -111,7 +119,7 @@ class Generation:
         return Worker(
             listener=team.listener,
             name=settings.name,
-            reply=formats.compile_format(settings.format, clock.load_zone(settings.timezone), clock.ask_kernel_clock),
+            reply=self._replies[settings.format, settings.timezone],
             gate=Gate(
                 NetworkSet(access.allow),
                 NetworkSet(access.deny),
@@ -122,13 +130,34 @@ class Generation:
             own_ports=self._own_ports,
         )
 
-    def make_client_log(self, team: Team, log: Log, counters: Counters) -> ClientLog:
+    def make_client_log(self, team: Team, log: Log, counters: Counters, slot: int) -> ClientLog:
         """Make the log of clients of a worker."""
         settings = self.config.log
-        budget = None
+        allowance = None
         if settings.client_rate:
             budget = Budget(counters.head, LOG_BUDGET, settings.client_rate, settings.client_burst)
-        return ClientLog(log, team.settings.name, settings.clients, NetworkSet(settings.quiet), budget)
+            allowance = Allowance(budget, counters.head, counters.slot(slot))
+        return ClientLog(log, team.settings.name, settings.clients, NetworkSet(settings.quiet), allowance)
+
+
+def compile_replies(config: Config) -> dict[tuple[str, str], formats.Reply]:
+    """
+    Return what makes the replies, by format and time zone.
+
+    Made before the fork, so that a worker that is replaced needs nothing of the disk: the zones are those of the load.
+
+    Raises:
+        ConfigError: If a zone is gone since the configuration was checked.
+    """
+    pairs = {(each.format, each.timezone) for each in (*config.listeners, config.defaults(""))}
+    try:
+        zones = {timezone: clock.load_zone(timezone) for _, timezone in pairs}
+    except ValueError as error:
+        raise ConfigError([f"timezone: {error}"]) from None
+    return {
+        (name, timezone): formats.compile_format(name, zones[timezone], clock.ask_kernel_clock)
+        for name, timezone in pairs
+    }
 
 
 def open_all(

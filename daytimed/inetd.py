@@ -13,7 +13,6 @@ import time
 from typing import Any, NamedTuple
 
 from daytimed import clock, formats, session
-from daytimed.addresses import unmap
 from daytimed.clientlog import ClientLog
 from daytimed.config import Config
 from daytimed.datagram import CONTROL_SPACE, ask_for_destinations
@@ -75,7 +74,7 @@ def _serve_stream(client: socket.socket, reply: formats.Reply, gate: Gate) -> _O
     except OSError as error:
         # gone before anybody looked; it has no name any more
         return _Outcome(("unknown", 0), 0, session.reason_for(error))
-    dropped = gate.judge(unmap(peer[0]), 0) if gate and client.family != socket.AF_UNIX else None
+    dropped = gate.judge(peer[0], 0) if gate and client.family != socket.AF_UNIX else None
     if dropped is not None:
         session.refuse(client)
         return _Outcome(peer, 0, dropped)

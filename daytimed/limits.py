@@ -11,13 +11,15 @@ from __future__ import annotations
 import ipaddress
 import socket
 from collections.abc import Sequence
+from functools import lru_cache
 
+from daytimed.addresses import unmap
 from daytimed.reasons import DENIED, RATE
 
 #: What a source may have over UDP where nothing else is configured: an address there can be forged.
 UDP_RATE = 10.0
 
-#: Judged addresses that a worker remembers.
+#: Addresses that a worker remembers its judgement on.
 REMEMBERED = 4096
 
 #: A cell of the rate table: 16 bits to tell sources apart, 48 bits of microseconds of CLOCK_MONOTONIC.
@@ -54,7 +56,7 @@ class Budget:
     def __init__(self, cells: Cells, index: int, rate: float, burst: int) -> None:
         self._cells = cells
         self._index = index
-        self._interval_ns = int(1_000_000_000 / rate) if rate else 0
+        self._interval_ns = int(1_000_000_000 / rate)
         self._tolerance_ns = (burst - 1) * self._interval_ns
         self._longest_ns = burst * self._interval_ns
 
@@ -73,24 +75,21 @@ class Budget:
 
 
 class NetworkSet:
-    """A set of networks, and the memory of the addresses it was asked for."""
+    """A set of networks; what a question costs does not grow with their number, only with their lengths of prefix."""
 
     def __init__(self, networks: Sequence[ipaddress.IPv4Network | ipaddress.IPv6Network]) -> None:
-        self._networks = tuple(networks)
-        self._known: dict[str, bool] = {}
+        self._prefixes: dict[int, dict[int, set[int]]] = {4: {}, 6: {}}
+        for network in networks:
+            shift = network.max_prefixlen - network.prefixlen
+            self._prefixes[network.version].setdefault(shift, set()).add(int(network.network_address) >> shift)
 
     def __bool__(self) -> bool:
-        return bool(self._networks)
+        return any(self._prefixes.values())
 
     def __contains__(self, host: str) -> bool:
-        known = self._known.get(host)
-        if known is None:
-            if len(self._known) >= REMEMBERED:
-                self._known.clear()
-            address = ipaddress.ip_address(host.partition("%")[0])
-            known = any(address in network for network in self._networks)
-            self._known[host] = known
-        return known
+        family, version = (socket.AF_INET6, 6) if ":" in host else (socket.AF_INET, 4)
+        number = int.from_bytes(socket.inet_pton(family, host.partition("%")[0]))
+        return any(number >> shift in known for shift, known in self._prefixes[version].items())
 
 
 class RateLimit:
@@ -101,30 +100,48 @@ class RateLimit:
         self._interval_us = max(1, round(1_000_000 / rate))
         # what a cell can hold of the future: no source could use up more in the years it takes to run out
         self._burst = min(burst, (_TIME_MASK >> 1) // self._interval_us)
+        self._tolerance_us = (self._burst - 1) * self._interval_us
         self._secret = secret
+        self._place = lru_cache(REMEMBERED)(self._hash)
 
     def take(self, host: str, now_ns: int) -> bool:
         """Count one reply to a host; False when it has had its share."""
+        place = self._place(host)
+        cell = self._cells[place[0]]
+        full_at = cell - place[1]
+        if not 0 <= full_at <= _TIME_MASK:
+            full_at = self._look_up(place)
         now_us = now_ns // 1000
-        source = socket.inet_pton(socket.AF_INET6, host.partition("%")[0])[:8] if ":" in host else host.encode()
+        # spend(), in place: this is on the way of every client
+        if full_at < now_us:
+            full_at = now_us
+        elif full_at - now_us > self._tolerance_us:
+            # no further away than it can be: a reload may have made the interval shorter
+            self._cells[place[0]] = place[1] | min(full_at, now_us + self._tolerance_us + self._interval_us)
+            return False
+        self._cells[place[0]] = place[1] | ((full_at + self._interval_us) & _TIME_MASK)
+        return True
+
+    def _hash(self, host: str) -> list[int]:
+        """Return where the cell of a host was last, and the tag in it."""
+        host = unmap(host).partition("%")[0]
+        source = socket.inet_pton(socket.AF_INET6, host)[:8] if ":" in host else host.encode()
         digest = hash(self._secret + source) & _HASH_MASK
-        tag = digest >> _TAG_SHIFT
-        first = digest % (len(self._cells) // _WAYS) * _WAYS
-        cells = self._cells[first : first + _WAYS].tolist()
-        tags = [cell >> _TAG_SHIFT for cell in cells]
-        if tag in tags:
-            way = tags.index(tag)
-            full_at = cells[way] & _TIME_MASK
-        else:
-            # a source unknown here takes the cell of the one that is nearest to a full budget: a flood of sources
-            # makes itself forgotten and shuts nobody out
-            way = min(range(_WAYS), key=lambda each: cells[each] & _TIME_MASK)
-            full_at = 0
-        spent = spend(full_at, now_us, self._interval_us, self._burst)
-        # refused, it is no further away than it can be: a reload may have made the interval shorter
-        kept = min(full_at, now_us + self._burst * self._interval_us) if spent is None else spent
-        self._cells[first + way] = tag << _TAG_SHIFT | kept & _TIME_MASK
-        return spent is not None
+        return [digest % (len(self._cells) // _WAYS) * _WAYS, digest & ~_TIME_MASK]
+
+    def _look_up(self, place: list[int]) -> int:
+        """Find the cell of a source that is not where it was last, and return when its budget will be full again."""
+        first = place[0] // _WAYS * _WAYS
+        cells: list[int] = self._cells[first : first + _WAYS].tolist()
+        for way, cell in enumerate(cells):
+            if cell & ~_TIME_MASK == place[1]:
+                place[0] = first + way
+                return cell & _TIME_MASK
+        # a source unknown here takes the cell of the one that is nearest to a full budget: a flood of sources makes
+        # itself forgotten and shuts nobody out
+        times = [cell & _TIME_MASK for cell in cells]
+        place[0] = first + times.index(min(times))
+        return 0
 
 
 class Gate:
@@ -133,18 +150,27 @@ class Gate:
     def __init__(self, allow: NetworkSet, deny: NetworkSet, rate: RateLimit | None) -> None:
         self._allow = allow
         self._deny = deny
+        self._is_denied = lru_cache(REMEMBERED)(self._deny_or_allow) if allow or deny else None
         self._rate = rate
 
     def __bool__(self) -> bool:
         """Say whether there is anything to judge."""
-        return bool(self._allow or self._deny or self._rate)
+        return bool(self._is_denied or self._rate)
 
     def judge(self, host: str, now_ns: int) -> int | None:
-        """Return why a host gets no reply now, as an index of REASONS, or None."""
-        if self._deny and host in self._deny:
-            return DENIED
-        if self._allow and host not in self._allow:
+        """
+        Return why a host gets no reply now, as an index of REASONS, or None.
+
+        Args:
+            host: As the kernel writes it; IPv4 over an IPv6 socket is judged as IPv4.
+            now_ns: CLOCK_MONOTONIC.
+        """
+        if self._is_denied and self._is_denied(host):
             return DENIED
         if self._rate and not self._rate.take(host, now_ns):
             return RATE
         return None
+
+    def _deny_or_allow(self, host: str) -> bool:
+        plain = unmap(host)
+        return plain in self._deny or (bool(self._allow) and plain not in self._allow)

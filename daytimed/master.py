@@ -23,7 +23,7 @@ from daytimed.addresses import Address
 from daytimed.config import Config
 from daytimed.counters import BUSY_SINCE, LOG_LOST, READY, SERVED, WATCHED, Cells, Counters
 from daytimed.errors import EXIT_INTERNAL, EXIT_OK, DaytimedError, StartError
-from daytimed.generation import Child, Generation, Team, adopt_passed, open_all, stored_name
+from daytimed.generation import Child, Generation, Team, adopt_passed, compile_replies, open_all, stored_name
 from daytimed.listeners import Listener
 from daytimed.log import Log
 from daytimed.reporter import Reporter
@@ -195,13 +195,14 @@ class Master:
         self._notifier.send(READY=1, STATUS=f"The last reload was rejected: {error}")
 
     def _make_generation(self, config: Config) -> Generation:
+        replies = compile_replies(config)
         listeners, opened = open_all(config, self._listeners)
         self._listeners += opened
         if self._notifier:
             for listener in opened:
                 self._store(listener)
         self._generations += 1
-        return Generation(self._generations, config, listeners)
+        return Generation(self._generations, config, replies, listeners)
 
     def _abandon(self, generation: Generation, now: float) -> None:
         """Take back a generation that has not served."""
@@ -338,7 +339,7 @@ class Master:
                     listener.socket.close()
             self._log = self._make_log(generation.config, self._count_lost(cells))
             own = generation.make_worker(team, self._counters, slot)
-            client_log = generation.make_client_log(team, self._log, self._counters)
+            client_log = generation.make_client_log(team, self._log, self._counters, slot)
             code = worker.main(own, master, self._prctl, self._log, client_log)
         except BaseException as error:
             how, trace = f"failed: {error!r}", traceback.format_exc()

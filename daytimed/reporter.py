@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from daytimed.counters import Counters, Counts
+from daytimed.counters import Counters, Counts, name_reasons
 from daytimed.log import Log
 from daytimed.systemd import Notifier
 
 #: Clients that are not logged one by one are summed up when they become few again, and at the latest after this.
 SUMMARY_S = 10.0
+#: So many of the networks that they come from are named.
+NETWORKS = 5
 
 _UNITS = (("day", 86400), ("hour", 3600), ("minute", 60), ("second", 1))
 
@@ -43,8 +45,8 @@ class Reporter:
         return self._untold(self._counters.total()) > 0
 
     def _untold(self, total: Counts) -> int:
-        told = self._told.suppressed_served + self._told.suppressed_dropped
-        return total.suppressed_served + total.suppressed_dropped - told
+        told = self._told.suppressed_served + sum(self._told.suppressed_dropped)
+        return total.suppressed_served + sum(total.suppressed_dropped) - told
 
     def tell_suppressed(self, log: Log, now: float, *, at_once: bool = False) -> None:
         """Sum up the clients that were not logged, unless more of them are coming just now."""
@@ -56,10 +58,16 @@ class Reporter:
         self._last_untold = untold
         if not untold or (growing and now < self._summary_at and not at_once):
             return
+        pairs = zip(total.suppressed_dropped, self._told.suppressed_dropped, strict=True)
+        dropped = [count - told for count, told in pairs]
+        reasons: dict[str, Any] = name_reasons(dropped)
+        networks = self._counters.take_talkers().most_common(NETWORKS)
         log.event(
             "clients_suppressed",
             served=total.suppressed_served - self._told.suppressed_served,
-            dropped=total.suppressed_dropped - self._told.suppressed_dropped,
+            dropped=sum(dropped),
+            networks=" ".join(f"{network}={count}" for network, count in networks),
+            **reasons,
         )
         self._told.suppressed_served = total.suppressed_served
         self._told.suppressed_dropped = total.suppressed_dropped

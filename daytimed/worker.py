@@ -16,19 +16,8 @@ import time
 from collections.abc import Callable
 
 from daytimed import formats, session, signals
-from daytimed.addresses import unmap
 from daytimed.clientlog import ClientLog
-from daytimed.counters import (
-    ACCEPTED,
-    BUSY_SINCE,
-    DROPPED,
-    READY,
-    SERVED,
-    SUPPRESSED_DROPPED,
-    SUPPRESSED_SERVED,
-    WATCHED,
-    Cells,
-)
+from daytimed.counters import ACCEPTED, BUSY_SINCE, DROPPED, READY, SERVED, WATCHED, Cells
 from daytimed.datagram import CONTROL_SPACE
 from daytimed.limits import Gate
 from daytimed.listeners import Listener
@@ -117,7 +106,7 @@ class Worker:
             if not head[WATCHED]:
                 wake()
             client = new_socket(family, kind, protocol, descriptor)
-            dropped = judge(unmap(peer[0]), now) if judge else None
+            dropped = judge(peer[0], now) if judge else None
             if dropped is None:
                 line = reply(time_ns())
                 dropped = serve(client, line)
@@ -128,8 +117,8 @@ class Worker:
                 slot[SERVED] += 1
             else:
                 slot[DROPPED + dropped] += 1
-            if tell and not tell(peer, now, len(line), dropped):
-                slot[SUPPRESSED_SERVED if dropped is None else SUPPRESSED_DROPPED] += 1
+            if tell:
+                tell(peer, now, len(line), dropped)
             slot[BUSY_SINCE] = 0
             if self._pauses:
                 self._resume()
@@ -159,8 +148,7 @@ class Worker:
                     wake()
                 size, dropped = session.answer(sender, request, self.own_ports, self.gate.judge, self.reply)
                 slot[SERVED if dropped is None else DROPPED + dropped] += 1
-                if not client_log.tell(request[3], now, size, dropped):
-                    slot[SUPPRESSED_SERVED if dropped is None else SUPPRESSED_DROPPED] += 1
+                client_log.tell(request[3], now, size, dropped)
                 slot[BUSY_SINCE] = 0
                 if self._pauses:
                     self._resume()

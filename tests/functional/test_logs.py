@@ -52,9 +52,9 @@ def test_a_flood_is_logged_within_its_budget_and_summed_up(tmp_path: Path) -> No
         daemon.wait_event("clients_suppressed")
         daemon.send(signal.SIGTERM)
         daemon.wait()
-    logged = len(daemon.find("client_served"))
-    summed_up = sum(event["served"] for event in daemon.find("clients_suppressed"))
-    assert logged + summed_up == 1000
+    logged, summaries = len(daemon.find("client_served")), daemon.find("clients_suppressed")
+    assert logged + sum(event["served"] for event in summaries) == 1000
+    assert [event["networks"] for event in summaries] == [f"127.0.0.0/24={event['served']}" for event in summaries]
     # the budget, what grew while the test ran, and what two workers may take in the same moment
     assert 50 <= logged <= 50 + DEADLINE_S + 5
 

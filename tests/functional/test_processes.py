@@ -119,36 +119,21 @@ def is_accepting(pid: int) -> bool:
         return False
 
 
-def test_a_daemon_whose_workers_cannot_start_gives_up_with_70(tmp_path: Path) -> None:
+def test_a_daemon_whose_workers_cannot_start_gives_up_with_70() -> None:
     """A worker that fails at its start, every time, ends the daemon, with one line and the reason in the log."""
-    # the zone is there when the configuration is checked, and gone when a worker wants it
-    zones = tmp_path / "zones"
-    zones.mkdir()
-    database = Path("/usr/share/zoneinfo/Etc/GMT+7")
-    os.mkfifo(tmp_path / "gate")
-    shutil.copy(database, zones / "Vanishing")
     script = (
-        "import os, sys\n"
-        "from daytimed import clock, cli\n"
-        "real = clock.load_zone\n"
-        "master = os.getpid()\n"
-        "def load_zone(name):\n"
-        "    if os.getpid() != master:\n"
-        f"        os.path.exists({str(zones / 'Vanishing')!r}) and os.unlink({str(zones / 'Vanishing')!r})\n"
-        "    return real(name)\n"
-        "clock.load_zone = load_zone\n"
+        "import sys\n"
+        "from daytimed import cli, generation\n"
+        "def make_worker(self, *rest):\n"
+        "    raise RuntimeError('it is broken')\n"
+        "generation.Generation.make_worker = make_worker\n"
         "sys.exit(cli.main())\n"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", script, "-l", "127.0.0.1:0", "-z", "Vanishing", "--log-format", "json", "-w", "1"],
-        env=clean_environment({"PYTHONTZPATH": str(zones)}),
-        capture_output=True, text=True, timeout=DEADLINE_S, check=False,
-    )  # fmt: skip
-    assert done.returncode == 70, done.stderr
-    assert done.stderr.splitlines()[-1] == (
-        "daytimed: no worker of daytime can be started: 6 tries failed; the log says why"
-    )
-    assert "'Vanishing' is no time zone of this system" in done.stderr
+    program = [sys.executable, "-c", script]
+    with Daemon("-l", "127.0.0.1:0", "-w", "1", program=program, expect_exit=70, expect_traceback=True) as daemon:
+        assert daemon.wait() == 70
+    assert daemon.lines[-1] == "daytimed: no worker of daytime can be started: 6 tries failed; the log says why"
+    assert len(daemon.find("worker_exited", level="error", how="failed: RuntimeError('it is broken')")) == 6
 
 
 def test_a_stopped_worker_is_stuck_and_replaced() -> None:

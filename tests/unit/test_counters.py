@@ -6,12 +6,15 @@ import os
 
 import pytest
 
+from daytimed import talkers
 from daytimed.counters import (
     ACCEPTED,
     BUSY_SINCE,
     DROPPED,
+    HEAD_CELLS,
     LOG_BUDGET,
     LOG_LOST,
+    PERIOD,
     RATE_CELLS,
     READY,
     SERVED,
@@ -19,6 +22,7 @@ from daytimed.counters import (
     SLOTS,
     SUPPRESSED_DROPPED,
     SUPPRESSED_SERVED,
+    TALKERS,
     WATCHED,
     Counters,
     Counts,
@@ -32,7 +36,7 @@ def figures(counts: Counts) -> tuple[int, int, dict[str, int], int, int, int]:
         counts.served,
         counts.by_reason(),
         counts.suppressed_served,
-        counts.suppressed_dropped,
+        sum(counts.suppressed_dropped),
         counts.log_lost,
     )
 
@@ -49,12 +53,14 @@ def test_reasons_are_those_of_the_design() -> None:
 
 
 def test_cells_do_not_overlap() -> None:
-    """Each figure has a cell of its own, and a slot is two cache lines of 64 bytes."""
-    dropped = range(DROPPED, DROPPED + len(REASONS))
-    cells = [READY, BUSY_SINCE, ACCEPTED, SERVED, *dropped, SUPPRESSED_SERVED, SUPPRESSED_DROPPED, LOG_LOST]
+    """Each figure has a cell of its own, and head and slots are whole cache lines of 64 bytes."""
+    reasons = range(len(REASONS))
+    cells = [READY, BUSY_SINCE, ACCEPTED, SERVED, *(DROPPED + each for each in reasons), SUPPRESSED_SERVED, LOG_LOST]
+    cells += [*(SUPPRESSED_DROPPED + each for each in reasons), *range(TALKERS, TALKERS + talkers.CELLS)]
     assert len(cells) == len(set(cells))
     assert max(cells) < SLOT_CELLS
-    assert (128, True) == (8 * SLOT_CELLS, WATCHED != LOG_BUDGET)
+    assert (0, 0) == (8 * SLOT_CELLS % 64, 8 * HEAD_CELLS % 64)
+    assert 3 == len({WATCHED, LOG_BUDGET, PERIOD} & set(range(HEAD_CELLS)))
 
 
 def test_slots_are_apart() -> None:
@@ -65,7 +71,7 @@ def test_slots_are_apart() -> None:
         for index in range(len(part)):
             part[index] = number
     assert [{number} for number in range(1, 6)] == [set(part) for part in parts]
-    assert [SLOT_CELLS] * 4 + [RATE_CELLS] == [len(part) for part in parts]
+    assert [HEAD_CELLS] + [SLOT_CELLS] * 3 + [RATE_CELLS] == [len(part) for part in parts]
 
 
 def test_slots_are_handed_out_once() -> None:

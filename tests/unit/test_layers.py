@@ -21,7 +21,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("clock",),
     ("formats",),
     ("config",),
-    ("datagram",),
+    ("datagram", "talkers"),
     ("systemd", "listeners", "signals", "counters", "log", "pidfile", "limits"),
     ("session", "respawn", "clientlog", "reporter"),
     ("worker",),

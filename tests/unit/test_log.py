@@ -30,7 +30,7 @@ FIELDS: dict[str, Any] = {
     "version": "1.2.3", "listeners": 2, "workers": 4, "seconds": 1.25, "generation": 3, "error": "it broke",
     "signal": "SIGTERM", "accepted": 10, "served": 7, "dropped": 3, "uptime_s": 99.5, "address": "tcp://:6000",
     "listener": "daytime", "pid": 4711, "how": "stopped as asked", "bytes": 59, "client": "192.0.2.1", "port": 55512,
-    "reason": "reset", "pauses": 2, "lost": 5,
+    "reason": "reset", "pauses": 2, "lost": 5, "networks": "192.0.2.0/24=9",
 }  # fmt: skip
 
 SENTENCES = {
@@ -50,7 +50,7 @@ SENTENCES = {
     "worker_stuck": "Worker 4711 of daytime does nothing for 1.25 s and is replaced.",
     "client_served": "Served 59 bytes to 192.0.2.1.",
     "client_dropped": "Dropped 192.0.2.1: reset.",
-    "clients_suppressed": "7 served and 3 dropped clients are not logged one by one.",
+    "clients_suppressed": "7 served and 3 dropped clients are not logged one by one; most are of 192.0.2.0/24=9.",
     "accept_paused": "Worker 4711 of daytime cannot accept for now: it broke.",
     "accept_resumed": "Worker 4711 of daytime accepts again, after 2 pauses.",
     "statistics": "10 clients accepted, 7 served, 3 dropped, 4 workers, 100 s.",

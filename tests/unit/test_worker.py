@@ -19,7 +19,7 @@ import pytest
 from unit_help import NS, has_ipv6, read_to_end, reset, within
 
 from daytimed import addresses
-from daytimed.clientlog import ClientLog
+from daytimed.clientlog import Allowance, ClientLog
 from daytimed.counters import (
     ACCEPTED,
     BUSY_SINCE,
@@ -30,6 +30,7 @@ from daytimed.counters import (
     SUPPRESSED_SERVED,
     WATCHED,
     Counters,
+    name_reasons,
 )
 from daytimed.limits import Budget, Gate, NetworkSet, RateLimit
 from daytimed.listeners import Listener, open_listeners
@@ -90,29 +91,36 @@ def test_which_clients_are_told(clients: str, level: str, quiet: str, expected: 
     """The settings say which clients are logged; what is not wanted is not missed, so it is not counted either."""
     events = Events()
     client_log = ClientLog(events.log(level), "daytime", clients, NetworkSet([ipaddress.ip_network(quiet)]), None)
-    told = [client_log.tell(("192.0.2.1", 5), NS, 7, None), client_log.tell(("192.0.2.1", 5), NS, 0, RATE)]
-    assert (expected, [True, True]) == (events.seen, told)
+    client_log.tell(("192.0.2.1", 5), NS, 7, None)
+    client_log.tell(("192.0.2.1", 5), NS, 0, RATE)
+    assert expected == events.seen
     assert (clients != "none" and level != "warning") == bool(client_log)
 
 
-def test_clients_beyond_the_budget_are_to_be_counted() -> None:
-    """When the budget is used up nothing is logged, and the caller is told so, for each client that would have been."""
-    events = Events()
+def test_clients_beyond_the_budget_are_counted_by_reason_and_network() -> None:
+    """When the budget is used up, each client that would have been logged is counted, and no other."""
+    events, counters = Events(), Counters()
     quiet = NetworkSet([ipaddress.ip_network("198.51.100.0/24")])
-    client_log = ClientLog(events.log(), "daytime", "all", quiet, Budget(cell(), 0, 1.0, 2))
-    peers = [("192.0.2.1", 5)] * 3 + [("198.51.100.1", 5)]
-    assert [True, True, False, True] == [client_log.tell(peer, NS, 7, None) for peer in peers]
-    assert not client_log.tell(("198.51.100.1", 5), NS, 0, RATE)
+    allowance = Allowance(Budget(cell(), 0, 1.0, 2), counters.head, counters.slot(0))
+    client_log = ClientLog(events.log(), "daytime", "all", quiet, allowance)
+    for peer in [("192.0.2.1", 5)] * 2 + [("192.0.2.7", 5), ("::ffff:192.0.2.9", 5, 0, 0), ("198.51.100.1", 5), b"\0x"]:
+        client_log.tell(peer, NS, 7, None)
+    for reason in (RATE, RATE, RESET):
+        client_log.tell(("198.51.100.1", 5), NS, 0, reason)
     assert [SERVED_EVENT, SERVED_EVENT] == events.seen
+    counts = counters.total()
+    assert (3, {"rate": 2, "reset": 1}) == (counts.suppressed_served, name_reasons(counts.suppressed_dropped))
+    assert {"192.0.2.0/24": 2, "unix": 1, "198.51.100.0/24": 3} == counters.take_talkers()
 
 
 def test_clients_that_are_not_told_use_up_no_budget() -> None:
     """Quiet networks and unwanted kinds leave the budget to the others."""
-    events = Events()
-    client_log = ClientLog(events.log(), "daytime", "dropped", NOBODY, Budget(cell(), 0, 1.0, 1))
+    events, counters = Events(), Counters()
+    allowance = Allowance(Budget(cell(), 0, 1.0, 1), counters.head, counters.slot(0))
+    client_log = ClientLog(events.log(), "daytime", "dropped", NOBODY, allowance)
     for _ in range(5):
         client_log.tell(("192.0.2.1", 5), NS, 7, None)
-    assert client_log.tell(("192.0.2.1", 5), NS, 0, RATE)
+    client_log.tell(("192.0.2.1", 5), NS, 0, RATE)
     assert [DROPPED_EVENT] == events.seen
 
 
@@ -182,13 +190,15 @@ class Bench:
         events = Events(count)
         own = events.log()
         with within(20):
-            self.worker.run(own, ClientLog(own, "daytime", log, NOBODY, budget), wake)
+            allowance = Allowance(budget, self.head, self.slot) if budget else None
+            self.worker.run(own, ClientLog(own, "daytime", log, NOBODY, allowance), wake)
         return events
 
     def counted(self) -> dict[str, int]:
         names = {"ready": READY, "busy": BUSY_SINCE, "accepted": ACCEPTED, "served": SERVED}
-        names |= {"suppressed_served": SUPPRESSED_SERVED, "suppressed_dropped": SUPPRESSED_DROPPED}
         names |= {reason: DROPPED + index for index, reason in enumerate(REASONS)}
+        names |= {f"suppressed_{reason}": SUPPRESSED_DROPPED + index for index, reason in enumerate(REASONS)}
+        names["suppressed_served"] = SUPPRESSED_SERVED
         return {name: self.slot[index] for name, index in names.items() if self.slot[index]}
 
 
@@ -286,7 +296,7 @@ def test_clients_beyond_the_budget_are_counted() -> None:
         reset(bad)
         bench = Bench(listener)
         assert [] == bench.run(3, budget=used_up()).seen
-    expected = {"accepted": 3, "served": 2, "reset": 1, "suppressed_served": 2, "suppressed_dropped": 1}
+    expected = {"accepted": 3, "served": 2, "reset": 1, "suppressed_served": 2, "suppressed_reset": 1}
     assert expected == bench.counted()
 
 
@@ -456,7 +466,7 @@ def test_datagrams_beyond_the_budget_are_counted() -> None:
     with opened("udp4://127.0.0.1:0") as listener, asking(listener), asking(listener) as looping:
         bench = Bench(listener, own_ports=frozenset({looping.getsockname()[1]}))
         assert [] == bench.run(2, budget=used_up()).seen
-    expected = {"accepted": 2, "served": 1, "denied": 1, "suppressed_served": 1, "suppressed_dropped": 1}
+    expected = {"accepted": 2, "served": 1, "denied": 1, "suppressed_served": 1, "suppressed_denied": 1}
     assert expected == bench.counted()
 
 

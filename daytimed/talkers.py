@@ -1,0 +1,87 @@
+"""
+Top talkers: the networks that most of the clients come from that are not logged one by one.
+
+Space-Saving (Metwally, Agrawal, El Abbadi 2005) in a few cells of a worker's own slot: any number of networks can come,
+a few are counted, and one that sends more than its share of ENTRIES is among them. What a network is counted can be too
+much by what the least of them has.
+
+A network is an IPv4 /24, an IPv6 /48, or the unix sockets of this host.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+from collections import Counter
+from functools import lru_cache
+
+from daytimed.addresses import unmap
+
+Cells = memoryview
+
+#: Hosts whose place is remembered.
+REMEMBERED = 4096
+
+ENTRIES = 16
+#: The period that is counted, then a network and its count for each entry.
+CELLS = 1 + 2 * ENTRIES
+
+_KIND_SHIFT = 56
+_UNIX, _IPV4, _IPV6 = (kind << _KIND_SHIFT for kind in (1, 2, 3))
+_NUMBER_MASK = (1 << _KIND_SHIFT) - 1
+
+
+def network_of(host: str) -> int:
+    """Return the network of a host (an empty text for a unix socket) as a number other than 0."""
+    if not host:
+        return _UNIX
+    host = unmap(host).partition("%")[0]
+    if ":" in host:
+        return _IPV6 | int.from_bytes(socket.inet_pton(socket.AF_INET6, host)[:6])
+    return _IPV4 | int.from_bytes(socket.inet_pton(socket.AF_INET, host)[:3])
+
+
+def name_of(network: int) -> str:
+    """Write a network as people do."""
+    number = network & _NUMBER_MASK
+    if network >= _IPV6:
+        return f"{ipaddress.IPv6Address(number << 80)}/48"
+    return f"{ipaddress.IPv4Address(number << 8)}/24" if network >= _IPV4 else "unix"
+
+
+class Talkers:
+    """What one worker has counted in the current period; it is the only writer of its cells."""
+
+    def __init__(self, cells: Cells) -> None:
+        self._cells = cells
+        # given up as a whole when a network makes room for another
+        self._place = lru_cache(REMEMBERED)(self._find)
+
+    def count(self, host: str, period: int) -> None:
+        """Count a client; the first of a period forgets what was before."""
+        if period != self._cells[0]:
+            self._cells[:] = memoryview(bytes(8 * CELLS)).cast("Q")
+            self._cells[0] = period
+            self._place.cache_clear()
+        self._cells[self._place(host)] += 1
+
+    def _find(self, host: str) -> int:
+        """Return the place of a host's count."""
+        network = network_of(host)
+        cells: list[int] = self._cells.tolist()
+        networks, counts = cells[1::2], cells[2::2]
+        if network in networks:
+            return 2 + 2 * networks.index(network)
+        least = counts.index(min(counts))
+        if networks[least]:
+            self._place.cache_clear()
+        self._cells[1 + 2 * least] = network
+        return 2 + 2 * least
+
+
+def read(cells: Cells, period: int) -> Counter[int]:
+    """Return what a worker has counted in a period, by network."""
+    if cells[0] != period:
+        return Counter()
+    values: list[int] = cells.tolist()
+    return Counter({network: count for network, count in zip(values[1::2], values[2::2], strict=True) if network})

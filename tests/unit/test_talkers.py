@@ -1,0 +1,85 @@
+"""The networks that most of the clients come from: what is counted in a few cells of shared memory."""
+
+from __future__ import annotations
+
+from collections import Counter
+from ipaddress import IPv4Address, IPv6Address, ip_network
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from daytimed.talkers import CELLS, ENTRIES, REMEMBERED, Talkers, name_of, network_of, read
+
+Cells = memoryview
+
+
+def cells() -> Cells:
+    return memoryview(bytearray(8 * CELLS)).cast("Q")
+
+
+def counted(table: Cells, period: int = 1) -> dict[str, int]:
+    return {name_of(network): count for network, count in read(table, period).items()}
+
+
+@pytest.mark.parametrize(
+    ("host", "expected"),
+    [
+        ("192.0.2.255", "192.0.2.0/24"),
+        ("0.0.0.0", "0.0.0.0/24"),
+        ("255.255.255.255", "255.255.255.0/24"),
+        ("::ffff:192.0.2.1", "192.0.2.0/24"),
+        ("2001:db8:1:2::3", "2001:db8:1::/48"),
+        ("fe80::1%eth0", "fe80::/48"),
+        ("::", "::/48"),
+        ("", "unix"),
+    ],
+)
+def test_networks(host: str, expected: str) -> None:
+    """A network is an IPv4 /24, an IPv6 /48, or the unix sockets; IPv4 over IPv6 is IPv4."""
+    assert expected == name_of(network_of(host))
+
+
+@given(address=st.ip_addresses().filter(lambda address: not getattr(address, "ipv4_mapped", None)))
+def test_every_host_is_in_its_network(address: IPv4Address | IPv6Address) -> None:
+    """What is told is a network that the host is in, and its number goes into a cell."""
+    network = network_of(str(address))
+    assert address in ip_network(name_of(network))
+    assert 0 < network < 2**64
+
+
+def test_clients_are_counted_by_network() -> None:
+    """As long as there are few networks the counts are exact, however many hosts they have."""
+    table = cells()
+    talkers, expected = Talkers(table), Counter[str]()
+    for number in range(3 * REMEMBERED):
+        host = f"10.0.{number % ENTRIES}.{number % 251}"
+        talkers.count(host, 1)
+        expected[f"10.0.{number % ENTRIES}.0/24"] += 1
+    assert expected == counted(table)
+
+
+@given(hosts=st.lists(st.integers(0, 60), max_size=400))
+def test_no_network_with_more_than_its_share_is_missed(hosts: list[int]) -> None:
+    """Space-Saving: nobody is counted too little, and no more too much than the least that is counted."""
+    table = cells()
+    talkers, truth = Talkers(table), Counter[str]()
+    for host in hosts:
+        talkers.count(f"10.0.{host}.1", 1)
+        truth[f"10.0.{host}.0/24"] += 1
+    found = counted(table)
+    least = min(found.values()) if len(found) == ENTRIES else 0
+    assert len(hosts) == sum(found.values())
+    assert all(found[each] - least <= truth[each] <= found[each] for each in found)
+    assert {each for each, count in truth.items() if count > len(hosts) / ENTRIES} <= set(found)
+
+
+def test_a_period_forgets_the_one_before() -> None:
+    """What was told is not told again, and nothing is there for a period in which nobody came."""
+    table = cells()
+    talkers = Talkers(table)
+    talkers.count("192.0.2.1", 1)
+    assert ({"192.0.2.0/24": 1}, {}) == (counted(table, 1), counted(table, 2))
+    talkers.count("198.51.100.1", 2)
+    talkers.count("192.0.2.1", 2)
+    assert ({}, {"198.51.100.0/24": 1, "192.0.2.0/24": 1}) == (counted(table, 1), counted(table, 2))
