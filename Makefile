@@ -3,9 +3,10 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 PREFIX ?= /usr/local
+SOAK_SECONDS ?= 600
 
 .DEFAULT_GOAL := help
-.PHONY: help run test system-test lint bench completions deb rpm install uninstall clean
+.PHONY: help run test system-test soak lint bench completions deb rpm install uninstall clean
 
 help: ## show what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -24,6 +25,9 @@ system-test: $(VENV)/.test ## boot Debian 12 and 13 in containers and drive the 
 	tests/programs mmdebstrap systemd-container
 	$(BIN)/python tests/system/package.py
 	$(BIN)/python -m pytest -rP --numprocesses=2 --dist=loadfile tests/system $(ARGS)
+
+soak: $(VENV)/.test ## ten minutes of full load and chaos (SOAK_SECONDS=60 for one)
+	SOAK_SECONDS=$(SOAK_SECONDS) $(BIN)/python -m pytest --capture=no tests/functional/test_soak.py
 
 lint: $(VENV)/.test ## check format, style and types
 	$(BIN)/ruff format --check

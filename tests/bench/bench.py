@@ -40,6 +40,14 @@ REAPED_S = 2.0
 LOAD_LIMIT_S = 300.0
 COMPILE_LIMIT_S = 60.0
 CFLAGS = ("-std=c11", "-O2", "-Wall", "-Wextra", "-Werror", "-pthread")
+#: Every client is judged, and nobody is refused.
+JUDGING = """
+[access]
+allow = ["127.0.0.0/8", "192.0.2.0/24", "2001:db8::/32"]
+deny = ["198.51.100.0/24", "203.0.113.0/24"]
+rate = 1000000
+burst = 1000000
+"""
 TICK_NS = 1_000_000_000 // os.sysconf("SC_CLK_TCK")
 
 
@@ -121,8 +129,11 @@ def list_servers(folder: Path, against: Sequence[Path]) -> list[Server]:
     if against:
         return [own, *(Server(str(tree), daytimed, cwd=tree) for tree in against)]
     prefork, peers = str(folder / "prefork"), str(HERE / "peers.py")
+    judging = folder / "judging.toml"
+    judging.write_text(JUDGING)
     return [
         own,
+        Server("daytimed, access and rate", (*daytimed[:4], str(judging), *daytimed[5:])),
         Server("C prefork", (prefork, "{port}", str(WORKERS))),
         Server("C prefork, one segment", (prefork, "-1", "{port}", str(WORKERS))),
         Server("asyncio, one process", (sys.executable, peers, "asyncio", "{port}"), slow=True),

@@ -3,6 +3,8 @@ A closed loop of many clients: THREADS at once, each CLIENTS in a row, every oth
 
     load.py PORT THREADS CLIENTS
 
+With - for CLIENTS it goes on until its standard input ends.
+
 Prints what came of them as one JSON object: whole replies, everything else by its name, the longest wait and the time
 that it took.
 """
@@ -13,6 +15,7 @@ import collections
 import contextlib
 import errno
 import json
+import math
 import re
 import socket
 import sys
@@ -49,20 +52,27 @@ def ask(port: int, source: str, *, write: bool) -> str:
 
 def main() -> None:
     """Run the load."""
-    port, threads, clients = (int(argument) for argument in sys.argv[1:])
+    port, threads = int(sys.argv[1]), int(sys.argv[2])
+    clients = math.inf if sys.argv[3] == "-" else int(sys.argv[3])
+    over = threading.Event()
     ended: list[collections.Counter[str]] = [collections.Counter() for _ in range(threads)]
     longest = [0.0] * threads
 
     def loop(number: int) -> None:
-        for turn in range(clients):
+        turn = 0
+        while turn < clients and not over.is_set():
             begun = time.monotonic()
             ended[number][ask(port, f"127.0.1.{number + 1}", write=bool(turn % 2))] += 1
             longest[number] = max(longest[number], time.monotonic() - begun)
+            turn += 1
 
     started = time.monotonic()
     running = [threading.Thread(target=loop, args=(number,)) for number in range(threads)]
     for thread in running:
         thread.start()
+    if clients == math.inf:
+        sys.stdin.read()
+        over.set()
     for thread in running:
         thread.join()
     outcomes = sum(ended, collections.Counter())

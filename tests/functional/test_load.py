@@ -24,10 +24,11 @@ UNTRACED = {"COVERAGE_PROCESS_CONFIG": ""}
 LOAD = Path(__file__).with_name("load.py")
 
 
-def load(port: int, threads: int = THREADS, clients: int = CLIENTS) -> subprocess.Popen[str]:
+def load(port: int, threads: int = THREADS, clients: int | None = CLIENTS) -> subprocess.Popen[str]:
+    """Start a load; one without a number of clients goes on until its outcomes are asked for."""
     return subprocess.Popen(
-        [sys.executable, str(LOAD), str(port), str(threads), str(clients)],
-        stdout=subprocess.PIPE, text=True, env=clean_environment(UNTRACED),
+        [sys.executable, str(LOAD), str(port), str(threads), str(clients or "-")],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=clean_environment(UNTRACED),
     )  # fmt: skip
 
 
