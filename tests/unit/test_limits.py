@@ -219,6 +219,18 @@ def test_flood_of_sources_shuts_nobody_out() -> None:
     assert ([True] * 1000, True) == (flood, limit.take("192.0.2.1", NS))
 
 
+def test_source_is_found_where_another_worker_has_put_it() -> None:
+    """A worker that remembers where a source was counted looks for it when it is there no more."""
+    table = cells(8)
+    one, other = rate_limit(0.001, 3, table), rate_limit(0.001, 3, table)
+    assert one.take("192.0.2.1", NS)
+    table[:] = memoryview(bytes(64)).cast("Q")
+    for index in range(5):
+        other.take(f"10.0.0.{index}", NS)
+    taken = [other.take("192.0.2.1", NS), one.take("192.0.2.1", NS), one.take("192.0.2.1", NS)]
+    assert ([True, True, True], False, False) == (taken, one.take("192.0.2.1", NS), other.take("192.0.2.1", NS))
+
+
 def test_flood_of_sources_frees_nobody_who_has_had_more() -> None:
     """A source that has had its share is not forgotten for others that have had less."""
     limit = rate_limit(rate=0.001, burst=9, table=cells(8))

@@ -59,7 +59,7 @@ def test_clients_are_counted_by_network() -> None:
     assert expected == counted(table)
 
 
-@given(hosts=st.lists(st.integers(0, 60), max_size=400))
+@given(hosts=st.lists(st.integers(0, 60), min_size=50, max_size=400))
 def test_no_network_with_more_than_its_share_is_missed(hosts: list[int]) -> None:
     """Space-Saving: nobody is counted too little, and no more too much than the least that is counted."""
     table = cells()
