@@ -17,7 +17,7 @@ run: $(VENV)/.run ## serve on port 6000, in the foreground, until Ctrl-C
 test: $(VENV)/.test ## run the tests, with coverage; as root it installs the clients it tests with (ARGS='-k NAME' for some)
 	tests/programs
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest $(ARGS)
+	$(BIN)/coverage run -m pytest --numprocesses=2 --dist=loadfile $(ARGS)
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
 
