@@ -21,6 +21,8 @@ CONTROL_SPACE = 128
 IP_PKTINFO = 8
 _IN_PKTINFO = struct.Struct("=i4s4s")
 _UNKNOWN = bytes(4)
+#: sizeof(struct in6_pktinfo)
+_IN6_SIZE = 20
 
 
 def ask_for_destinations(sock: socket.socket) -> None:
@@ -38,18 +40,20 @@ def reply_source(control: Sequence[Control]) -> list[Control] | None:
 
     Returns:
         An empty list if the kernel did not say; None if the datagram was sent to a broadcast or multicast address,
-        from which nothing may be answered.
+        from which nothing may be answered, or what the kernel said is cut off, so that it might have been.
     """
     for level, kind, data in control:
         if level == socket.IPPROTO_IP and kind == IP_PKTINFO:
-            _, local, destination = _IN_PKTINFO.unpack(data[: _IN_PKTINFO.size])
+            if len(data) != _IN_PKTINFO.size:
+                return None
+            _, local, destination = _IN_PKTINFO.unpack(data)
             if local == _UNKNOWN:
                 # it came before the socket was told to say; the kernel chooses our address
                 return None if destination[0] >= 224 else []
             return None if local != destination else [(level, kind, _IN_PKTINFO.pack(0, local, _UNKNOWN))]
     for level, kind, data in control:
         if level == socket.IPPROTO_IPV6 and kind == socket.IPV6_PKTINFO:
-            return None if data[0] == 0xFF else [(level, kind, data)]
+            return None if len(data) != _IN6_SIZE or data[0] == 0xFF else [(level, kind, data)]
     return []
 
 
@@ -63,6 +67,7 @@ def is_loop(host: str, port: int, own_ports: frozenset[int]) -> bool:
     if port < 1024 or port in own_ports:
         return True
     if ":" in host:
-        return host == "::" or host.startswith("ff")
+        # ff00::/8, and not ff::/16, which is written without its zeros
+        return host == "::" or (host.startswith("ff") and host[4:5] == ":")
     first = int(host.partition(".")[0])
     return first == 0 or first >= 224

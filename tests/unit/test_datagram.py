@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import ipaddress
 import socket
 import struct
 from collections.abc import Sequence
 
 import pytest
+import unit_help  # noqa: F401 - its settings of hypothesis
+from hypothesis import example, given
+from hypothesis import strategies as st
 
+from daytimed.addresses import unmap
 from daytimed.datagram import IP_PKTINFO, is_loop, reply_source
 
 
@@ -41,6 +46,10 @@ def in6_pktinfo(destination: str, interface: int) -> tuple[int, int, bytes]:
             [in_pktinfo(0, "192.0.2.1", "0.0.0.0")],
         ),
         ([in6_pktinfo("::ffff:192.0.2.255", 2), in_pktinfo(2, "192.0.2.1", "192.0.2.255")], None),
+        # cut off, as the kernel does where others have asked for more than there is room for
+        ([(socket.IPPROTO_IP, IP_PKTINFO, bytes(11))], None),
+        ([(socket.IPPROTO_IPV6, socket.IPV6_PKTINFO, b"")], None),
+        ([(socket.IPPROTO_IPV6, socket.IPV6_PKTINFO, bytes(19))], None),
     ],
 )
 def test_reply_source(control: Sequence[tuple[int, int, bytes]], expected: list[tuple[int, int, bytes]] | None) -> None:
@@ -70,6 +79,8 @@ def test_reply_source(control: Sequence[tuple[int, int, bytes]], expected: list[
         ("::", 40000, True),
         ("ff02::1", 40000, True),
         ("ff05::1%eth0", 40000, True),
+        ("ff::1", 40000, False),
+        ("fff:db8::1", 40000, False),
         ("2001:db8::1", 123, True),
         ("2001:db8::1", 6000, True),
     ],
@@ -77,3 +88,42 @@ def test_reply_source(control: Sequence[tuple[int, int, bytes]], expected: list[
 def test_loops(host: str, port: int, expected: bool) -> None:
     """Reserved ports, our own ports, and sources that are no single host get no answer."""
     assert expected == is_loop(host, port, frozenset({6000, 6001}))
+
+
+KINDS = [(socket.IPPROTO_IP, IP_PKTINFO), (socket.IPPROTO_IPV6, socket.IPV6_PKTINFO)]
+
+
+@given(
+    control=st.lists(
+        st.builds(
+            lambda kind, data: (*kind, data),
+            st.sampled_from(KINDS) | st.tuples(st.integers(0, 300), st.integers(0, 60)),
+            st.binary(max_size=24) | st.binary(min_size=12, max_size=12) | st.binary(min_size=20, max_size=20),
+        ),
+        max_size=4,
+    )
+)
+def test_any_control_messages_are_answered_or_not(control: list[tuple[int, int, bytes]]) -> None:
+    """Whatever a datagram brings with it, there is no answer, or one from an address that is whole."""
+    source = reply_source(control)
+    assert source is None or len(source) <= 1
+    for level, kind, data in source or []:
+        assert ((level, kind), len(data)) in zip(KINDS, [12, 20], strict=True)
+
+
+@given(
+    packed=st.binary(min_size=4, max_size=4)
+    | st.binary(min_size=16, max_size=16)
+    | st.binary(min_size=4, max_size=4).map((bytes(10) + b"\xff\xff").__add__),
+    port=st.integers(0, 65535),
+)
+@example(packed=b"\0\xff" + bytes(14), port=40000)
+def test_any_source_is_a_loop_or_not(packed: bytes, port: int) -> None:
+    """Whatever address a datagram comes from, it is judged as what it is, IPv4-mapped or not."""
+    family = socket.AF_INET if len(packed) == 4 else socket.AF_INET6
+    host = unmap(socket.inet_ntop(family, packed))
+    address = ipaddress.ip_address(host)
+    odd = address.is_multicast or address.is_unspecified
+    if address.version == 4:
+        odd = odd or address.packed[0] in {0, *range(240, 256)}
+    assert (odd or port < 1024) == is_loop(host, port, frozenset())
