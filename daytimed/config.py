@@ -148,7 +148,7 @@ def _text(value: Any) -> str:
 def _one_of(*choices: str) -> Callable[[Any], str]:
     def check(value: Any) -> str:
         if value not in choices:
-            raise ValueError(f"{_show(value)} is not one of {', '.join(choices)}{_guess(str(value), choices)}")
+            raise ValueError(f"{_show(value)} is not one of {', '.join(choices)}{_guess(value, choices)}")
         return str(value)
 
     return check
@@ -194,6 +194,8 @@ def _networks(value: Any) -> tuple[Network, ...]:
 
 
 def _network(value: Any) -> Network:
+    if isinstance(value, str) and "%" in value:
+        raise ValueError(f"{_show(value)} names an interface, and a network is that of all; write it without %")
     try:
         network = ipaddress.ip_network(_text(value))
     except ValueError:
@@ -459,7 +461,11 @@ def _make_listeners(
 
 
 def _show(value: Any) -> str:
-    shown = printable(f'"{value}"') if isinstance(value, str) else repr(value)
+    try:
+        shown = printable(f'"{value}"') if isinstance(value, str) else repr(value)
+    except (ValueError, RecursionError):
+        # a number of thousands of digits, tables in tables in tables
+        shown = "what is there"
     return shown if len(shown) <= 60 else shown[:57] + "..."
 
 
@@ -467,8 +473,8 @@ def _show_key(key: str) -> str:
     return key if key and key.isprintable() and len(key) <= 60 else _show(key)
 
 
-def _guess(word: str, known: tuple[str, ...] | list[str]) -> str:
-    close = difflib.get_close_matches(word, known, 1)
+def _guess(word: Any, known: tuple[str, ...] | list[str]) -> str:
+    close = difflib.get_close_matches(word, known, 1) if isinstance(word, str) else []
     return f"; did you mean {close[0]}?" if close else ""
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ipaddress
 import os
-import tempfile
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ from typing import Any
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
-from unit_help import unprivileged
+from unit_help import OS_TEXT, unprivileged
 
 from daytimed import addresses, config, formats
 from daytimed.addresses import Address
@@ -29,6 +28,7 @@ from daytimed.config import (
 )
 from daytimed.counters import SLOTS
 from daytimed.errors import ConfigError, NoPermissionError
+from daytimed.limits import NetworkSet
 
 DEFAULTS = Config(
     workers=0,
@@ -50,6 +50,16 @@ def load(
 ) -> Config:
     path.write_bytes(text if isinstance(text, bytes) else text.encode())
     return config.load(str(path), environ or {}, options, list(listen))
+
+
+def load_file(content: bytes) -> Config:
+    """Load what a file is that is only there for this."""
+    descriptor = os.memfd_create("daytimed.toml")
+    try:
+        os.write(descriptor, content)
+        return config.load(f"/dev/fd/{descriptor}", {}, {}, [])
+    finally:
+        os.close(descriptor)
 
 
 def problems(path: Path, text: str | bytes = "", environ: dict[str, str] | None = None, *listen: Address) -> list[str]:
@@ -220,7 +230,11 @@ FAULTS: dict[str, list[tuple[str, str]]] = {
         ('["example.org"]', f'"example.org" {NO_NETWORK}'),
         ("[1]", f"1 {NO_NETWORK}"),
     ],
-    "access.deny": [("[[]]", f"[] {NO_NETWORK}"), ("false", f"False {NO_NETWORKS}")],
+    "access.deny": [
+        ('["fe80::%eth0/64"]', '"fe80::%eth0/64" names an interface, and a network is that of all; write it without %'),
+        ("[[]]", f"[] {NO_NETWORK}"),
+        ("false", f"False {NO_NETWORKS}"),
+    ],
     "access.rate": [
         ("-0.5", "-0.5 is neither 0 nor a number from 0.001 to 1000000"),
         ("1000001", "1000001 is neither 0 nor a number from 0.001 to 1000000"),
@@ -737,44 +751,123 @@ def test_printed_configuration_loads_to_the_same(wanted: Config) -> None:
         "listener": keys["listener"],
         **{key: set(value) for key, value in found.items() if isinstance(value, dict)},
     }
-    with tempfile.NamedTemporaryFile(delete=False) as file:
-        file.write(text.encode())
+    assert wanted == load_file(text.encode())
+
+
+def check_file(content: bytes) -> None:
+    """Hold that a file is a configuration, which is written as one that loads to the same, or has faults."""
     try:
-        assert wanted == config.load(file.name, {}, {}, [])
-    finally:
-        os.unlink(file.name)
+        loaded = load_file(content)
+    except ConfigError as error:
+        check_faults(error, "/dev/fd/")
+    else:
+        assert loaded == load_file(config.to_toml(loaded).encode())
+
+
+def check_faults(error: ConfigError, place: str) -> None:
+    """Hold that an error has faults, each one line that prints and says where it is."""
+    assert error.problems
+    assert [] == [each for each in error.problems if not each.startswith(place) or not each.isprintable()]
 
 
 @given(
-    text=st.one_of(
-        st.text(max_size=60),
+    content=st.one_of(
+        st.binary(max_size=60),
         st.lists(
             st.sampled_from(
                 [
-                    "[access]",
-                    "[[listener]]",
-                    "workers = 2",
-                    "workers = 1e400",
-                    "\n",
-                    "x",
-                    "format = ",
-                    "'nist'",
-                    "[",
-                    "]",
-                    "=",
+                    b"[access]",
+                    b"[[listener]]",
+                    b"workers = 2",
+                    b"workers = 1e400",
+                    b"\n",
+                    b"x",
+                    b"format = ",
+                    b"'nist'",
+                    b"[",
+                    b"]",
+                    b"=",
                 ]
             ),
             max_size=8,
-        ).map("".join),
+        ).map(b"".join),
     )
 )
-def test_any_text_is_a_configuration_or_an_error(text: str) -> None:
-    """No file makes loading fail otherwise than with faults that name it, and nothing else."""
-    with tempfile.NamedTemporaryFile(delete=False) as file:
-        file.write(text.encode(errors="surrogatepass"))
+@example(content=b"listener = 0x" + b"f" * 5000)
+@example(content=b"workers = 0x" + b"f" * 5000)
+@example(content=b"listener" + b".a" * 5000 + b" = 1")
+@example(content=b"log.level" + b".a" * 5000 + b" = 1")
+@example(content=b"access.allow = ['fe80::%a\"b/64']")
+def test_any_file_is_a_configuration_or_an_error(content: bytes) -> None:
+    """No file makes loading fail otherwise than with faults that name it, one printing line each."""
+    check_file(content)
+
+
+#: Values as a file has them: those that some key takes, and any others.
+VALUES = st.recursive(
+    st.one_of(
+        st.sampled_from(["1", "0.5", "'info'", "'UTC'", "':0'", "'unix:///a'", "'json'", "'none'", "'strftime:%c'"]),
+        st.sampled_from(["['192.0.2.0/24', '::/0']", "['::ffff:192.0.2.0/120']", "1979-05-27T07:32:00Z", "07:32:00"]),
+        st.integers().map(str),
+        st.floats().map(str),
+        st.booleans().map(lambda value: str(value).lower()),
+        st.text(max_size=20).map(config._toml_value),
+    ),
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=3).map(lambda each: f"[{', '.join(each)}]"),
+        st.dictionaries(st.text(max_size=3).map(config._toml_value), inner, max_size=3).map(
+            lambda table: "{" + ", ".join(f"{key} = {value}" for key, value in table.items()) + "}"
+        ),
+    ),
+    max_leaves=5,
+)
+#: A header, and under it keys, most of them of that section.
+TABLES = st.one_of(
+    *(
+        st.tuples(
+            st.just(header),
+            st.dictionaries(
+                st.sampled_from([*config.SECTIONS[section], "listener"]) | st.text(max_size=8).map(config._toml_value),
+                VALUES,
+                max_size=4,
+            ),
+        )
+        for section, header in {"": "", "listener": "[[listener]]", "access": "[access]", "log": "[log]"}.items()
+    )
+)
+
+
+@given(
+    tables=st.lists(TABLES, max_size=4, unique_by=lambda table: table[0] if table[0] != "[[listener]]" else id(table))
+)
+def test_any_document_is_a_configuration_or_an_error(tables: list[tuple[str, dict[str, str]]]) -> None:
+    """Whatever stands under whichever key, loading says that it is right, or what is wrong."""
+    lines = []
+    for header, table in sorted(tables, key=lambda table: table[0]):
+        lines += [header, *(f"{key} = {value}" for key, value in table.items())]
+    check_file("\n".join(lines).encode())
+
+
+@given(
+    environ=st.dictionaries(
+        st.sampled_from([*VARIABLES, LISTEN_VARIABLE]),
+        OS_TEXT | st.sampled_from(["0", "5", "0.5", "UTC", ":13,udp://:13", "192.0.2.0/24 ::1", "info", "json", "all"]),
+    )
+)
+def test_any_variables_are_a_configuration_or_an_error(environ: dict[str, str]) -> None:
+    """Whatever the variables hold, it is taken, or refused with faults that print, and what is taken can be printed."""
     try:
-        config.load(file.name, {}, {}, [])
+        loaded = config.load(os.devnull, environ, {}, [])
     except ConfigError as error:
-        assert [] == [each for each in error.problems if not each.startswith(f"{file.name}: ")]
-    finally:
-        os.unlink(file.name)
+        check_faults(error, "")
+    else:
+        assert loaded == load_file(config.to_toml(loaded).encode())
+
+
+@given(address=st.ip_addresses(v=4), prefix=st.integers(0, 32))
+def test_mapped_networks_are_those_of_ipv4(address: ipaddress.IPv4Address, prefix: int) -> None:
+    """A network of IPv4-mapped addresses means the IPv4 network: that is what a client that comes mapped is."""
+    network = ipaddress.IPv4Network((address, prefix), strict=False)
+    loaded = load_file(f"access.deny = ['::ffff:{network.network_address}/{96 + prefix}']".encode())
+    assert (network,) == loaded.access.deny
+    assert addresses.unmap(f"::ffff:{address}") in NetworkSet(loaded.access.deny)

@@ -12,12 +12,29 @@ from collections.abc import Callable, Iterator
 from types import FrameType
 
 from hypothesis import settings
+from hypothesis import strategies as st
 
 NS = 1_000_000_000
 
 # a deadline for one example measures the machine and not the code
 settings.register_profile("unit", deadline=None)
 settings.load_profile("unit")
+
+#: What a command line or an environment can hold.
+OS_TEXT = st.binary(max_size=40).map(lambda data: os.fsdecode(data.replace(b"\0", b"")))
+
+
+@contextlib.contextmanager
+def caught_errors() -> Iterator[Callable[[], str]]:
+    """Put a file in the place of standard error; what is yielded reads it."""
+    before, file = os.dup(2), os.memfd_create("errors")
+    os.dup2(file, 2)
+    try:
+        yield lambda: os.pread(file, 1 << 20, 0).decode()
+    finally:
+        os.dup2(before, 2)
+        os.close(before)
+        os.close(file)
 
 
 @contextlib.contextmanager
