@@ -14,7 +14,7 @@ import socket
 import stat
 from typing import Any
 
-from daytimed.addresses import Address, join_host_port
+from daytimed.addresses import Address, join_host_port, printable
 from daytimed.datagram import ask_for_destinations
 from daytimed.errors import DaytimedError, ListenError, NoPermissionError
 
@@ -124,7 +124,7 @@ def adopt(name: str, descriptor: int, requested: Address | None = None) -> Liste
     Raises:
         ListenError: If clients cannot be accepted from it.
     """
-    where = f"LISTEN_FDS: descriptor {descriptor} ({name})"
+    where = f"LISTEN_FDS: descriptor {descriptor} ({printable(name)})"
     try:
         # the family is asked of the socket: told, it could be wrong
         sock = socket.socket(fileno=descriptor)

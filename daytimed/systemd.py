@@ -16,6 +16,7 @@ import socket
 import time
 from collections.abc import Mapping, MutableMapping, Sequence
 
+from daytimed.addresses import printable
 from daytimed.errors import ListenError
 
 FIRST_PASSED = 3
@@ -25,6 +26,8 @@ JOURNAL_SOCKET = "/run/systemd/journal/socket"
 _NOTIFY_TIMEOUT_S = 1.0
 #: More than any unit has; a number beyond it is garbage.
 _MOST_PASSED = 4096
+#: Keeps an absurd number out of sigtimedwait(2); more often than is asked for is no harm.
+_LONGEST_WATCHDOG_S = 86400.0
 
 
 def take_passed(environ: MutableMapping[str, str]) -> list[tuple[str, int]]:
@@ -58,7 +61,7 @@ def take_passed(environ: MutableMapping[str, str]) -> list[tuple[str, int]]:
             os.set_inheritable(descriptor, False)
         except OSError as error:
             raise ListenError(
-                f"LISTEN_FDS: descriptor {descriptor} ({name}) was not passed: {error.strerror}"
+                f"LISTEN_FDS: descriptor {descriptor} ({printable(name)}) was not passed: {error.strerror}"
             ) from None
     return passed
 
@@ -108,7 +111,7 @@ class Notifier:
         if watchdog_us and (not watchdog_pid or watchdog_pid == str(os.getpid())):
             if not _is_number(watchdog_us) or int(watchdog_us) == 0:
                 raise ListenError(f"WATCHDOG_USEC={watchdog_us!r} is no number; whatever set it is broken")
-            self.watchdog_s = int(watchdog_us) / 1_000_000
+            self.watchdog_s = min(int(watchdog_us) / 1_000_000, _LONGEST_WATCHDOG_S)
 
     def __bool__(self) -> bool:
         """Say whether there is somebody to tell."""

@@ -11,7 +11,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from unit_help import within
+from hypothesis import example, given
+from hypothesis import strategies as st
+from unit_help import OS_TEXT, within
 
 from daytimed import systemd
 from daytimed.errors import ListenError
@@ -56,6 +58,31 @@ def test_garbage_is_one_sentence_and_the_environment_is_clean(variables: dict[st
     told, left = done.stdout.splitlines()
     assert re.sub(r"descriptor \d+", "descriptor PASSED", told).startswith(message)
     assert left == "[]"
+
+
+def own_pid(text: str) -> str:
+    """Return a text, or for the word PID the pid of this process."""
+    return str(os.getpid()) if text == "PID" else text
+
+
+@given(
+    pid=st.just("PID") | OS_TEXT,
+    count=st.integers(0, 3).map(str) | OS_TEXT,
+    names=st.just("") | st.lists(OS_TEXT, max_size=3).map(":".join),
+    identity=st.just("") | OS_TEXT,
+)
+@example(pid="PID", count="900", names=":".join(["\x1b\n"] * 900), identity="")
+def test_any_variables_are_descriptors_or_one_sentence(pid: str, count: str, names: str, identity: str) -> None:
+    """Whatever LISTEN_* hold, they are gone, and there are as many descriptors as they say, or a line that prints."""
+    more = {"LISTEN_PID": own_pid(pid), "LISTEN_FDS": count, "LISTEN_FDNAMES": names, "LISTEN_PIDFDID": identity}
+    environ = environment(**more)
+    try:
+        passed = take_passed(environ)
+    except ListenError as error:
+        assert str(error).isprintable()
+    else:
+        assert [descriptor for _, descriptor in passed] == list(range(3, 3 + (int(count) if passed else 0)))
+    assert environ == {"PATH": "/bin"}
 
 
 def test_what_was_passed_to_a_parent_is_not_taken() -> None:
@@ -106,6 +133,24 @@ def test_notifications(manager: tuple[str, socket.socket]) -> None:
     assert re.fullmatch(rb"RELOADING=1\nMONOTONIC_USEC=\d+", sock.recv(1000))
 
 
+@given(value=OS_TEXT)
+def test_any_value_is_one_assignment(value: str) -> None:
+    """Whatever a value holds, what arrives is one line."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
+        # the kernel chooses a name
+        sock.bind("")
+        notifier = Notifier({"NOTIFY_SOCKET": "@" + sock.getsockname()[1:].decode()})
+        assert notifier.send(STATUS=value)
+        assert re.fullmatch(rb"STATUS=[^\n]*", sock.recv(1000))
+        close(notifier)
+
+
+def close(notifier: Notifier) -> None:
+    """Close its socket, which else is open to the end of the process."""
+    for descriptor in notifier.descriptors:
+        socket.close(descriptor)
+
+
 def test_descriptors_are_sent_to_be_kept(manager: tuple[str, socket.socket]) -> None:
     """FDSTORE carries the very socket."""
     name, sock = manager
@@ -146,6 +191,33 @@ def test_garbage_of_a_manager_is_one_sentence(environ: dict[str, str], message: 
     with pytest.raises(ListenError) as caught:
         Notifier(environ)
     assert str(caught.value).startswith(message)
+
+
+@given(
+    path=st.just("") | OS_TEXT.map("@daytimed-none-{}".format) | OS_TEXT,
+    usec=OS_TEXT | st.integers(0).map(str),
+    pid=OS_TEXT | st.just("PID"),
+)
+@example(path="", usec="9" * 19, pid="")
+def test_any_manager_is_told_or_one_sentence(path: str, usec: str, pid: str) -> None:
+    """Whatever NOTIFY_SOCKET and WATCHDOG_* hold, they are gone, and sending fails without raising, at the worst."""
+    environ = {"NOTIFY_SOCKET": path, "WATCHDOG_USEC": usec, "WATCHDOG_PID": own_pid(pid), "PATH": "/bin"}
+    try:
+        notifier = Notifier(environ)
+    except ListenError as error:
+        assert str(error).isprintable()
+    else:
+        assert notifier.send(STATUS="") is not bool(path)
+        # no longer than can be waited for
+        assert notifier.watchdog_s is None or 0 < notifier.watchdog_s <= 86400
+        close(notifier)
+    assert environ == {"PATH": "/bin"}
+
+
+@given(text=OS_TEXT)
+def test_any_journal_stream_is_another_one(text: str) -> None:
+    """Whatever JOURNAL_STREAM holds, it is not taken for a file that it does not name."""
+    assert not is_journal_stream({"JOURNAL_STREAM": text}, 0)
 
 
 def parse_entry(data: bytes) -> dict[str, str]:
