@@ -20,6 +20,8 @@ from typing import Any, NamedTuple
 
 import structlog
 
+from daytimed.addresses import printable
+
 Fields = MutableMapping[str, Any]
 Sink = Callable[[str, bytes], bool]
 """Takes the level and one rendered event; False says that it is lost."""
@@ -219,11 +221,16 @@ def _renderers(form: str, colors: bool) -> list[Any]:
     if form == "json":
         return [stamp, _put_first("timestamp"), structlog.processors.JSONRenderer()]
     if form == "console":
-        return [stamp, _name_as_logger, structlog.dev.ConsoleRenderer(colors=colors, sort_keys=False)]
+        return [
+            stamp,
+            _name_as_logger,
+            _escaper("exception"),
+            structlog.dev.ConsoleRenderer(colors=colors, sort_keys=False),
+        ]
     # journal and system log have a time of their own
     if form == "journal":
         return [_as_journal_entry]
-    return [structlog.processors.LogfmtRenderer(key_order=["message", "event"])]
+    return [_escaper(), structlog.processors.LogfmtRenderer(key_order=["message", "event"])]
 
 
 def _put_first(key: str) -> Callable[[object, str, Fields], Fields]:
@@ -235,6 +242,13 @@ def _name_as_logger(logger: object, method: str, fields: Fields) -> Fields:
     fields["logger"] = fields["event"]
     fields["event"] = fields.pop("message")
     return fields
+
+
+def _escaper(*kept: str) -> Callable[[object, str, Fields], Fields]:
+    """Write as escapes what could control a terminal, or begin a line; what is kept is a traceback, of many lines."""
+    return lambda logger, method, fields: {
+        key: printable(value) if isinstance(value, str) and key not in kept else value for key, value in fields.items()
+    }
 
 
 def _as_journal_entry(logger: object, method: str, fields: Fields) -> tuple[tuple[dict[str, str]], dict[str, str]]:

@@ -17,13 +17,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
-from unit_help import within
+from test_systemd import parse_entry
+from unit_help import OS_TEXT, within
 
 import daytimed
 from daytimed import log
 from daytimed.log import EVENTS, SEVERITIES, Log, Output
+from daytimed.systemd import encode_entry
 
 #: Fields that fit every sentence; those that a sentence does not name are what programs want to know besides.
 FIELDS: dict[str, Any] = {
@@ -230,13 +232,41 @@ def test_system_log_line() -> None:
     assert [("info", expected)] == lines.taken
 
 
-@given(text=st.text())
-def test_json_escapes_what_could_control_a_reader(text: str) -> None:
-    """Whatever a field holds, the line is one, is printing ASCII, and gives the field back."""
-    lines = Lines()
-    Log(lines, "json", "debug", Losses()).event("reload_rejected", error=text)
-    line = lines.taken[0][1]
-    assert (True, True, text) == (line.isascii(), line.isprintable(), json.loads(line)["error"])
+@given(text=st.text() | OS_TEXT)
+@example(text="\x1b[2J\r\n\u2028")
+def test_no_field_controls_a_reader(text: str) -> None:
+    """Whatever a field holds, in every form there is one line that prints, and JSON gives the field back."""
+    for form in ("console", "json", "syslog"):
+        lines = Lines()
+        made = Log(lines, form, "debug", Losses())
+        made.event("client_dropped", client=text, port=5, listener=text, reason="rate")
+        line = lines.taken[0][1]
+        assert line.isprintable()
+        if form == "json":
+            assert (True, text) == (line.isascii(), json.loads(line)["client"])
+
+
+@given(text=st.text() | OS_TEXT)
+@example(text="\nPRIORITY=0\n")
+def test_no_field_tears_an_entry_of_the_journal(text: str) -> None:
+    """Whatever a field holds, it arrives as that field, and the others as they are."""
+    entries = Entries()
+    Log(entries, "journal", "debug", Losses()).event("client_dropped", client=text, listener="daytime", reason=text)
+    (entry,) = entries.taken
+    shown = text.encode(errors="backslashreplace").decode()
+    assert (shown, "6") == (parse_entry(encode_entry(entry))["DAYTIMED_CLIENT"], entry["PRIORITY"])
+    assert list(entry) == list(parse_entry(encode_entry(entry)))
+
+
+def test_traceback_keeps_its_lines_on_a_console() -> None:
+    """What is shown of a fault of ours is for people there, and one line elsewhere."""
+    found = {}
+    for form in ("console", "syslog"):
+        lines = Lines()
+        trace = "Traceback\n  File\nError: no"
+        Log(lines, form, "debug", Losses()).event("worker_exited", pid=1, listener="d", how="failed", exception=trace)
+        found[form] = lines.taken[0][1].count("\n")
+    assert found == {"console": 3, "syslog": 0}
 
 
 @pytest.mark.parametrize("form", ["json", "console", "syslog"])
