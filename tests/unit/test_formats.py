@@ -320,10 +320,11 @@ def test_longest_reply_is_cut() -> None:
 
 @given(text=st.text(st.one_of(st.sampled_from("%%%^EO-_0#aAbBcxXprzZsdHMSY 5"), st.characters()), max_size=20))
 def test_served_patterns_are_lines(text: str) -> None:
-    """Whatever a pattern is, it is refused with a ValueError or makes a line of at most 514 bytes at any time."""
+    """Whatever a pattern is, it is refused in a line that prints, or makes one of at most 514 bytes at any time."""
     try:
         name = formats.check_format(f"strftime:{text}")
-    except ValueError:
+    except ValueError as error:
+        assert str(error).isprintable()
         return
     replies = [compiled(name, zone)(row.instant_ns) for row in format_table.CTIME for zone in ZONES]
     assert [] == [reply for reply in replies if not reply.endswith(b"\r\n") or not 2 < len(reply) <= 514]

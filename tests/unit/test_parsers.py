@@ -354,6 +354,17 @@ def test_no_reply_makes_it_fail(reply: bytes) -> None:
             assert re.fullmatch(r"\d{4}-\d\d-\d\dT[\d:.]+Z", rfc3339(found.instant_ns, found.resolution_ns))
 
 
+@given(reply=st.binary(max_size=10))
+def test_rfc868_of_any_bytes(reply: bytes) -> None:
+    """Four bytes that are no text are the second they count to in the era of now; no others make it fail."""
+    found = parse(reply, NOW, UTC_ZONE)
+    if len(reply) == 4 and not reply.isascii():
+        assert isinstance(found, Reading)
+        seconds, rest = divmod(found.instant_ns, NS)
+        assert (int.from_bytes(reply, "big"), 0) == ((seconds + 2_208_988_800) % 2**32, rest)
+        assert abs(found.instant_ns - NOW) <= 2**31 * NS
+
+
 @given(
     seconds=st.integers(0, 253_402_300_799), row=st.sampled_from(["sentence", "iso8601", "xinetd", "rfc867", "unix"])
 )

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from unit_help import unprivileged
 
 from daytimed.errors import ListenError, NoPermissionError
@@ -78,6 +82,21 @@ def test_file_of_something_else_is_refused_and_stays(path: Path, content: str) -
         PidFile(str(path))
     assert f"{path}: is no pid file: it holds something else; name another with --pidfile" == str(caught.value)
     assert content == path.read_text()
+
+
+@given(content=st.binary(max_size=40) | st.text("0123456789 \n", max_size=40).map(str.encode))
+def test_any_content_is_a_pid_or_stays(content: bytes) -> None:
+    """Whatever a file holds, it is the pid of a daemon that was killed, or refused, and either way untouched."""
+    with tempfile.NamedTemporaryFile() as file:
+        file.write(content)
+        file.flush()
+        try:
+            os.close(PidFile(file.name).fd)
+        except ListenError as error:
+            assert str(error).isprintable()
+        else:
+            assert re.fullmatch(rb"\s*\d*\s*", content)
+        assert content == Path(file.name).read_bytes()
 
 
 @pytest.mark.parametrize("device", ["/dev/null", "/dev/full"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import io
 import json
 import os
 import re
@@ -15,9 +16,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
-from unit_help import read_to_end, reset, stream_server
+from unit_help import OS_TEXT, caught_errors, read_to_end, reset, stream_server
 
 from daytimed import __version__
 from daytimed.probe import arguments, cli
@@ -238,6 +239,27 @@ def test_wrong_arguments(arguments: list[str], expected: str | None, capfdbinary
         assert (3, f"DAYTIME UNKNOWN: {reason}{SEE_HELP}".encode(), "") == run(capfdbinary, *arguments)
         return
     assert (3, b"", f"daytime-get: {expected}{SEE_HELP}") == run(capfdbinary, *arguments)
+
+
+WORDS = [flag for action in arguments.make_parser()._actions for flag in action.option_strings]
+WORDS += ["--", "-", "0", "5", "-1:5", "@4:5", "-05:00", "UTC", "json", "nagios", "a:13", "udp://[::1]:13"]
+
+
+@given(words=st.lists(st.sampled_from(WORDS) | OS_TEXT, max_size=6))
+@example(words=["-o", "nagios", "a|b\n", "--x"])
+def test_any_words_are_a_question_or_one_sentence(words: list[str]) -> None:
+    """Whatever the command line is, it can be asked, or is refused with exit status 3 and one line that prints."""
+    try:
+        options = arguments.parse(words)
+        if options.told is None:
+            arguments.survey_of(options, len(arguments.addresses_of(options)))
+    except arguments.UsageError:
+        out = io.TextIOWrapper(io.BytesIO(), "utf-8")
+        with caught_errors() as told, contextlib.redirect_stdout(out):
+            assert cli.main(words) == 3
+            line = told() + out.buffer.getvalue().decode()
+        assert re.fullmatch(r"(daytime-get|DAYTIME UNKNOWN): [^\n]+; see daytime-get --help\n", line)
+        assert line[:-1].isprintable()
 
 
 def test_wrong_output_form(capfdbinary: Capture) -> None:

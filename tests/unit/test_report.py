@@ -105,13 +105,14 @@ def test_plugin_output_of_several() -> None:
     ] == lines
 
 
-@given(reply=st.binary(min_size=1, max_size=80), judged=st.booleans())
-def test_no_reply_breaks_the_plugin_line(reply: bytes, judged: bool) -> None:
+@given(reply=st.binary(min_size=1, max_size=80))
+def test_no_reply_breaks_the_plugin_line(reply: bytes) -> None:
     """Whatever a server sends, there is one line, one bar, and nothing that controls a terminal."""
-    line = report.as_plugin_output([verdict(reply, judged=judged)], Limits(judged), 10.0)
-    assert (True, 1) == (line.isprintable(), line.count("|"))
-    data = r"time=0\.333333s;;;0;10( offset=-?[\d.]+s;;;;)?"
-    assert re.fullmatch(rf"DAYTIME (OK|WARNING|CRITICAL): .* \| {data}", line)
+    for judged in (True, False):
+        line = report.as_plugin_output([verdict(reply, judged=judged)], Limits(judged), 10.0)
+        assert (True, 1) == (line.isprintable(), line.count("|"))
+        data = r"time=0\.333333s;;;0;10( offset=-?[\d.]+s;;;;)?"
+        assert re.fullmatch(rf"DAYTIME (OK|WARNING|CRITICAL): .* \| {data}", line)
 
 
 def test_plugin_error() -> None:
@@ -142,6 +143,16 @@ def test_metrics() -> None:
         'daytime_samples_answered{address="tcp://localhost:6000"} 1',
         r'daytime_samples_answered{address="unix:///a\"b\\c"} 0',
     ] == [line for line in lines if not line.startswith("#")]
+
+
+@given(reply=st.binary(min_size=1), path=st.text(st.characters().filter(str.isprintable), min_size=1, max_size=20))
+def test_nothing_breaks_the_metrics(reply: bytes, path: str) -> None:
+    """Whatever a server sends, and whatever its path is, every line is one of the format, with the address whole."""
+    address = f"unix:///{path.rstrip('/')}x"
+    for line in report.as_metrics([verdict(reply, None, address)]).split("\n"):
+        found = re.fullmatch(r'daytime_[a-z_]+\{address="((?:[^"\\\n]|\\["\\])*)"\} -?\d+(?:\.\d+)?', line)
+        assert line.startswith(("# HELP daytime_", "# TYPE daytime_")) or found
+        assert found is None or address == re.sub(r"\\(.)", r"\1", found[1])
 
 
 def test_metrics_of_a_reply_that_cannot_be_read() -> None:

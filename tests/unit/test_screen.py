@@ -48,7 +48,9 @@ def test_no_reply_controls_a_terminal(reply: bytes) -> None:
     """Whatever a server sends, every character shown prints, but for newlines and tabs; in a table, all do."""
     shown = screen.visible(reply)
     assert [] == [character for character in shown if not character.isprintable() and character not in "\n\t"]
-    assert all(line.isprintable() for line in screen.table([verdict(reply or b"x")], colour=False).split("\n"))
+    found = verdict(reply or b"x")
+    for told in (screen.table([found], colour=False), screen.details(found), screen.summary(found)):
+        assert all(line.isprintable() for line in told.split("\n"))
 
 
 TEXTS = [row for row in ROWS if row.format not in ("nist", "rfc868")]

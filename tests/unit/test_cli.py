@@ -1,0 +1,44 @@
+"""The command line of the daemon, up to where it begins to serve."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import re
+
+from hypothesis import example, given
+from hypothesis import strategies as st
+from unit_help import OS_TEXT, caught_errors
+
+from daytimed import cli, config
+from daytimed.errors import ConfigError, UsageError
+
+WORDS = [flag for action in cli.make_parser()._actions for flag in action.option_strings]
+WORDS += ["--", "-", "0", "4", "info", "json", "UTC", "local", "nist", "strftime:%c", ":13", "udp://:13", "unix:///a"]
+
+
+@given(words=st.lists(st.sampled_from(WORDS) | OS_TEXT, max_size=6))
+@example(words=["-w", "%(prog)s"])
+@example(words=["a\nb", "\x1b[2J", "\udcff"])
+def test_any_words_are_options_or_one_sentence(words: list[str]) -> None:
+    """Whatever the command line is, it is taken, or refused with exit status 2 and one line that prints."""
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):
+            options = cli._parse(words)
+    except SystemExit as asked:
+        # --help and --version
+        assert asked.code == 0
+    except UsageError:
+        with caught_errors() as told:
+            assert cli.main(words) == 2
+            assert re.fullmatch(r"daytimed: [^\n]+; see daytimed --help\n", told())
+            assert told()[:-1].isprintable()
+    else:
+        options.config = os.devnull
+        try:
+            loaded = cli._load(options)
+        except ConfigError as error:
+            assert [] == [each for each in error.problems if not each.isprintable()]
+        else:
+            assert config.to_toml(loaded)
