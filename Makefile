@@ -3,10 +3,9 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 PREFIX ?= /usr/local
-SOAK_SECONDS ?= 600
 
 .DEFAULT_GOAL := help
-.PHONY: help run test system-test soak lint bench completions deb rpm install uninstall clean
+.PHONY: help run test system-test soak fuzz lint bench completions deb rpm install uninstall clean
 
 help: ## show what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -26,8 +25,11 @@ system-test: $(VENV)/.test ## boot Debian 12 and 13 in containers and drive the 
 	$(BIN)/python tests/system/package.py
 	$(BIN)/python -m pytest -rP --numprocesses=2 --dist=loadfile tests/system $(ARGS)
 
-soak: $(VENV)/.test ## ten minutes of full load and chaos (SOAK_SECONDS=60 for one)
-	SOAK_SECONDS=$(SOAK_SECONDS) $(BIN)/python -m pytest --capture=no tests/functional/test_soak.py
+soak: $(VENV)/.test ## ten minutes of full load and chaos (SECONDS=60 for one)
+	SOAK_SECONDS=$(or $(SECONDS),600) $(BIN)/python -m pytest --capture=no tests/functional/test_soak.py
+
+fuzz: $(VENV)/.fuzz ## fuzz each parser of what comes from outside for SECONDS=10 (TARGETS='replies files' for some)
+	$(BIN)/python tests/fuzz/fuzz.py $(or $(SECONDS),10) $(TARGETS)
 
 lint: $(VENV)/.test ## check format, style and types
 	$(BIN)/ruff format --check
@@ -70,4 +72,11 @@ $(VENV)/.run: $(VENV)/.python pyproject.toml
 
 $(VENV)/.test: $(VENV)/.run
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[test]'
+	@touch $@
+
+$(VENV)/.fuzz: $(VENV)/.test
+	@told=$$($(BIN)/pip install --quiet --disable-pip-version-check --only-binary=atheris --editable '.[fuzz]' 2>&1) \
+		|| { case $$told in *'No matching distribution found for atheris'*) \
+		told="make fuzz: atheris has no wheel for $$($(BIN)/python --version); give one that has, as in PYTHON=python3.11 VENV=.cache/venv";; \
+		esac; echo "$$told" >&2; exit 1; }
 	@touch $@

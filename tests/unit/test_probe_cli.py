@@ -293,7 +293,7 @@ def test_every_byte_can_be_sent(data: bytes) -> None:
     assert data == arguments._unescape("".join(f"\\x{byte:02x}" for byte in data))
 
 
-@given(text=st.text())
+@given(text=OS_TEXT | st.text())
 def test_text_is_sent_or_refused(text: str) -> None:
     """No text makes it fail otherwise than by a wrong escape; without a backslash it is sent as it is."""
     try:
@@ -301,7 +301,7 @@ def test_text_is_sent_or_refused(text: str) -> None:
     except argparse.ArgumentTypeError:
         assert "\\" in text
     else:
-        assert "\\" in text or text.encode() == sent
+        assert "\\" in text or os.fsencode(text) == sent
 
 
 @pytest.mark.parametrize(
