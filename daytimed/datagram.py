@@ -14,8 +14,9 @@ from collections.abc import Sequence
 Control = tuple[int, int, bytes]
 """A control message, cmsg(3): level, type, data."""
 
-#: Room for struct in_pktinfo and struct in6_pktinfo, both with their headers.
-CONTROL_SPACE = 128
+#: Room for struct in_pktinfo and struct in6_pktinfo with their headers, which come last, behind the times and marks
+#: that whoever bound a passed socket may have asked for.
+CONTROL_SPACE = 512
 
 #: From <linux/in.h>; the socket module has it since Python 3.14.
 IP_PKTINFO = 8

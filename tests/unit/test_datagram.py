@@ -8,12 +8,12 @@ import struct
 from collections.abc import Sequence
 
 import pytest
-import unit_help  # noqa: F401 - its settings of hypothesis
 from hypothesis import example, given
 from hypothesis import strategies as st
+from unit_help import has_ipv6
 
 from daytimed.addresses import unmap
-from daytimed.datagram import IP_PKTINFO, is_loop, reply_source
+from daytimed.datagram import CONTROL_SPACE, IP_PKTINFO, ask_for_destinations, is_loop, reply_source
 
 
 def in_pktinfo(interface: int, local: str, destination: str) -> tuple[int, int, bytes]:
@@ -55,6 +55,25 @@ def in6_pktinfo(destination: str, interface: int) -> tuple[int, int, bytes]:
 def test_reply_source(control: Sequence[tuple[int, int, bytes]], expected: list[tuple[int, int, bytes]] | None) -> None:
     """The answer leaves from the address that was asked, and nothing leaves for a broadcast or multicast."""
     assert expected == reply_source(control)
+
+
+@pytest.mark.skipif(not has_ipv6(), reason="no IPv6 here")
+def test_destination_is_told_behind_all_that_others_have_asked_for() -> None:
+    """A passed socket may tell of times too: the address that was asked is still told, and not cut off."""
+    with (
+        socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as server,
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client,
+    ):
+        server.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+        server.bind(("::", 0))
+        # <asm-generic/socket.h>: SO_TIMESTAMPNS, and SO_TIMESTAMPING for the times of the software
+        server.setsockopt(socket.SOL_SOCKET, 35, 1)
+        server.setsockopt(socket.SOL_SOCKET, 37, 1 << 3 | 1 << 4)
+        ask_for_destinations(server)
+        client.sendto(b"", ("127.0.0.1", server.getsockname()[1]))
+        _, control, flags, _ = server.recvmsg(1, CONTROL_SPACE)
+    assert 0 == flags & socket.MSG_CTRUNC
+    assert [in_pktinfo(0, "127.0.0.1", "0.0.0.0")] == reply_source(control)
 
 
 @pytest.mark.parametrize(
