@@ -154,9 +154,9 @@ _ENGLISH: dict[str, Callable[[Civil], str]] = {
     "z": lambda civil: offset_digits(civil.tm_gmtoff),
     "Z": lambda civil: civil.tm_zone,
 }
-#: A directive with the flags and the width of glibc, strftime(3); `%%` and what is not ours are passed over. It is not
-#: compiled here, where the probe would pay for it.
-_DIRECTIVE = r"(?s:%(?P<flags>[-_0^#]*)(?P<width>[0-9]{0,3})[EO]?(?P<name>[aAbhBpPcxXrzZs])|%.)"
+#: A directive with the flags and the width of glibc, strftime(3); `%%` and what is not ours are passed over, as much as
+#: glibc takes for one directive. It is not compiled here, where the probe would pay for it.
+_DIRECTIVE = r"(?s:%(?P<flags>[-_0^#]*)(?P<width>[0-9]{0,3})[EO]?(?P<name>[aAbhBpPcxXrzZs])|%[-_0^#+]*[0-9]*[EO]?.)"
 
 
 def strftime(pattern: str, civil: Civil, seconds: int) -> bytes:

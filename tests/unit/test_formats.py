@@ -319,6 +319,7 @@ def test_longest_reply_is_cut() -> None:
 
 
 @given(text=st.text(st.one_of(st.sampled_from("%%%^EO-_0#aAbBcxXprzZsdHMSY 5"), st.characters()), max_size=20))
+@example(text="%0%z10z")
 def test_served_patterns_are_lines(text: str) -> None:
     """Whatever a pattern is, it is refused in a line that prints, or makes one of at most 514 bytes at any time."""
     try:
