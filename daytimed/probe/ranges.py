@@ -53,7 +53,11 @@ class Range:
 def _number(text: str) -> float:
     if not re.fullmatch(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)(e[+-]?[0-9]{1,2})?", text):
         raise ValueError
-    return float(text)
+    number = float(text)
+    # of hundreds of digits
+    if abs(number) == _INFINITY:
+        raise ValueError
+    return number
 
 
 def parse(text: str, symmetric: bool = False) -> Range:

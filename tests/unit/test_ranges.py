@@ -87,6 +87,9 @@ def test_bare_number_of_an_offset() -> None:
         "1:2:3",
         "-1",
         "~:~",
+        "9" * 400,
+        "9" * 400 + ":",
+        "-" + "9" * 400 + ":",
     ],
 )
 def test_no_range(text: str) -> None:
