@@ -107,7 +107,12 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     Raises:
         UsageError: With the reason.
     """
-    return make_parser().parse_intermixed_args(_join_negative(arguments))
+    options = make_parser().parse_intermixed_args(_join_negative(arguments))
+    for name, value in vars(options).items():
+        # what argparse makes of -z-- and --zone=--, up to Python 3.12
+        if value == [] and name != "addresses":
+            raise UsageError(f"argument --{name.replace('_', '-')}: expected one argument")
+    return options
 
 
 _LONG_WITH_NEGATIVE = frozenset({"--warning", "--critical", "--response-warning", "--response-critical", "--zone"})

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import io
 import os
 import re
 
+import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
+from test_config import check_faults, load_file
 from unit_help import OS_TEXT, caught_errors
 
 from daytimed import cli, config
@@ -39,6 +42,21 @@ def test_any_words_are_options_or_one_sentence(words: list[str]) -> None:
         try:
             loaded = cli._load(options)
         except ConfigError as error:
-            assert [] == [each for each in error.problems if not each.isprintable()]
+            check_faults(error, "")
         else:
-            assert config.to_toml(loaded)
+            assert loaded == load_file(config.to_toml(loaded).encode())
+
+
+OPTIONS = [action for action in cli.make_parser()._actions if action.nargs is None]
+
+
+@pytest.mark.parametrize("action", OPTIONS, ids=lambda action: action.dest)
+def test_two_dashes_are_no_value(action: argparse.Action) -> None:
+    """Joined to an option they are refused, or taken for what they are: argparse makes an empty list of them."""
+    for flag in action.option_strings:
+        word = f"{flag}=--" if flag.startswith("--") else f"{flag}--"
+        try:
+            options = cli._parse(["--daemon", word])
+        except UsageError:
+            continue
+        assert "--" in str(vars(options)[action.dest])

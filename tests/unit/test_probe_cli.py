@@ -247,12 +247,16 @@ WORDS += ["--", "-", "0", "5", "-1:5", "@4:5", "-05:00", "UTC", "json", "nagios"
 
 @given(words=st.lists(st.sampled_from(WORDS) | OS_TEXT, max_size=6))
 @example(words=["-o", "nagios", "a|b\n", "--x"])
+@example(words=["-z--"])
+@example(words=["--max-bytes=--"])
+@example(words=["-o--", "-4"])
 def test_any_words_are_a_question_or_one_sentence(words: list[str]) -> None:
     """Whatever the command line is, it can be asked, or is refused with exit status 3 and one line that prints."""
     try:
         options = arguments.parse(words)
         if options.told is None:
             arguments.survey_of(options, len(arguments.addresses_of(options)))
+            assert [] not in [value for name, value in vars(options).items() if name != "addresses"]
     except arguments.UsageError:
         out = io.TextIOWrapper(io.BytesIO(), "utf-8")
         with caught_errors() as told, contextlib.redirect_stdout(out):
