@@ -79,12 +79,16 @@ def serve(client: _socket.socket, reply: bytes) -> int | None:
     except OSError as error:
         return reason_for(error)
     finally:
-        client.close()
+        refuse(client)
 
 
 def refuse(client: _socket.socket) -> None:
-    """Close a client that is not to have a reply, without a byte."""
-    client.close()
+    """Close a client, one that is not to have a reply without a byte."""
+    try:
+        client.close()
+    except OSError:
+        # whatever close(2) says, it has let go of the descriptor
+        return
 
 
 def answer(

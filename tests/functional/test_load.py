@@ -14,13 +14,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from harness import Daemon, clean_environment, serving
+from harness import UNTRACED, Daemon, clean_environment, serving
 
 THREADS, CLIENTS = 50, 2000
 #: Bounds a run that hangs; a good one takes a tenth of it.
 LONGEST_S = 180.0
-#: The speed is the real one: these processes are not traced for coverage.
-UNTRACED = {"COVERAGE_PROCESS_CONFIG": ""}
 LOAD = Path(__file__).with_name("load.py")
 
 

@@ -1,0 +1,59 @@
+"""What holds after every fault: the next client is answered, the figures add up, nothing is left lying about."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from harness import Daemon, Event, descriptors, fetch, process_state, wait_until
+
+from daytimed.reasons import REASONS
+
+
+def children(pid: int) -> list[int]:
+    """Return the children of a process, zombies too."""
+    return [int(each) for each in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def zombies(pid: int) -> list[int]:
+    """Return the children of a process that have ended and are not reaped."""
+    return [each for each in children(pid) if process_state(each) == "Z"]
+
+
+def figures_of(daemon: Daemon, accepted: int = 0) -> Event:
+    """Return the statistics of a daemon, whose figures add up."""
+    figures = daemon.statistics(accepted)
+    assert figures["accepted"] == figures["served"] + figures["dropped"], figures
+    assert figures["dropped"] == sum(figures.get(reason, 0) for reason in REASONS), figures
+    return figures
+
+
+def ask_daytime(daemon: Daemon) -> bytes:
+    """Be an honest client of the listener that every daemon here has."""
+    return fetch(daemon.port())
+
+
+@contextlib.contextmanager
+def unharmed(daemon: Daemon, ask: Callable[[Daemon], bytes] = ask_daytime) -> Iterator[None]:
+    """
+    Hold that what the body does to a daemon leaves no trace.
+
+    An honest client is answered, by as many workers as there were; the figures add up, and have only grown; there is no
+    zombie; and no process has another descriptor than before.
+    """
+    master = daemon.process.pid
+    assert ask(daemon)
+    before, wanted = figures_of(daemon), len(daemon.live_workers())
+    masters, workers = descriptors(master), [descriptors(pid) for pid in daemon.live_workers()]
+    yield
+    assert process_state(master), "the master has ended"
+    assert ask(daemon)
+    after = figures_of(daemon)
+    assert all(after.get(name, 0) >= before[name] for name in before if name in ("accepted", "served", *REASONS))
+    wait_until(lambda: not zombies(master), "every child that has ended is reaped")
+    wait_until(lambda: len(daemon.live_workers()) == wanted, "every worker is there")
+    wait_until(lambda: descriptors(master) == masters, "the master has the descriptors of before")
+    # a worker that is just starting, or has a client in its hands, has others for a moment
+    for pid in daemon.live_workers():
+        wait_until(lambda pid=pid: descriptors(pid) in workers, "a worker has the descriptors of before")  # type: ignore[misc]

@@ -1,0 +1,231 @@
+"""System calls that fail where they never do: strace has the kernel say no to the real daemon."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from aftermath import figures_of, unharmed
+from harness import DEADLINE_S, UNTRACED, Daemon, fetch, needs, running, serving, wait_until
+
+from daytimed.reasons import REASONS
+
+pytestmark = needs("strace")
+
+UDP = {**UNTRACED, "DAYTIMED_ACCESS_RATE": "1000000"}
+#: The first call of all fails, and every other one after it.
+EVERY_OTHER = "when=1+2"
+CLIENTS = 4
+
+
+def is_traced(pid: int) -> bool:
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+        return "TracerPid:\t0\n" not in Path(f"/proc/{pid}/status").read_text()
+    return False
+
+
+@contextlib.contextmanager
+def failing(pid: int, fault: str) -> Iterator[None]:
+    """Have system calls of one process fail, which is told as for strace(1): CALL:error=NAME:when=WHICH."""
+    options = ["--trace=" + fault.partition(":")[0], f"--inject={fault}"]
+    with running("strace", "--quiet=all", *options, f"--attach={pid}") as strace:
+        wait_until(lambda: is_traced(pid) or strace.process.poll() is not None, "strace is there")
+        if "ptrace(" in strace.log.read_text():
+            pytest.skip("strace may not attach here")
+        yield
+        # gone already, if the process has ended
+        strace.process.terminate()
+        strace.process.wait(DEADLINE_S)
+        assert "(INJECTED)" in strace.log.read_text(), "nothing has failed"
+
+
+def drops(daemon: Daemon, fault: str, ask: Callable[[], object]) -> dict[str, int]:
+    """
+    Return why clients were dropped while a fault lasted, counted by reason.
+
+    The only worker has to bear it; then it is killed, and what it has counted has to be there without it.
+    """
+    (worker,) = daemon.live_workers()
+    before = figures_of(daemon)
+    with failing(worker, fault):
+        for _ in range(CLIENTS):
+            # dropped, it may or may not have had its reply
+            with contextlib.suppress(ConnectionResetError):
+                ask()
+        during = figures_of(daemon, before["accepted"] + CLIENTS)
+    assert daemon.live_workers() == [worker]
+    os.kill(worker, signal.SIGKILL)
+    daemon.wait_event("worker_exited", pid=worker)
+    after = figures_of(daemon)
+    assert all(after[name] == during[name] for name in ("accepted", "served", "dropped"))
+    assert after["accepted"] == before["accepted"] + CLIENTS
+    return {name: more for name in REASONS if (more := after.get(name, 0) - before.get(name, 0))}
+
+
+@pytest.fixture(scope="module")
+def streams() -> Iterator[Daemon]:
+    with serving("-w", "1", env=UNTRACED) as daemon:
+        yield daemon
+
+
+@pytest.fixture(scope="module")
+def datagrams() -> Iterator[Daemon]:
+    with serving("-w", "1", "-l", "udp4://127.0.0.1:0", env=UDP) as daemon:
+        yield daemon
+
+
+#: What fails at every other client, and why those are dropped; None where they are served all the same.
+STREAM_FAULTS = [
+    *((f"accept4:error={name}", None) for name in ("ENOMEM", "ENOBUFS", "ENFILE", "EMFILE")),
+    *((f"accept4:error={name}", None) for name in ("ECONNABORTED", "EPERM", "EPROTO", "ENETDOWN", "EAGAIN", "EINTR")),
+    ("sendto:error=ENOMEM", "no_memory"),
+    ("sendto:error=ENOBUFS", "no_memory"),
+    ("sendto:error=EPIPE:signal=PIPE", "reset"),
+    ("sendto:error=ECONNRESET", "reset"),
+    ("sendto:error=EAGAIN", "timeout"),
+    ("sendto:error=ETIMEDOUT", "timeout"),
+    ("sendto:error=EIO", "os_error"),
+    ("sendto:error=EINTR", None),
+    ("sendto:retval=7", "timeout"),
+    ("shutdown:error=ENOTCONN", "reset"),
+    ("ioctl:error=EINVAL", "os_error"),
+    ("close:error=EIO", None),
+    ("close:error=EINTR", None),
+]
+
+
+@pytest.mark.parametrize(("fault", "reason"), STREAM_FAULTS, ids=[fault for fault, _ in STREAM_FAULTS])
+def test_a_call_that_fails_for_a_client_costs_nobody_else_anything(
+    streams: Daemon, fault: str, reason: str | None
+) -> None:
+    """What fails for every other client drops those, by its reason, or nobody; the worker stays."""
+    with unharmed(streams):
+        dropped = drops(streams, f"{fault}:{EVERY_OTHER}", lambda: fetch(streams.port()))
+        assert dropped == ({reason: CLIENTS // 2} if reason else {})
+
+
+def test_what_a_client_has_written_cannot_be_thrown_away(streams: Daemon) -> None:
+    """If that fails, the client is dropped, though it may have read its reply; the next is served."""
+    with unharmed(streams):
+        ask = lambda: fetch(streams.port(), request=b"x")  # noqa: E731
+        assert drops(streams, f"recvfrom:error=ECONNRESET:{EVERY_OTHER}", ask) == {"reset": CLIENTS // 2}
+
+
+DATAGRAM_FAULTS = [
+    *((f"recvmsg:error={name}", None) for name in ("ENOMEM", "ENOBUFS", "ECONNREFUSED", "ENETDOWN", "EAGAIN", "EINTR")),
+    ("sendmsg:error=ENOMEM", "no_memory"),
+    ("sendmsg:error=ENOBUFS", "no_memory"),
+    ("sendmsg:error=ECONNREFUSED", "reset"),
+    ("sendmsg:error=EAGAIN", "timeout"),
+    ("sendmsg:error=EPERM", "os_error"),
+    ("sendmsg:error=ENETUNREACH", "os_error"),
+    ("sendmsg:error=EINTR", None),
+]
+
+
+def ask_datagram(daemon: Daemon) -> bytes:
+    """Ask again at once for what was dropped: the next call does not fail."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+        client.settimeout(DEADLINE_S)
+        client.connect(("127.0.0.1", daemon.port()))
+        client.send(b"")
+        return client.recv(2048)
+
+
+def send_datagram(daemon: Daemon) -> bytes:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+        client.sendto(b"", ("127.0.0.1", daemon.port()))
+    return b""
+
+
+@pytest.mark.parametrize(("fault", "reason"), DATAGRAM_FAULTS, ids=[fault for fault, _ in DATAGRAM_FAULTS])
+def test_a_call_that_fails_for_a_datagram_costs_no_other_anything(
+    datagrams: Daemon, fault: str, reason: str | None
+) -> None:
+    """As for streams: what fails for every other datagram drops those, by its reason, or none."""
+    with unharmed(datagrams, ask_datagram):
+        dropped = drops(datagrams, f"{fault}:{EVERY_OTHER}", lambda: send_datagram(datagrams))
+        assert dropped == ({reason: CLIENTS // 2} if reason else {})
+
+
+def test_a_listener_that_fails_for_a_worker_is_served_by_the_next() -> None:
+    """An error of accept that no client can cause ends the worker, which tells it; the client waits for the next."""
+    with serving("-w", "1", env=UNTRACED, expect_traceback=True) as daemon, unharmed(daemon):
+        (worker,) = daemon.live_workers()
+        with failing(worker, "accept4:error=EIO"):
+            assert fetch(daemon.port())
+            daemon.wait_event("worker_exited", pid=worker, how="failed: OSError(5, 'Input/output error')")
+            daemon.wait_event("worker_exited", pid=worker, how="exited with status 70", lost=0)
+
+
+@pytest.mark.parametrize("name", ["EIO", "ENOSPC", "EAGAIN", "EINTR"])
+def test_lines_that_cannot_be_written_are_counted_and_told(name: str) -> None:
+    """Every other line of the log fails: each client is served, and is in the log or among the lost."""
+    with serving("-w", "1", env={**UNTRACED, "DAYTIMED_LOG_CLIENT_RATE": "0"}) as daemon:
+        with unharmed(daemon), failing(daemon.live_workers()[0], f"write:error={name}:{EVERY_OTHER}"):
+            for _ in range(CLIENTS):
+                assert fetch(daemon.port())
+            figures = figures_of(daemon, CLIENTS)
+        lost = 0 if name == "EINTR" else CLIENTS // 2
+        if lost:
+            wait_until(lambda: sum(event["lost"] for event in daemon.find("log_lost")) == lost, "the loss is told")
+        assert figures["served"] == figures["accepted"]
+        daemon.send(signal.SIGTERM)
+        assert daemon.wait() == 0
+        assert len(daemon.find("client_served")) + lost == daemon.wait_event("daemon_stopped")["served"]
+
+
+@pytest.mark.parametrize("name", ["EAGAIN", "ENOMEM"])
+def test_a_fork_that_fails_for_a_time_is_told_and_tried_again(name: str) -> None:
+    """Three forks fail under load: each is told, the others serve on, and then there are as many workers as before."""
+    with serving("-w", "2", env=UNTRACED) as daemon, unharmed(daemon):
+        with failing(daemon.process.pid, f"clone,clone3,fork,vfork:error={name}:when=1..3"):
+            victim = daemon.live_workers()[0]
+            os.kill(victim, signal.SIGKILL)
+            daemon.wait_event("worker_exited", pid=victim)
+            while len(daemon.find("worker_exited", pid=None)) < 3:
+                assert fetch(daemon.port())
+            daemon.wait_events("worker_started", 3)
+        told = {event["how"].partition(":")[0] for event in daemon.find("worker_exited", pid=None)}
+        assert told == {"could not be forked"}
+
+
+def test_a_reload_waits_for_forks_that_fail_for_a_time() -> None:
+    """The workers of before serve until those of the new configuration can be forked."""
+    with serving("-w", "1", env=UNTRACED) as daemon, unharmed(daemon):
+        with failing(daemon.process.pid, "clone,clone3,fork,vfork:error=EAGAIN:when=1..3"):
+            daemon.send(signal.SIGHUP)
+            while not daemon.find("daemon_reloaded"):
+                assert fetch(daemon.port())
+        assert daemon.find("reload_rejected") == []
+
+
+def test_a_reload_that_can_fork_nothing_is_rejected() -> None:
+    """The workers of before serve on, and the next reload takes over."""
+    with serving("-w", "1", env=UNTRACED) as daemon, unharmed(daemon):
+        workers = daemon.live_workers()
+        with failing(daemon.process.pid, "clone,clone3,fork,vfork:error=ENOMEM"):
+            daemon.send(signal.SIGHUP)
+            while not daemon.find("reload_rejected"):
+                assert fetch(daemon.port())
+        assert daemon.live_workers() == workers
+        daemon.send(signal.SIGHUP)
+        daemon.wait_event("daemon_reloaded")
+
+
+@pytest.mark.parametrize("name", ["EAGAIN", "EINTR"])
+def test_a_wait_for_signals_that_fails_is_made_again(name: str) -> None:
+    """Interrupted, or at its deadline too early: no signal is lost, and the master does not take it for one."""
+    with serving("-w", "1", env=UNTRACED) as daemon, unharmed(daemon):
+        # over before strace goes: a call that it leaves half injected would fail with ENOSYS
+        fault = f"rt_sigtimedwait:error={name}:when=1..15+2"
+        with failing(daemon.process.pid, fault):
+            for count in range(1, 4):
+                daemon.send(signal.SIGHUP)
+                daemon.wait_events("daemon_reloaded", count)
+                assert fetch(daemon.port())
