@@ -186,6 +186,10 @@ class Master:
         except DaytimedError as error:
             self._reject("; ".join(str(error).splitlines()))
             return
+        except Exception as error:
+            # out of memory, for one: whatever it is, the workers that are there serve on
+            self._reject(f"the configuration cannot be loaded: {error!r}")
+            return
         # from now on: a name server may have taken its time
         self._pending_until = time.monotonic() + RELOAD_DEADLINE_S
 
@@ -401,7 +405,8 @@ class Master:
         fields = {"pid": child.pid, "listener": child.team.settings.name, "how": how, "served": served, "lost": lost}
         self._log.event("worker_exited", level="info" if expected else "warning", **fields)
         if not retired:
-            healthy = served > 0 or (ready and now - child.started_at >= HEALTHY_AFTER_S)
+            # one that ends with 0 was asked to, by a stranger, and has not failed
+            healthy = served > 0 or code == 0 or (ready and now - child.started_at >= HEALTHY_AFTER_S)
             child.team.respawn.note_death(now, ready=ready, healthy=healthy, jitter=random.random())
 
     def _watch(self, now: float) -> None:

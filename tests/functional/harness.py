@@ -291,9 +291,13 @@ class Daemon:
 
     def bound(self) -> list[str]:
         """Return the addresses it listens on."""
-        closed = [event["address"] for event in self.find("listener_closed")]
-        opened = self.find("listener_opened") + self.find("listener_adopted")
-        return [event["address"] for event in opened if event["address"] not in closed]
+        bound: list[str] = []
+        for event in self.events:
+            if event["event"] in ("listener_opened", "listener_adopted"):
+                bound.append(event["address"])
+            elif event["event"] == "listener_closed" and event["address"] in bound:
+                bound.remove(event["address"])
+        return bound
 
     def port(self, listener: str = "daytime") -> int:
         """Return the port of a listener."""
