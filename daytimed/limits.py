@@ -111,7 +111,8 @@ class RateLimit:
         full_at = cell - place[1]
         if not 0 <= full_at <= _TIME_MASK:
             full_at = self._look_up(place)
-        now_us = now_ns // 1000
+        # CLOCK_MONOTONIC may be more years than a cell can hold: it begins again, which costs a source a refusal
+        now_us = now_ns // 1000 & _TIME_MASK
         # spend(), in place: this is on the way of every client
         if full_at < now_us:
             full_at = now_us
