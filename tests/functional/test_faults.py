@@ -202,9 +202,12 @@ def test_a_storm_of_signals_loses_no_client() -> None:
         assert outcomes(running) == {"whole": 2000}
         figures = figures_of(daemon, accepted=2201)
         assert (figures["accepted"], figures["dropped"]) == (2201, 0)
-        wait_until(lambda: len(daemon.find("daemon_reloading")) == len(daemon.find("daemon_reloaded")), "it is done")
+        # one whose workers are all asked to end, again and again, may be given up
+        names = ("daemon_reloaded", "reload_rejected")
+        wait_until(
+            lambda: len(daemon.find("daemon_reloading")) == sum(len(daemon.find(each)) for each in names), "done"
+        )
         assert daemon.find("daemon_reloaded")
-        assert not daemon.find("reload_rejected")
 
 
 def test_a_storm_of_all_signals_stops_the_master_with_0() -> None:

@@ -1,0 +1,228 @@
+"""A daemon whose clock is stepped or stands still, or is years old, and whose time zones change under it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from aftermath import unharmed
+from harness import DEADLINE_S, UNTRACED, Daemon, fetch, needs, run, serving, wait_until
+from test_managed import Manager
+from test_shifted_clocks import LIBFAKETIME, forget_shift, needs_faketime
+
+HOUR_S = 3600
+
+
+# -- the clock -------------------------------------------------------------------------------------------------------
+
+
+class Clock:
+    """The realtime clock of a daemon, as libfaketime reads it from a file each time it is asked."""
+
+    def __init__(self, folder: Path) -> None:
+        self._file, self._new = folder / "clock", folder / "clock.new"
+        self.set("+0")
+        self.env = {
+            "LD_PRELOAD": str(LIBFAKETIME), "FAKETIME_TIMESTAMP_FILE": str(self._file), "FAKETIME_NO_CACHE": "1",
+            "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+        }  # fmt: skip
+
+    def set(self, text: str) -> None:
+        """Set it: `+SECONDS` and `-SECONDS` are from now, an instant without a sign stands still."""
+        self._new.write_text(text + "\n")
+        self._new.rename(self._file)
+
+
+@contextlib.contextmanager
+def clocked(clock: Clock, config: Path, **options: str) -> Iterator[Daemon]:
+    """Have a daemon with such a clock, that is ready."""
+    daemon = Daemon(config=config, env={**UNTRACED, **clock.env, **options})
+    try:
+        with daemon:
+            yield daemon.ready()
+    finally:
+        for pid in [daemon.process.pid, *daemon.worker_pids()]:
+            forget_shift(pid)
+
+
+def told_s(daemon: Daemon) -> int:
+    """Return the seconds that it tells."""
+    return int(fetch(daemon.port()))
+
+
+def wait_for_feed(manager: Manager) -> None:
+    """Wait until the watchdog is fed, now and not before."""
+    manager.socket.setblocking(False)
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            manager.socket.recv(10_000)
+    manager.socket.settimeout(DEADLINE_S)
+    manager.wait("WATCHDOG=1")
+
+
+UNIX = 'format = "unix"\nworkers = 2\n[[listener]]\naddress = "127.0.0.1:0"\n'
+
+
+@needs_faketime
+def test_a_clock_that_is_stepped_or_stands_still_is_told_at_once_and_troubles_nobody(tmp_path: Path) -> None:
+    """Hours ahead, back, to 1970, to 2100, and frozen: the next reply has it; no worker is killed, delayed or stuck."""
+    config, clock = tmp_path / "daytimed.toml", Clock(tmp_path)
+    config.write_text(UNIX)
+    begun = time.monotonic()
+    manager = Manager(tmp_path)
+    watched = {"NOTIFY_SOCKET": manager.path, "WATCHDOG_USEC": "200000"}
+    with manager.socket, clocked(clock, config, **watched) as daemon:
+        with unharmed(daemon):
+            for shift_s in (5 * HOUR_S, -7 * HOUR_S, 0, 24 * HOUR_S, -24 * HOUR_S):
+                clock.set(f"{shift_s:+}")
+                before = int(time.time())
+                told = told_s(daemon)
+                assert before + shift_s <= told <= time.time() + shift_s
+            for instant in ("1970-01-02 00:00:00", "2100-01-01 00:00:00"):
+                clock.set(instant)
+                stands_at = told_s(daemon)
+                assert stands_at == {"1": 86400, "2": 4102444800}[instant[0]]
+                # watchdog, reload and respawn, while no time passes
+                wait_for_feed(manager)
+                generation = len(daemon.find("daemon_reloaded"))
+                daemon.send(signal.SIGHUP)
+                daemon.wait_events("daemon_reloaded", generation + 1)
+                victim = daemon.live_workers()[0]
+                os.kill(victim, signal.SIGKILL)
+                daemon.wait_event("worker_exited", pid=victim)
+                wait_until(lambda: len(daemon.live_workers()) == 2, "it is replaced")
+                assert told_s(daemon) == stands_at
+            clock.set("+0")
+            assert abs(told_s(daemon) - time.time()) < HOUR_S
+            assert not daemon.find("worker_stuck")
+            assert {event["how"] for event in daemon.find("worker_exited")} == {
+                "stopped as asked",
+                "was killed by SIGKILL",
+            }
+        daemon.send(signal.SIGTERM)
+        assert daemon.wait() == 0
+        assert daemon.wait_event("daemon_stopped")["uptime_s"] <= round(time.monotonic() - begun, 1)
+
+
+@needs_faketime
+def test_limits_do_not_follow_a_clock_that_is_stepped(tmp_path: Path) -> None:
+    """What a source, and the log, have used up is neither given back by hours ahead nor kept longer by hours back."""
+    config, clock = tmp_path / "daytimed.toml", Clock(tmp_path)
+    config.write_text(UNIX + "[access]\nrate = 0.001\nburst = 5\n[log]\nclient_rate = 0.001\nclient_burst = 3\n")
+    with clocked(clock, config) as daemon:
+        assert [bool(fetch(daemon.port())) for _ in range(6)] == [True] * 5 + [False]
+        for shift_s in (5 * HOUR_S, -5 * HOUR_S, 0):
+            clock.set(f"{shift_s:+}")
+            assert [bool(fetch(daemon.port())) for _ in range(3)] == [False] * 3
+        figures = daemon.statistics(accepted=15)
+        assert (figures["served"], figures["rate"]) == (5, 10)
+        daemon.send(signal.SIGTERM)
+        assert daemon.wait() == 0
+        assert len(daemon.find("client_served") + daemon.find("client_dropped")) == 3
+
+
+#: In years of 365 days; a cell of the rate table holds less than nine.
+@pytest.mark.parametrize("years", [1, 8, 9, 100])
+@needs("unshare")
+def test_a_machine_that_has_run_for_years_is_served_as_on_the_first_day(years: int, tmp_path: Path) -> None:
+    """In a time namespace whose clocks are that far: limits, reload and respawn work; the uptime is the daemon's."""
+    offset_s = years * 365 * 86400
+    prefix = ["unshare", "--time", f"--monotonic={offset_s}", f"--boottime={offset_s}"]
+    script = "import time; print(int(time.monotonic()))"
+    done = run(*prefix, "python3", "-c", script)
+    if done.returncode != 0 or int(done.stdout) < offset_s:
+        pytest.skip("no time namespace of its own is possible here")
+    config = tmp_path / "daytimed.toml"
+    config.write_text(UNIX + '[access]\nrate = 0.001\nburst = 20\n[log]\nlevel = "info"\n')
+    with serving(config=config, prefix=prefix, env=UNTRACED) as daemon:
+        with unharmed(daemon):
+            assert abs(told_s(daemon) - time.time()) < HOUR_S
+            daemon.send(signal.SIGHUP)
+            daemon.wait_event("daemon_reloaded")
+            victim = daemon.live_workers()[0]
+            os.kill(victim, signal.SIGKILL)
+            daemon.wait_event("worker_exited", pid=victim)
+        replies = [bool(fetch(daemon.port())) for _ in range(20)]
+        # three of the twenty were used above
+        assert replies == [True] * 17 + [False] * 3
+        daemon.send(signal.SIGTERM)
+        assert daemon.wait() == 0
+        assert daemon.wait_event("daemon_stopped")["uptime_s"] < HOUR_S
+
+
+# -- zones -----------------------------------------------------------------------------------------------------------
+
+KOLKATA, TOKYO = b"+05:30\r\n", b"+09:00\r\n"
+
+
+class Database:
+    """A time zone database of a daemon, with one zone."""
+
+    def __init__(self, folder: Path) -> None:
+        self.zone = folder / "Own" / "Zone"
+        self.zone.parent.mkdir()
+        self.env = {**UNTRACED, "PYTHONTZPATH": str(folder)}
+        self.arguments = ("-f", "iso8601", "-z", "Own/Zone", "-w", "1")
+        self.become("Asia/Kolkata")
+
+    def become(self, name: str) -> None:
+        """Replace the zone, as a package manager does, by another of the system's database."""
+        shutil.copy(f"/usr/share/zoneinfo/{name}", self.zone.with_name("new"))
+        self.zone.with_name("new").rename(self.zone)
+
+    def break_(self, how: str) -> None:
+        """Make it a file that is no zone, or remove it."""
+        if how == "removed":
+            self.zone.unlink()
+        elif how == "cut short":
+            self.zone.write_bytes(self.zone.read_bytes()[:60])
+        else:
+            self.zone.write_bytes({"garbage": b"\xff\x00no zone" * 100, "empty": b""}[how])
+
+
+def replace_worker(daemon: Daemon) -> None:
+    (victim,) = daemon.live_workers()
+    os.kill(victim, signal.SIGKILL)
+    daemon.wait_event("worker_exited", pid=victim)
+    wait_until(lambda: len(daemon.live_workers()) == 1, "it is replaced")
+
+
+def test_a_zone_that_is_replaced_is_the_one_of_the_last_load_for_all_workers(tmp_path: Path) -> None:
+    """Another file under the name: workers old and new tell the zone of before, and from the reload on the new one."""
+    database = Database(tmp_path)
+    with serving(*database.arguments, env=database.env) as daemon, unharmed(daemon):
+        database.become("Asia/Tokyo")
+        assert fetch(daemon.port()).endswith(KOLKATA)
+        replace_worker(daemon)
+        assert fetch(daemon.port()).endswith(KOLKATA)
+        daemon.send(signal.SIGHUP)
+        daemon.wait_event("daemon_reloaded")
+        assert fetch(daemon.port()).endswith(TOKYO)
+
+
+@pytest.mark.parametrize("how", ["removed", "garbage", "empty", "cut short"])
+def test_a_broken_zone_is_no_matter_until_it_is_loaded_and_rejected_then(tmp_path: Path, how: str) -> None:
+    """Workers old and new serve with the zone as it was; the reload is rejected, which changes nothing."""
+    database = Database(tmp_path)
+    with serving(*database.arguments, env=database.env) as daemon, unharmed(daemon):
+        database.break_(how)
+        assert fetch(daemon.port()).endswith(KOLKATA)
+        replace_worker(daemon)
+        assert fetch(daemon.port()).endswith(KOLKATA)
+        workers = daemon.live_workers()
+        daemon.send(signal.SIGHUP)
+        assert "'Own/Zone' is no time zone of this system" in daemon.wait_event("reload_rejected")["error"]
+        assert fetch(daemon.port()).endswith(KOLKATA)
+        assert daemon.live_workers() == workers
+        replace_worker(daemon)
+        assert fetch(daemon.port()).endswith(KOLKATA)
+        database.become("Asia/Tokyo")
+        daemon.send(signal.SIGHUP)
+        daemon.wait_event("daemon_reloaded")
+        assert fetch(daemon.port()).endswith(TOKYO)
