@@ -226,3 +226,21 @@ def test_a_broken_zone_is_no_matter_until_it_is_loaded_and_rejected_then(tmp_pat
         daemon.send(signal.SIGHUP)
         daemon.wait_event("daemon_reloaded")
         assert fetch(daemon.port()).endswith(TOKYO)
+
+
+def test_the_local_zone_is_that_of_the_last_load_too(tmp_path: Path) -> None:
+    """As for a zone with a name: without its file, and after a reload that was rejected, workers have that of before."""
+    config, zone = tmp_path / "daytimed.toml", tmp_path / "localtime"
+    text = 'format = "iso8601"\nworkers = 1\n[[listener]]\naddress = "127.0.0.1:0"\n'
+    config.write_text(text)
+    shutil.copy("/usr/share/zoneinfo/Asia/Kolkata", zone)
+    with serving(config=config, env={**UNTRACED, "TZ": f":{zone}"}) as daemon, unharmed(daemon):
+        zone.unlink()
+        replace_worker(daemon)
+        assert fetch(daemon.port()).endswith(KOLKATA)
+        shutil.copy("/usr/share/zoneinfo/Asia/Tokyo", zone)
+        config.write_text(text + "[access]\nrate = -1\n")
+        daemon.send(signal.SIGHUP)
+        daemon.wait_event("reload_rejected")
+        replace_worker(daemon)
+        assert fetch(daemon.port()).endswith(KOLKATA)
