@@ -14,11 +14,8 @@ import time
 from pathlib import Path
 
 import pytest
+from aftermath import children, zombies
 from harness import DAYTIMED, DEADLINE_S, Daemon, clean_environment, fetch, process_state, read_all, serving, wait_until
-
-
-def children(pid: int) -> list[int]:
-    return [int(each) for each in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
 def test_the_master_forks_the_workers_that_are_wanted_and_has_no_threads() -> None:
@@ -566,7 +563,7 @@ def test_a_foreign_child_is_not_taken_for_a_worker() -> None:
     with serving(prefix=["sh", "-c", script, "sh"]) as daemon:
         assert fetch(daemon.port())
         assert daemon.live_workers() == daemon.worker_pids()
-        assert [pid for pid in children(daemon.process.pid) if process_state(pid) == "Z"] == []
+        wait_until(lambda: not zombies(daemon.process.pid), "it is reaped")
 
 
 def test_a_pipe_that_ends_tells_that_nobody_holds_it() -> None:
