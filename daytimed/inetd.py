@@ -76,7 +76,7 @@ def _serve_stream(client: socket.socket, reply: formats.Reply, gate: Gate) -> _O
         return _Outcome(("unknown", 0), 0, session.reason_for(error))
     dropped = gate.judge(peer[0], 0) if gate and client.family != socket.AF_UNIX else None
     if dropped is not None:
-        session.refuse(client)
+        session.close(client)
         return _Outcome(peer, 0, dropped)
     line = reply(time.time_ns())
     return _Outcome(peer, len(line), session.serve(client, line))

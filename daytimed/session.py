@@ -79,11 +79,11 @@ def serve(client: _socket.socket, reply: bytes) -> int | None:
     except OSError as error:
         return reason_for(error)
     finally:
-        refuse(client)
+        close(client)
 
 
-def refuse(client: _socket.socket) -> None:
-    """Close a client, one that is not to have a reply without a byte."""
+def close(client: _socket.socket) -> None:
+    """Close a client, whatever that says; alone, this is how one is refused: at once and without a byte."""
     try:
         client.close()
     except OSError:

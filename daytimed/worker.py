@@ -113,7 +113,7 @@ class Worker:
                 dropped = serve(client, line)
             else:
                 line = b""
-                session.refuse(client)
+                session.close(client)
             if dropped is None:
                 slot[SERVED] += 1
             else:

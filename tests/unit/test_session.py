@@ -220,5 +220,5 @@ def test_refused_client_gets_no_byte() -> None:
     """It reads the end of file."""
     ours, theirs = socket.socketpair()
     with theirs:
-        session.refuse(ours)
+        session.close(ours)
         assert b"" == theirs.recv(1)
