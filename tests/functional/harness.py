@@ -37,6 +37,9 @@ UNTRACED = {"COVERAGE_PROCESS_CONFIG": ""}
 DAYTIMED = (sys.executable, "-m", "daytimed")
 DAYTIME_GET = (sys.executable, "-m", "daytimed.probe")
 
+#: For processes whose speed is to be the real one: they are not traced for coverage.
+UNTRACED = {"COVERAGE_PROCESS_CONFIG": ""}
+
 #: Services and plugins are not on everyone's PATH.
 PROGRAMS = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin", "/usr/lib/nagios/plugins"])
 

@@ -1,0 +1,450 @@
+"""
+What a hostile network does to a server: a table of attacks, and the process that carries one out.
+
+    attacks.py NAME PORT COUNT
+
+Attacks 127.0.0.1:PORT until SIGTERM, but COUNT times at least and MOST times as often at the most. A line says when the
+attack is under way, a JSON object at the end what it did. In truth an attacker has a machine of its own: here it takes
+only what CPU the server and its honest clients leave (SCHED_IDLE).
+"""
+
+from __future__ import annotations
+
+import collections
+import contextlib
+import errno
+import functools
+import json
+import os
+import random
+import resource
+import signal
+import socket
+import struct
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import KW_ONLY, dataclass, field
+from typing import Any
+
+from load import TIMEOUT_S, WHOLE, ask
+
+HOST = "127.0.0.1"
+LOCAL = socket.inet_aton(HOST)
+#: Where attackers come from; each attack on a connection that a firewall spoils has a network of its own.
+NETWORK, SILENT, GONE, NARROW = "127.66", "127.67", "127.68", "127.69"
+UNDER_WAY = "under way"
+#: So much is done before an attack is under way.
+FIRST = 100
+#: The bounds of an attack that nobody stops.
+MOST, LONGEST_S = 1000, 180.0
+#: Connections that an attack keeps at a time.
+HELD = 1000
+HELD_NARROW = 50
+ENDLESS = 1 << 28
+
+#: From <linux/in.h>; the socket module has it since Python 3.14.
+IP_PKTINFO = 8
+#: Datagrams that may be on their way: a full queue would be the kernel's doing, and not the daemon's.
+WINDOW = 16
+WINDOW_BYTES = 1 << 15
+UDP_PATIENCE_S = 5.0
+#: What a source may have of a listener whose limit is tried, more than an honest client here will want.
+BURST = 1000
+
+_RESET = struct.pack("ii", 1, 0)
+
+
+class Attacker:
+    """One process of an attack: what it has done, and what it holds."""
+
+    def __init__(self, port: int, count: int) -> None:
+        self.port = port
+        self.count = count
+        self.done = 0
+        self.bytes = 0
+        self.outcomes: collections.Counter[str] = collections.Counter()
+        self.held: collections.deque[socket.socket] = collections.deque()
+        self.sources = 0
+        """How many sources of datagrams there were."""
+        self.stopped_at: int | None = None
+        """How much was done when it was told to stop."""
+        self.started = self.last = time.monotonic()
+
+    def note(self, outcome: str, count: int = 1) -> None:
+        """Count what has become of a client or of some datagrams."""
+        self.outcomes[outcome] += count
+        self.done += count
+        self.last = time.monotonic()
+
+    def stop(self, *_: object) -> None:
+        """Be told to stop."""
+        self.stopped_at = self.done
+
+    @property
+    def goes_on(self) -> bool:
+        if self.done < self.count:
+            return time.monotonic() - self.started < LONGEST_S
+        bounded = self.done < MOST * self.count and time.monotonic() - self.started < LONGEST_S
+        return self.stopped_at is None and bounded
+
+    def source(self, network: str = NETWORK) -> str:
+        """Return the next of 65,536 addresses."""
+        return f"{network}.{self.done >> 8 & 255}.{self.done & 255}"
+
+    def open(self, network: str = NETWORK) -> socket.socket:
+        """Return a socket that is bound and not connected."""
+        client = socket.socket()
+        client.settimeout(TIMEOUT_S)
+        client.bind((self.source(network), 0))
+        return client
+
+    def connect(self, network: str = NETWORK) -> socket.socket:
+        client = self.open(network)
+        client.connect((HOST, self.port))
+        return client
+
+    @functools.cached_property
+    def answered(self) -> socket.socket:
+        """What sends from many addresses, and gets the replies to all of them."""
+        return open_datagrams()
+
+    def hold(self, client: socket.socket, most: int = HELD) -> None:
+        """Keep a connection, and reset the oldest when there are too many."""
+        self.held.append(client)
+        if len(self.held) > most:
+            reset(self.held.popleft())
+
+
+def reset(client: socket.socket) -> None:
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+    client.close()
+
+
+def read_reply(client: socket.socket) -> str:
+    """Read to the end and say what it was."""
+    reply = b""
+    try:
+        while part := client.recv(4096):
+            reply += part
+    except OSError as error:
+        return f"{errno.errorcode.get(error.errno or 0, type(error).__name__)} after {len(reply)} bytes"
+    return "whole" if WHOLE.fullmatch(reply) else f"{len(reply)} bytes"
+
+
+def connect_and_close(attacker: Attacker) -> None:
+    attacker.connect().close()
+    attacker.note("closed")
+
+
+def connect_and_read(attacker: Attacker) -> None:
+    attacker.note(ask(attacker.port, attacker.source(), write=False))
+
+
+def connect_from_one_source(attacker: Attacker) -> None:
+    attacker.note(ask(attacker.port, f"{NETWORK}.0.1", write=False))
+
+
+def send_syn_only(attacker: Attacker) -> None:
+    client = attacker.open(SILENT)
+    client.setblocking(False)
+    outcome = client.connect_ex((HOST, attacker.port))
+    # nothing is sent by this: the kernel has seen no answer
+    client.close()
+    attacker.note("sent" if outcome == errno.EINPROGRESS else errno.errorcode.get(outcome, "connected"))
+
+
+def connect_and_vanish(attacker: Attacker) -> None:
+    attacker.hold(attacker.connect(GONE))
+    attacker.note("connected")
+
+
+def shut_down_and_read(attacker: Attacker) -> None:
+    with attacker.connect() as client:
+        with contextlib.suppress(OSError):
+            client.shutdown(socket.SHUT_WR)
+        attacker.note(read_reply(client))
+
+
+def reset_at_every_step(attacker: Attacker) -> None:
+    client = attacker.open()
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+    client.connect((HOST, attacker.port))
+    step = attacker.done % 4
+    # the server may be quicker, and has reset what it has closed
+    with contextlib.suppress(ConnectionError):
+        if step == 1:
+            client.send(b"what time is it")
+        elif step == 2:
+            client.recv(1)
+        elif step == 3:
+            client.recv(30)
+    client.close()
+    attacker.note("reset")
+
+
+def never_read(attacker: Attacker) -> None:
+    attacker.hold(attacker.connect())
+    attacker.note("connected")
+
+
+def stay_idle(attacker: Attacker) -> None:
+    attacker.hold(attacker.connect(), attacker.count)
+    attacker.note("held")
+
+
+def read_slowly(attacker: Attacker) -> None:
+    client = attacker.open(NARROW)
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1)
+    client.setsockopt(socket.IPPROTO_TCP, socket.TCP_WINDOW_CLAMP, 1)
+    client.connect((HOST, attacker.port))
+    client.setblocking(False)
+    attacker.hold(client, HELD_NARROW)
+    for each in attacker.held:
+        with contextlib.suppress(BlockingIOError):
+            attacker.bytes += len(each.recv(1))
+    attacker.note("connected")
+
+
+def write_64_kib(attacker: Attacker) -> None:
+    attacker.bytes += 1 << 16
+    attacker.note(ask(attacker.port, attacker.source(), write=True))
+
+
+def write_without_end(attacker: Attacker) -> None:
+    written = 0
+    part = bytes(1 << 16)
+    with attacker.connect() as client:
+        try:
+            while written < ENDLESS:
+                written += client.send(part)
+            outcome = "never stopped"
+        except (BrokenPipeError, ConnectionResetError):
+            outcome = "reset by the server"
+    attacker.bytes += written
+    attacker.note(outcome)
+
+
+def send_out_of_band(attacker: Attacker) -> None:
+    with attacker.connect() as client:
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+            client.send(b"now", socket.MSG_OOB)
+            client.send(b"then")
+            client.send(b"!", socket.MSG_OOB)
+        attacker.note(read_reply(client))
+
+
+def open_datagrams(address: str = "", port: int = 0) -> socket.socket:
+    sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    sock.settimeout(UDP_PATIENCE_S)
+    sock.bind((address, port))
+    return sock
+
+
+def ask_from_sources(attacker: Attacker, count: int) -> int:
+    """
+    Send empty datagrams, each from another of four million addresses (ip(7), IP_PKTINFO), and wait for the replies.
+
+    What was sent before is out of the server's queue then.
+
+    Returns:
+        How many replies have come.
+    """
+    for source in range(attacker.sources, attacker.sources + count):
+        local = struct.pack("!BBH", 127, 128 + (source >> 16 & 63), source & 0xFFFF)
+        control = (socket.IPPROTO_IP, IP_PKTINFO, struct.pack("=i4s4s", 0, local, bytes(4)))
+        attacker.answered.sendmsg([b""], [control], 0, (HOST, attacker.port))
+    attacker.sources += count
+    for replies in range(count):
+        try:
+            attacker.answered.recv(2048)
+        except TimeoutError:
+            return replies
+    return count
+
+
+def send_from_many_sources(attacker: Attacker) -> None:
+    replies = ask_from_sources(attacker, WINDOW)
+    attacker.note("answered", replies)
+    if replies < WINDOW:
+        attacker.note("not answered", WINDOW - replies)
+
+
+def send_garbage(attacker: Attacker) -> None:
+    sent = size = 0
+    with open_datagrams(f"{NETWORK}.0.1") as sock:
+        while sent < WINDOW and size < WINDOW_BYTES:
+            # as many of each order of magnitude, up to the longest there can be
+            garbage = random.randbytes(min(65507, int(2 ** random.uniform(0, 16.1)) - 1))
+            sock.sendto(garbage, (HOST, attacker.port))
+            size += len(garbage)
+            sent += 1
+        ask_from_sources(attacker, 1)
+    attacker.bytes += size
+    attacker.note("sent", sent)
+
+
+def send_forged(attacker: Attacker) -> None:
+    """Claim to be a reserved port, the server itself, and what cannot be a host; the last is a broadcast address."""
+    for port in (7, 13, 1023, attacker.port):
+        with open_datagrams(f"{NETWORK}.0.1", port) as sock:
+            sock.sendto(b"", (HOST, attacker.port))
+    hosts = ("0.0.0.0", "0.1.2.3", "224.0.0.1", "240.0.0.1", "255.255.255.255", "127.255.255.255")
+    with socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW) as raw:
+        for host in hosts:
+            # RFC 791, RFC 768: the kernel fills in lengths and checksums
+            header = struct.pack("!BBHHHBBH4s4s", 0x45, 0, 0, 0, 0, 64, 17, 0, socket.inet_aton(host), LOCAL)
+            raw.sendto(header + struct.pack("!HHHH", 40000, attacker.port, 8, 0), (HOST, 0))
+    ask_from_sources(attacker, 1)
+    attacker.note("sent", 4 + len(hosts))
+
+
+@dataclass(frozen=True)
+class Attack:
+    """One attack of the table."""
+
+    name: str
+    what: str
+    act: Callable[[Attacker], None]
+    outcomes: frozenset[str]
+    """All that may become of it, as its own side sees it."""
+    count: int
+    """How often it is done at least, for the figures."""
+    quick: int
+    """The same where it has to be quick."""
+    _: KW_ONLY
+    unit: str = "clients"
+    processes: int = 1
+    reasons: frozenset[str] = frozenset()
+    """Why the server must have dropped some of them."""
+    settings: Mapping[str, str] = field(default_factory=dict)
+    """Of the server, as its environment."""
+    transport: str = "tcp"
+    drop: str = ""
+    """What the firewall drops or changes at the output, for nft(8)."""
+    leaves: str = ""
+    """The state, as in /proc/net/tcp, in which at least LEFT of its connections must be at the server."""
+    holds: bool = False
+    """It has done everything when it is under way, and then keeps it."""
+
+
+LEFT = 20
+SYN_RECV, FIN_WAIT1, FIN_WAIT2 = "03", "04", "05"
+
+
+def _table() -> Iterator[Attack]:
+    whole = frozenset({"whole"})
+    yield Attack(
+        "connect and close", "connections that are closed at once",
+        connect_and_close, frozenset({"closed"}), 20_000, 500, processes=2,
+    )  # fmt: skip
+    yield Attack(
+        "connect and read", "clients that ask as fast as they can",
+        connect_and_read, whole, 20_000, 500, processes=2,
+    )  # fmt: skip
+    yield Attack(
+        "SYN only", "SYNs; a firewall drops all answers",
+        send_syn_only, frozenset({"sent"}), 50_000, 2000, leaves=SYN_RECV,
+        drop=f"ip daddr {SILENT}.0.0/16 drop",
+    )  # fmt: skip
+    yield Attack(
+        "gone without a word", "connections whose other side is gone: a firewall drops all after the handshake",
+        connect_and_vanish, frozenset({"connected"}), 10_000, 300, leaves=FIN_WAIT1,
+        drop=f"ip daddr {GONE}.0.0/16 tcp flags & (syn | ack) != syn | ack drop\n"
+        f"ip saddr {GONE}.0.0/16 tcp flags & (fin | rst) != 0 drop",
+    )  # fmt: skip
+    yield Attack(
+        "half closed", "clients that end their side before they read",
+        shut_down_and_read, whole, 20_000, 500, processes=2,
+    )  # fmt: skip
+    yield Attack(
+        "reset at every step", "resets: after the connect, after a request, after one byte, in the middle of the reply",
+        reset_at_every_step, frozenset({"reset"}), 20_000, 1000, processes=2, reasons=frozenset({"reset"}),
+    )  # fmt: skip
+    yield Attack(
+        "never reading", f"clients that never read; {HELD} stay at a time",
+        never_read, frozenset({"connected"}), 20_000, 500,
+    )  # fmt: skip
+    yield Attack(
+        "slow reading", "clients that read byte by byte from the smallest buffer, with a window of one byte",
+        read_slowly, frozenset({"connected"}), 2000, 200, leaves=FIN_WAIT1,
+        drop=f"ip saddr {NARROW}.0.0/16 tcp window set 1",
+    )  # fmt: skip
+    yield Attack(
+        "64 KiB writers", "clients that write 64 KiB before they read",
+        write_64_kib, whole, 10_000, 500, processes=2,
+    )  # fmt: skip
+    yield Attack(
+        "endless writers", "clients that write until they are reset",
+        write_without_end, frozenset({"reset by the server"}), 10_000, 500, processes=2,
+    )  # fmt: skip
+    yield Attack(
+        "out-of-band data", "clients that send urgent data",
+        send_out_of_band, whole, 20_000, 500,
+    )  # fmt: skip
+    yield Attack(
+        "idle connections", "connections that are all open at the same time and idle",
+        stay_idle, frozenset({"held"}), 10_000, 10_000, holds=True,
+    )  # fmt: skip
+    yield Attack(
+        "denied flood", "clients from 65,536 addresses of a network that is denied",
+        connect_and_read, frozenset({"empty"}), 20_000, 1000, processes=2, reasons=frozenset({"denied"}),
+        settings={"DAYTIMED_ACCESS_DENY": f"{NETWORK}.0.0/16"},
+    )  # fmt: skip
+    limited = {"DAYTIMED_ACCESS_RATE": "1", "DAYTIMED_ACCESS_BURST": str(BURST)}
+    yield Attack(
+        "rate-limited flood", "clients from one address, far beyond its rate",
+        connect_from_one_source, frozenset({"whole", "empty"}), 20_000, 2 * BURST, processes=2,
+        reasons=frozenset({"rate"}), settings=limited,
+    )  # fmt: skip
+    datagrams: dict[str, Any] = {"unit": "datagrams", "transport": "udp", "settings": limited}
+    yield Attack(
+        "UDP garbage", "random bytes in datagrams of all sizes, from one address",
+        send_garbage, frozenset({"sent"}), 50_000, 2 * BURST, reasons=frozenset({"rate"}), **datagrams,
+    )  # fmt: skip
+    yield Attack(
+        "UDP forged sources", "datagrams from reserved ports, the server's own port, broadcast and impossible addresses",
+        send_forged, frozenset({"sent"}), 50_000, 2000, reasons=frozenset({"denied"}), **datagrams,
+    )  # fmt: skip
+    yield Attack(
+        "UDP sources", "datagrams, each from another address",
+        send_from_many_sources, frozenset({"answered"}), 1_000_000, 20_000, **datagrams,
+    )  # fmt: skip
+
+
+ATTACKS = {attack.name: attack for attack in _table()}
+
+
+def main() -> None:
+    """Carry out one attack."""
+    name, port, count = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+    attack, attacker = ATTACKS[name], Attacker(port, count)
+    signal.signal(signal.SIGTERM, attacker.stop)
+    os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
+    # every connection that is held has a descriptor
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    first = count if attack.holds else min(count, FIRST)
+    told = 0
+    while attacker.goes_on:
+        if attack.holds and told:
+            # a look at the signal, not a wait
+            time.sleep(0.01)
+            continue
+        attack.act(attacker)
+        if not told and attacker.done >= first:
+            told = attacker.done
+            print(UNDER_WAY, flush=True)
+    report = {
+        "done": attacker.done,
+        "meanwhile": None if attacker.stopped_at is None else attacker.stopped_at - told,
+        "bytes": attacker.bytes,
+        "outcomes": attacker.outcomes,
+        "started": attacker.started,
+        "last": attacker.last,
+    }
+    print(json.dumps(report))
+
+
+if __name__ == "__main__":
+    main()
