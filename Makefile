@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PREFIX ?= /usr/local
 
 .DEFAULT_GOAL := help
-.PHONY: help run test system-test soak fuzz lint bench completions deb rpm install uninstall clean
+.PHONY: help run test system-test soak fuzz attacks lint bench completions deb rpm install uninstall clean
 
 help: ## show what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -39,6 +39,10 @@ lint: $(VENV)/.test ## check format, style and types
 bench: $(VENV)/.run ## measure it beside its peers (needs cc)
 	$(BIN)/python tests/bench/bench.py
 	$(BIN)/python tests/bench/probe.py
+
+attacks: $(VENV)/.test ## measure what attacks cost an honest client, into SECURITY.md (root; ARGS='--rounds 3' for less)
+	tests/programs nftables iproute2 util-linux
+	PYTHONPATH=tests/functional $(BIN)/python tests/bench/figures.py $(ARGS)
 
 completions: $(VENV)/.test ## write the completions for bash, zsh and fish anew
 	$(BIN)/python packaging/completions/generate.py

@@ -1,23 +1,27 @@
 """
-An honest client: it asks again and again, one after the other, and notes how it was answered.
+An honest client: it asks again and again, one question after the other, and notes how it was answered.
 
-    honest.py tcp|udp PORT SOURCE ASKS
+    honest.py tcp|udp PORT ASKS [on]
 
-Prints as one JSON object what came of its questions, whole replies and everything else by its name, and how long the
-half and 99 of 100 of them took at the most.
+Asks so often; with `on`, says then that it is enough and goes on until SIGTERM. It asks from each of 65,536 addresses
+in turn, so that no limit is meant for it. Prints as one JSON object what came of its questions, whole replies and
+everything else by its name, and how long the half and 99 of 100 of them took at the most.
 """
 
 from __future__ import annotations
 
 import collections
 import json
+import signal
 import socket
 import sys
 import time
 
+from attacks import ENOUGH, HOST
 from load import WHOLE, ask
 
-HOST = "127.0.0.1"
+#: Where it comes from.
+NETWORK = "127.7"
 #: Over UDP nobody sends anything twice: what has not come after this was lost.
 UDP_PATIENCE_S = 5.0
 
@@ -38,17 +42,26 @@ def ask_datagram(port: int, source: str) -> str:
 
 def main() -> None:
     """Ask, and print the figures."""
-    transport, source = sys.argv[1], sys.argv[3]
-    port, asks = int(sys.argv[2]), int(sys.argv[4])
+    transport, port, least, goes_on = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), sys.argv[4:] == ["on"]
+
+    def stop(*_: object) -> None:
+        nonlocal goes_on
+        goes_on = False
+
+    signal.signal(signal.SIGTERM, stop)
     outcomes: collections.Counter[str] = collections.Counter()
-    took_us = []
-    for _ in range(asks):
+    took_us: list[int] = []
+    while goes_on or len(took_us) < least:
+        source = f"{NETWORK}.{len(took_us) >> 8 & 255}.{len(took_us) & 255}"
         begun = time.monotonic_ns()
         outcomes[ask_datagram(port, source) if transport == "udp" else ask(port, source, write=False)] += 1
         took_us.append((time.monotonic_ns() - begun) // 1000)
+        if goes_on and len(took_us) == least:
+            print(ENOUGH, flush=True)
+    asks = len(took_us)
     took_us.sort()
-    p50, p99 = (took_us[asks * part // 100] for part in (50, 99))
-    print(json.dumps({"asks": asks, "outcomes": outcomes, "p50_us": p50, "p99_us": p99}))
+    p50_us, p99_us = (took_us[asks * part // 100] for part in (50, 99))
+    print(json.dumps({"asks": asks, "outcomes": outcomes, "p50_us": p50_us, "p99_us": p99_us}))
 
 
 if __name__ == "__main__":

@@ -9,18 +9,16 @@ from __future__ import annotations
 
 import contextlib
 import json
-import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
-from attacks import LEFT, UNDER_WAY, Attack
+from attacks import ENOUGH, LEFT, UNDER_WAY, Attack
 from harness import (
-    DEADLINE_S,
     UNTRACED,
     Daemon,
     Event,
@@ -36,14 +34,17 @@ from harness import (
 from daytimed.reasons import REASONS
 
 HERE = Path(__file__).parent
-#: The honest client's own address.
-HONEST = "127.7.7.7"
+#: In a network of its own every port is free, and this one is none that the kernel gives to clients.
+PORT = 6000
 #: More than the log takes at once: it must not differ from one run of the honest client to the other.
 WARM_UP = 300
 LONGEST_S = 300.0
 #: What the daemon's processes may take more of memory: the table of the rates (512 KiB), 4096 addresses remembered by
 #: each worker (0.5 MiB), and pages of the interpreter that are shared until somebody counts a reference in them.
 MOST_GROWTH_KIB = 3072
+
+#: The states of proc_net_tcp(5).
+STATES = {"SYN_RECV": "03", "FIN_WAIT1": "04"}
 
 FIREWALL = "table ip attacks {{ chain output {{ type filter hook output priority 0;\n{rules}\n}}\n}}\n"
 
@@ -62,6 +63,11 @@ class Honest:
         return self.asks - self.outcomes.get("whole", 0)
 
 
+Report = dict[str, Any]
+"""What a process of an attack says of itself in the end."""
+Outcome = tuple[Honest, list[Report]]
+
+
 @dataclass(frozen=True)
 class Trial:
     """What came of an attack."""
@@ -71,6 +77,8 @@ class Trial:
     during: Honest
     done: int
     bytes: int
+    left: int
+    """Connections that it has left at the server in the state that it aims at."""
     memory_kib: tuple[int, int]
     """Of master and workers, before and after."""
     dropped: dict[str, int]
@@ -116,30 +124,48 @@ def finish(process: subprocess.Popen[str]) -> dict[str, Any]:
     return said
 
 
-@contextlib.contextmanager
-def attacked(inside: Sequence[str], attack: Attack, port: int, count: int) -> Iterator[list[dict[str, Any]]]:
-    """Have an attack while the body runs; what it yields is filled with the reports of its processes afterwards."""
+def wait_for(line: str, processes: Sequence[subprocess.Popen[str]]) -> None:
+    """Wait until each of them has said that."""
+    for process in processes:
+        assert process.stdout
+        assert process.stdout.readline().strip() == line, f"{process.args!r} has not come to {line!r}"
+
+
+def ask_honestly(inside: Sequence[str], attack: Attack, asks: int) -> Honest:
+    """Be an honest client before or after the attack."""
+    return Honest(**finish(start(inside, "honest.py", attack.transport, PORT, asks)))
+
+
+def attack_beside(inside: Sequence[str], attack: Attack, count: int, asks: int, look: Callable[[], None]) -> Outcome:
+    """
+    Carry out an attack, and be an honest client from when it is under way until it is done, so often at least.
+
+    Args:
+        look: Called while both are at it.
+
+    Returns:
+        How the honest client was answered, and what the processes of the attack report.
+    """
     each = -(-count // attack.processes)
-    attackers = [start(inside, "attacks.py", attack.name, port, each) for _ in range(attack.processes)]
-    reports: list[dict[str, Any]] = []
+    attackers = [start(inside, "attacks.py", attack.name, PORT, each) for _ in range(attack.processes)]
+    started = list(attackers)
     try:
+        wait_for(UNDER_WAY, attackers)
+        honest = start(inside, "honest.py", attack.transport, PORT, asks, "on")
+        started.append(honest)
+        wait_for(ENOUGH, [*attackers, honest])
+        look()
+        honest.terminate()
+        answered = Honest(**finish(honest))
         for attacker in attackers:
-            assert attacker.stdout
-            assert attacker.stdout.readline().strip() == UNDER_WAY
-        yield reports
-        for attacker in attackers:
-            attacker.send_signal(signal.SIGTERM)
-        reports += [finish(attacker) for attacker in attackers]
+            attacker.terminate()
+        return answered, [finish(attacker) for attacker in attackers]
     finally:
-        for attacker in attackers:
-            attacker.kill()
-            attacker.wait()
-            assert attacker.stdout
-            attacker.stdout.close()
-
-
-def ask_honestly(inside: Sequence[str], attack: Attack, port: int, asks: int) -> Honest:
-    return Honest(**finish(start(inside, "honest.py", attack.transport, port, HONEST, asks)))
+        for process in started:
+            process.kill()
+            process.wait()
+            assert process.stdout
+            process.stdout.close()
 
 
 def memory_kib(daemon: Daemon) -> int:
@@ -151,10 +177,10 @@ def memory_kib(daemon: Daemon) -> int:
     return kib
 
 
-def connections(daemon: Daemon, state: str, port: int) -> int:
-    """Count the connections of a port of the daemon in a state, proc_net_tcp(5)."""
+def connections(daemon: Daemon, state: str) -> int:
+    """Count the connections of the daemon's port in a state, proc_net_tcp(5)."""
     lines = Path(f"/proc/{daemon.process.pid}/net/tcp").read_text().splitlines()[1:]
-    return sum(1 for line in lines if line.split()[1].endswith(f":{port:04X}") and line.split()[3] == state)
+    return sum(1 for line in lines if line.split()[1].endswith(f":{PORT:04X}") and line.split()[3] == STATES[state])
 
 
 def open_files(daemon: Daemon) -> dict[int, list[str]]:
@@ -163,23 +189,29 @@ def open_files(daemon: Daemon) -> dict[int, list[str]]:
 
 def try_out(attack: Attack, count: int, asks: int) -> Trial:
     """Try an attack out, so often at least, beside so many questions of an honest client."""
+    address = f"{attack.transport}4://127.0.0.1:{PORT}"
     with (
-        own_network(attack.drop) as inside,
-        serving("-l", f"{attack.transport}4://127.0.0.1:0", prefix=inside, env={**UNTRACED, **attack.settings}) as daemon,
+        own_network(attack.rules) as inside,
+        serving("-l", address, prefix=inside, env={**UNTRACED, **attack.settings}) as daemon,
     ):
-        port = daemon.port()
-        ask_honestly(inside, attack, port, WARM_UP)
+        left = 0
+
+        def look() -> None:
+            nonlocal left
+            if attack.leaves:
+                left = connections(daemon, attack.leaves)
+
+        ask_honestly(inside, attack, WARM_UP)
         files, memory = open_files(daemon), memory_kib(daemon)
-        without = ask_honestly(inside, attack, port, asks)
-        with attacked(inside, attack, port, count) as reports:
-            during = ask_honestly(inside, attack, port, asks)
-            left = connections(daemon, attack.leaves, port) if attack.leaves else LEFT
-        after = ask_honestly(inside, attack, port, 1)
-        figures = daemon.statistics(accepted=WARM_UP + 2 * asks + 1)
-        faults = list(judge(attack, figures, reports, count))
+        without = ask_honestly(inside, attack, asks)
+        during, reports = attack_beside(inside, attack, count, asks, look)
+        after = ask_honestly(inside, attack, 1)
+        accepted = WARM_UP + sum(each.asks for each in (without, during, after)) + total("accepted", reports)
+        figures = daemon.statistics(accepted)
+        faults = list(judge(attack, figures, accepted, reports, count))
         faults += [f"the honest client: {each.outcomes}" for each in (without, during, after) if each.failures]
-        if left < LEFT:
-            faults.append(f"only {left} connections in state {attack.leaves}")
+        if attack.leaves and left < LEFT:
+            faults.append(f"only {left} connections in {attack.leaves}")
         # a client may be in the hands of a worker for a moment yet
         with contextlib.suppress(AssertionError):
             wait_until(lambda: open_files(daemon) == files, "the open files are those of before")
@@ -188,24 +220,32 @@ def try_out(attack: Attack, count: int, asks: int) -> Trial:
         grown = memory_kib(daemon)
         if grown - memory > MOST_GROWTH_KIB:
             faults.append(f"memory: {memory} KiB before, {grown} KiB after")
-        dropped = {reason: figures[reason] for reason in REASONS if reason in figures}
-    done, size = (sum(report[key] for report in reports) for key in ("done", "bytes"))
-    return Trial(attack, without, during, done, size, (memory, grown), dropped, faults)
+    return Trial(
+        attack, without, during, total("done", reports), total("bytes", reports), left, (memory, grown),
+        by_reason(figures), faults,
+    )  # fmt: skip
 
 
-def judge(attack: Attack, figures: Event, reports: list[dict[str, Any]], count: int) -> Iterator[str]:
+def total(key: str, reports: Sequence[Report]) -> int:
+    return sum(report[key] for report in reports)
+
+
+def by_reason(figures: Event) -> dict[str, int]:
+    return {reason: figures[reason] for reason in REASONS if reason in figures}
+
+
+def judge(attack: Attack, figures: Event, accepted: int, reports: Sequence[Report], count: int) -> Iterator[str]:
     """Say what is wrong with what was counted, on either side."""
-    dropped = {reason: figures[reason] for reason in REASONS if reason in figures}
-    if not figures["accepted"] == figures["served"] + figures["dropped"]:
-        yield f"accepted is not served and dropped: {figures}"
-    if figures["dropped"] != sum(dropped.values()):
+    if not figures["accepted"] == figures["served"] + figures["dropped"] == accepted:
+        yield f"{accepted} clients came: {figures}"
+    if figures["dropped"] != sum(by_reason(figures).values()):
         yield f"dropped is not the sum of its reasons: {figures}"
-    if not attack.reasons <= set(dropped):
-        yield f"dropped only for {dropped}"
+    if not attack.reasons <= set(by_reason(figures)):
+        yield f"nobody was dropped for {attack.reasons}: {figures}"
     for report in reports:
-        if report["meanwhile"] is None or (not attack.holds and not report["meanwhile"]):
-            yield f"the attack was not under way all the time: {report}"
+        if not report["stopped"]:
+            yield f"the attack was over too early: {report}"
         if not set(report["outcomes"]) <= attack.outcomes:
             yield f"the attack ended otherwise: {report}"
-    if sum(report["done"] for report in reports) < count:
+    if total("done", reports) < count:
         yield f"less than {count}: {reports}"

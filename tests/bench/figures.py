@@ -1,0 +1,108 @@
+"""
+What the attacks of a hostile network cost an honest client, written into SECURITY.md.
+
+In each round every attack is tried once, on a daemon of its own (tests/functional/trials.py). All ratios are taken
+within a trial; the figures of latency are medians over the rounds, counts are sums.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import platform
+import sys
+import time
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import median
+
+# of tests/functional, which PYTHONPATH names
+from attacks import ATTACKS, Attack
+from trials import Trial, try_out
+
+DOCUMENT = Path(__file__).resolve().parents[2] / "SECURITY.md"
+BEGIN, END = "<!-- figures: made by make attacks -->", "<!-- end of the figures -->"
+#: What an attack may do to the 99th percentile of an honest client.
+MOST_RATIO = 3.0
+
+
+def main() -> int:
+    """Try everything, write the table; return 1 if an honest client has noticed too much."""
+    parser = argparse.ArgumentParser(description="Measure what attacks cost an honest client.")
+    parser.add_argument("--rounds", type=int, default=5, metavar="N", help="how often each attack is tried")
+    parser.add_argument("--asks", type=int, default=2000, metavar="N", help="questions of the honest client, at least")
+    parser.add_argument("--attack", action="append", default=[], choices=sorted(ATTACKS), help="only this; no table")
+    options = parser.parse_args()
+    attacks = [ATTACKS[name] for name in options.attack] or list(ATTACKS.values())
+    trials: dict[str, list[Trial]] = {attack.name: [] for attack in attacks}
+    bad = False
+    for turn in range(options.rounds):
+        for attack in attacks:
+            # the daemon's log
+            with contextlib.redirect_stdout(None):
+                trial = try_out(attack, attack.count, options.asks)
+            trials[attack.name].append(trial)
+            p99 = f"p99 {trial.without.p99_us} -> {trial.during.p99_us} us"
+            print(f"{turn + 1} of {options.rounds}: {attack.name}: {p99}, x{trial.ratio:.2f}", *trial.faults, sep="; ")
+            bad = bad or bool(trial.faults)
+    for attack in attacks:
+        ratio = median(trial.ratio for trial in trials[attack.name])
+        if ratio > MOST_RATIO:
+            print(f"{attack.name}: the 99th percentile is {ratio:.2f} times that without it")
+            bad = True
+    if not options.attack:
+        write([*head(options.rounds), *(row(attack, trials[attack.name]) for attack in attacks)])
+    return int(bad)
+
+
+def head(rounds: int) -> list[str]:
+    """Return the text above the rows."""
+    system = f"Linux {platform.release()}, {os.cpu_count()} CPUs, Python {platform.python_version()}"
+    columns = (
+        "attack", "what it is", "how much", "honest client: failures", "its p99, without → with",
+        "ratio (min-max)", "dropped", "memory, before → after",
+    )  # fmt: skip
+    return [
+        f"{time.strftime('%F')}, {system}, {rounds} rounds.",
+        "",
+        f"| {' | '.join(columns)} |",
+        "|---" * len(columns) + "|",
+    ]
+
+
+def row(attack: Attack, trials: Sequence[Trial]) -> str:
+    """Return the row of an attack."""
+    much = [f"{sum(trial.done for trial in trials):,} {attack.unit}"]
+    if size := sum(trial.bytes for trial in trials):
+        much.append(f"{size / 1e6:,.1f} MB")
+    if attack.leaves:
+        much.append(f"{max(trial.left for trial in trials):,} in {attack.leaves} at a time")
+    answers = [answer for trial in trials for answer in (trial.without, trial.during)]
+    failures = f"{sum(each.failures for each in answers)} of {sum(each.asks for each in answers):,}"
+    without, during = (
+        median(each) for each in zip(*((t.without.p99_us, t.during.p99_us) for t in trials), strict=True)
+    )
+    ratios = [trial.ratio for trial in trials]
+    dropped = sum((Counter(trial.dropped) for trial in trials), Counter[str]())
+    before, after = max((trial.memory_kib for trial in trials), key=lambda each: each[1] - each[0])
+    cells = (
+        attack.name, attack.what, ", ".join(much), failures, f"{without / 1000:.2f} → {during / 1000:.2f} ms",
+        f"{median(ratios):.2f} ({min(ratios):.2f}-{max(ratios):.2f})",
+        ", ".join(f"{count:,} {reason}" for reason, count in dropped.items()) or "none",
+        f"{before / 1024:.1f} → {after / 1024:.1f} MiB",
+    )  # fmt: skip
+    return f"| {' | '.join(cells)} |"
+
+
+def write(lines: Sequence[str]) -> None:
+    """Put the table between its marks."""
+    text = DOCUMENT.read_text()
+    before, rest = text.split(BEGIN)
+    _, after = rest.split(END)
+    DOCUMENT.write_text("\n".join([f"{before}{BEGIN}", *lines, f"{END}{after}"]))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
