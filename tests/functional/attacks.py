@@ -4,8 +4,7 @@ What a hostile network does to a server: a table of attacks, and the process tha
     attacks.py NAME PORT COUNT
 
 Attacks 127.0.0.1:PORT until SIGTERM, but COUNT times at least and MOST times as often at the most. A line says when the
-attack is under way, another when it has been done COUNT times, and a JSON object at the end what it did. In truth an
-attacker has a machine of its own: here it takes only what CPU the server and its honest clients leave (SCHED_IDLE).
+attack is under way, another when it has been done COUNT times, and a JSON object at the end what it did.
 """
 
 from __future__ import annotations
@@ -15,7 +14,6 @@ import contextlib
 import errno
 import functools
 import json
-import os
 import random
 import resource
 import signal
@@ -420,7 +418,6 @@ def main() -> None:
     name, port, count = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
     attack, attacker = ATTACKS[name], Attacker(port, count)
     signal.signal(signal.SIGTERM, attacker.stop)
-    os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
     # every connection that is held has a descriptor
     most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))

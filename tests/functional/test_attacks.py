@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
-from attacks import ATTACKS, Attack
-from trials import try_out
+from attacks import ATTACKS, ENOUGH, UNDER_WAY, Attack
+from harness import UNTRACED, Daemon, serving
+from test_load import killing
+from trials import start, started, stop, try_out, wait_for
 
 ASKS = 300
 
@@ -22,6 +27,30 @@ def test_an_attack_hurts_no_honest_client(attack: Attack) -> None:
         f"p99 {trial.without.p99_us} -> {trial.during.p99_us} us, p50 {trial.without.p50_us} -> {trial.during.p50_us}"
     )
     assert trial.faults == []
+
+
+RATE, BURST = 500, 20
+PROCESSES, TRIES = 4, 5000
+
+
+@pytest.mark.parametrize("disturb", [contextlib.nullcontext, killing], ids=["left alone", "killed all the time"])
+def test_the_rate_is_exact_under_contention(disturb: Callable[[Daemon], AbstractContextManager[object]]) -> None:
+    """
+    Eight workers and one source that never pauses: it has its burst and its rate, within a tenth; no worker that is
+    killed every 100 ms keeps any of it from the others.
+    """
+    limit = {"DAYTIMED_ACCESS_RATE": str(RATE), "DAYTIMED_ACCESS_BURST": str(BURST)}
+    with serving("-w", "8", env={**UNTRACED, **limit}) as daemon:
+        arguments = ("attacks.py", "rate-limited flood", daemon.port(), TRIES)
+        with disturb(daemon), started(*(start((), *arguments) for _ in range(PROCESSES))) as attackers:
+            wait_for(UNDER_WAY, attackers)
+            wait_for(ENOUGH, attackers)
+            reports = stop(attackers)
+    elapsed_s = max(report["last"] for report in reports) - min(report["started"] for report in reports)
+    served = sum(report["outcomes"]["whole"] for report in reports)
+    tries, share = sum(report["done"] for report in reports), BURST + RATE * elapsed_s
+    print(f"{served} of {tries} tries served in {elapsed_s:.2f} s: {served / share:.3f} of the share")
+    assert 0.9 <= served / share <= 1.1
 
 
 def test_the_figures_tell_of_every_attack() -> None:

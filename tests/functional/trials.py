@@ -34,6 +34,8 @@ from harness import (
 from daytimed.reasons import REASONS
 
 HERE = Path(__file__).parent
+#: In truth an attacker has a machine of its own: here it takes only what CPU the server and its honest clients leave.
+LAST = ("chrt", "--idle", "0")
 #: In a network of its own every port is free, and this one is none that the kernel gives to clients.
 PORT = 6000
 #: More than the log takes at once: it must not differ from one run of the honest client to the other.
@@ -136,6 +138,26 @@ def ask_honestly(inside: Sequence[str], attack: Attack, asks: int) -> Honest:
     return Honest(**finish(start(inside, "honest.py", attack.transport, PORT, asks)))
 
 
+@contextlib.contextmanager
+def started(*processes: subprocess.Popen[str]) -> Iterator[tuple[subprocess.Popen[str], ...]]:
+    """Have clients of ours until the end of the body at the latest."""
+    try:
+        yield processes
+    finally:
+        for process in processes:
+            process.kill()
+            process.wait()
+            assert process.stdout
+            process.stdout.close()
+
+
+def stop(processes: Sequence[subprocess.Popen[str]]) -> list[Report]:
+    """Stop processes, and return what they say."""
+    for process in processes:
+        process.terminate()
+    return [finish(process) for process in processes]
+
+
 def attack_beside(inside: Sequence[str], attack: Attack, count: int, asks: int, look: Callable[[], None]) -> Outcome:
     """
     Carry out an attack, and be an honest client from when it is under way until it is done, so often at least.
@@ -146,26 +168,14 @@ def attack_beside(inside: Sequence[str], attack: Attack, count: int, asks: int, 
     Returns:
         How the honest client was answered, and what the processes of the attack report.
     """
-    each = -(-count // attack.processes)
-    attackers = [start(inside, "attacks.py", attack.name, PORT, each) for _ in range(attack.processes)]
-    started = list(attackers)
-    try:
+    arguments = ("attacks.py", attack.name, PORT, -(-count // attack.processes))
+    with started(*(start((*inside, *LAST), *arguments) for _ in range(attack.processes))) as attackers:
         wait_for(UNDER_WAY, attackers)
-        honest = start(inside, "honest.py", attack.transport, PORT, asks, "on")
-        started.append(honest)
-        wait_for(ENOUGH, [*attackers, honest])
-        look()
-        honest.terminate()
-        answered = Honest(**finish(honest))
-        for attacker in attackers:
-            attacker.terminate()
-        return answered, [finish(attacker) for attacker in attackers]
-    finally:
-        for process in started:
-            process.kill()
-            process.wait()
-            assert process.stdout
-            process.stdout.close()
+        with started(start(inside, "honest.py", attack.transport, PORT, asks, "on")) as (honest,):
+            wait_for(ENOUGH, [*attackers, honest])
+            look()
+            (answered,) = stop([honest])
+        return Honest(**answered), stop(attackers)
 
 
 def memory_kib(daemon: Daemon) -> int:
