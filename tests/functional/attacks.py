@@ -1,10 +1,11 @@
 """
 What a hostile network does to a server: a table of attacks, and the process that carries one out.
 
-    attacks.py NAME PORT COUNT
+    attacks.py NAME PORT COUNT SECONDS [idle]
 
-Attacks 127.0.0.1:PORT until SIGTERM, but COUNT times at least and MOST times as often at the most. A line says when the
-attack is under way, another when it has been done COUNT times, and a JSON object at the end what it did.
+Attacks 127.0.0.1:PORT until SIGTERM, at the most MOST times COUNT times. A line says when the attack is under way,
+another when that is enough, which is after COUNT times or so many seconds, and a JSON object at the end what it did.
+In truth an attacker has a machine of its own: with `idle` it takes only what CPU others leave.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import contextlib
 import errno
 import functools
 import json
+import os
 import random
 import resource
 import signal
@@ -34,7 +36,7 @@ UNDER_WAY, ENOUGH = "under way", "enough"
 #: So much is done before an attack is under way.
 FIRST = 100
 #: The bounds of an attack that nobody stops.
-MOST, LONGEST_S = 1000, 300.0
+MOST, LONGEST_S = 1000, 600.0
 #: Connections that an attack keeps at a time.
 HELD = 1000
 HELD_NARROW = 50
@@ -82,19 +84,21 @@ class Attacker:
     @property
     def goes_on(self) -> bool:
         """Whether there is more to be done."""
-        if time.monotonic() - self.started > LONGEST_S:
-            return False
-        return self.done < self.count or (not self.stopped and self.done < MOST * self.count)
+        return not self.stopped and self.done < MOST * self.count and self.age_s < LONGEST_S
+
+    @property
+    def age_s(self) -> float:
+        return time.monotonic() - self.started
 
     def source(self, network: str = NETWORK) -> str:
         """Return the next of 65,536 addresses."""
         return f"{network}.{self.done >> 8 & 255}.{self.done & 255}"
 
-    def open(self, network: str = NETWORK) -> socket.socket:
+    def open(self, network: str = NETWORK, port: int = 0) -> socket.socket:
         """Return a socket that is bound and not connected."""
         client = socket.socket()
         client.settimeout(TIMEOUT_S)
-        client.bind((self.source(network), 0))
+        client.bind((self.source(network), port))
         return client
 
     def connect(self, network: str = NETWORK) -> socket.socket:
@@ -154,7 +158,10 @@ def send_syn_only(attacker: Attacker) -> None:
 
 
 def connect_and_vanish(attacker: Attacker) -> None:
-    attacker.hold(attacker.connect(GONE))
+    # never the same address and port again: the server still knows them, and would not answer
+    client = attacker.open(GONE, 1024 + (attacker.done >> 16))
+    client.connect((HOST, attacker.port))
+    attacker.hold(client)
     attacker.note("connected")
 
 
@@ -343,12 +350,12 @@ def _table() -> Iterator[Attack]:
     )  # fmt: skip
     yield Attack(
         "SYN only", "SYNs; a firewall drops all answers",
-        send_syn_only, frozenset({"sent"}), 50_000, 1000, leaves="SYN_RECV",
+        send_syn_only, frozenset({"sent"}), 50_000, 1000, leaves="syn-recv",
         rules=f"ip daddr {SILENT}.0.0/16 drop",
     )  # fmt: skip
     yield Attack(
         "gone without a word", "connections whose other side is gone: a firewall drops all after the handshake",
-        connect_and_vanish, frozenset({"connected"}), 10_000, 300, leaves="FIN_WAIT1",
+        connect_and_vanish, frozenset({"connected"}), 10_000, 300, leaves="fin-wait-1",
         rules=f"ip daddr {GONE}.0.0/16 tcp flags & (syn | ack) != syn | ack drop\n"
         f"ip saddr {GONE}.0.0/16 tcp flags & (fin | rst) != 0 drop",
     )  # fmt: skip
@@ -366,7 +373,7 @@ def _table() -> Iterator[Attack]:
     )  # fmt: skip
     yield Attack(
         "slow reading", "clients that read byte by byte from the smallest buffer, with a window of one byte",
-        read_slowly, frozenset({"connected"}), 2000, 100, leaves="FIN_WAIT1",
+        read_slowly, frozenset({"connected"}), 2000, 100, leaves="fin-wait-1",
         rules=f"ip saddr {NARROW}.0.0/16 tcp window set 1",
     )  # fmt: skip
     yield Attack(
@@ -415,22 +422,30 @@ ATTACKS = {attack.name: attack for attack in _table()}
 
 def main() -> None:
     """Carry out one attack."""
-    name, port, count = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+    name, port, count, longest_s = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), float(sys.argv[4])
     attack, attacker = ATTACKS[name], Attacker(port, count)
     signal.signal(signal.SIGTERM, attacker.stop)
     # every connection that is held has a descriptor
     most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     first = count if attack.holds else min(count, FIRST)
-    to_tell = [(first, UNDER_WAY), (count, ENOUGH)]
+    if sys.argv[5:] == ["idle"]:
+        os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
+    told: list[str] = []
     while attacker.goes_on:
-        if attack.holds and not to_tell:
+        if not attack.holds or attacker.done < count:
+            attack.act(attacker)
+        else:
             # a look at the signal, not a wait
             time.sleep(0.01)
+        if not told and attacker.done >= first:
+            told.append(UNDER_WAY)
+        elif told == [UNDER_WAY] and (attacker.done >= count or attacker.age_s >= longest_s):
+            told.append(ENOUGH)
+        else:
             continue
-        attack.act(attacker)
-        while to_tell and attacker.done >= to_tell[0][0]:
-            print(to_tell.pop(0)[1], flush=True)
+        print(told[-1], flush=True)
+    os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
     report = {
         "done": attacker.done,
         "accepted": attacker.accepted,

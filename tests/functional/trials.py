@@ -34,8 +34,6 @@ from harness import (
 from daytimed.reasons import REASONS
 
 HERE = Path(__file__).parent
-#: In truth an attacker has a machine of its own: here it takes only what CPU the server and its honest clients leave.
-LAST = ("chrt", "--idle", "0")
 #: In a network of its own every port is free, and this one is none that the kernel gives to clients.
 PORT = 6000
 #: More than the log takes at once: it must not differ from one run of the honest client to the other.
@@ -45,10 +43,19 @@ LONGEST_S = 300.0
 #: each worker (0.5 MiB), and pages of the interpreter that are shared until somebody counts a reference in them.
 MOST_GROWTH_KIB = 3072
 
-#: The states of proc_net_tcp(5).
-STATES = {"SYN_RECV": "03", "FIN_WAIT1": "04"}
-
 FIREWALL = "table ip attacks {{ chain output {{ type filter hook output priority 0;\n{rules}\n}}\n}}\n"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How much is tried."""
+
+    count: int
+    """How often the attack is done at least."""
+    longest_s: float
+    """When that is enough in any case: there may be no CPU left for it."""
+    asks: int
+    """How often the honest client asks at least, without the attack and during it."""
 
 
 @dataclass(frozen=True)
@@ -158,9 +165,9 @@ def stop(processes: Sequence[subprocess.Popen[str]]) -> list[Report]:
     return [finish(process) for process in processes]
 
 
-def attack_beside(inside: Sequence[str], attack: Attack, count: int, asks: int, look: Callable[[], None]) -> Outcome:
+def attack_beside(inside: Sequence[str], attack: Attack, plan: Plan, look: Callable[[], None]) -> Outcome:
     """
-    Carry out an attack, and be an honest client from when it is under way until it is done, so often at least.
+    Carry out an attack, and be an honest client from when it is under way until it is done.
 
     Args:
         look: Called while both are at it.
@@ -168,10 +175,10 @@ def attack_beside(inside: Sequence[str], attack: Attack, count: int, asks: int, 
     Returns:
         How the honest client was answered, and what the processes of the attack report.
     """
-    arguments = ("attacks.py", attack.name, PORT, -(-count // attack.processes))
-    with started(*(start((*inside, *LAST), *arguments) for _ in range(attack.processes))) as attackers:
+    arguments = ("attacks.py", attack.name, PORT, -(-plan.count // attack.processes), plan.longest_s, "idle")
+    with started(*(start(inside, *arguments) for _ in range(attack.processes))) as attackers:
         wait_for(UNDER_WAY, attackers)
-        with started(start(inside, "honest.py", attack.transport, PORT, asks, "on")) as (honest,):
+        with started(start(inside, "honest.py", attack.transport, PORT, plan.asks, "on")) as (honest,):
             wait_for(ENOUGH, [*attackers, honest])
             look()
             (answered,) = stop([honest])
@@ -187,18 +194,18 @@ def memory_kib(daemon: Daemon) -> int:
     return kib
 
 
-def connections(daemon: Daemon, state: str) -> int:
-    """Count the connections of the daemon's port in a state, proc_net_tcp(5)."""
-    lines = Path(f"/proc/{daemon.process.pid}/net/tcp").read_text().splitlines()[1:]
-    return sum(1 for line in lines if line.split()[1].endswith(f":{PORT:04X}") and line.split()[3] == STATES[state])
+def connections(inside: Sequence[str], state: str) -> int:
+    """Count the connections of the daemon's port in a state, as ss(8) calls it."""
+    # /proc/net/tcp takes seconds where the kernel's table is large
+    return run(*inside, program("ss"), "-Htan", "state", state, "sport", "=", f":{PORT}").stdout.count(b"\n")
 
 
 def open_files(daemon: Daemon) -> dict[int, list[str]]:
     return {pid: descriptors(pid) for pid in [daemon.process.pid, *daemon.live_workers()]}
 
 
-def try_out(attack: Attack, count: int, asks: int) -> Trial:
-    """Try an attack out, so often at least, beside so many questions of an honest client."""
+def try_out(attack: Attack, plan: Plan) -> Trial:
+    """Try an attack out, beside an honest client."""
     address = f"{attack.transport}4://127.0.0.1:{PORT}"
     with (
         own_network(attack.rules) as inside,
@@ -209,16 +216,16 @@ def try_out(attack: Attack, count: int, asks: int) -> Trial:
         def look() -> None:
             nonlocal left
             if attack.leaves:
-                left = connections(daemon, attack.leaves)
+                left = connections(inside, attack.leaves)
 
         ask_honestly(inside, attack, WARM_UP)
         files, memory = open_files(daemon), memory_kib(daemon)
-        without = ask_honestly(inside, attack, asks)
-        during, reports = attack_beside(inside, attack, count, asks, look)
+        without = ask_honestly(inside, attack, plan.asks)
+        during, reports = attack_beside(inside, attack, plan, look)
         after = ask_honestly(inside, attack, 1)
         accepted = WARM_UP + sum(each.asks for each in (without, during, after)) + total("accepted", reports)
         figures = daemon.statistics(accepted)
-        faults = list(judge(attack, figures, accepted, reports, count))
+        faults = list(judge(attack, figures, accepted, reports, plan))
         faults += [f"the honest client: {each.outcomes}" for each in (without, during, after) if each.failures]
         if attack.leaves and left < LEFT:
             faults.append(f"only {left} connections in {attack.leaves}")
@@ -244,18 +251,17 @@ def by_reason(figures: Event) -> dict[str, int]:
     return {reason: figures[reason] for reason in REASONS if reason in figures}
 
 
-def judge(attack: Attack, figures: Event, accepted: int, reports: Sequence[Report], count: int) -> Iterator[str]:
+def judge(attack: Attack, figures: Event, accepted: int, reports: Sequence[Report], plan: Plan) -> Iterator[str]:
     """Say what is wrong with what was counted, on either side."""
     if not figures["accepted"] == figures["served"] + figures["dropped"] == accepted:
         yield f"{accepted} clients came: {figures}"
     if figures["dropped"] != sum(by_reason(figures).values()):
         yield f"dropped is not the sum of its reasons: {figures}"
-    if not attack.reasons <= set(by_reason(figures)):
+    # cut short, it may not have met what takes luck
+    if total("done", reports) >= plan.count and not attack.reasons <= set(by_reason(figures)):
         yield f"nobody was dropped for {attack.reasons}: {figures}"
     for report in reports:
         if not report["stopped"]:
             yield f"the attack was over too early: {report}"
         if not set(report["outcomes"]) <= attack.outcomes:
             yield f"the attack ended otherwise: {report}"
-    if total("done", reports) < count:
-        yield f"less than {count}: {reports}"
