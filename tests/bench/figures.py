@@ -3,6 +3,7 @@ What the attacks of a hostile network cost an honest client, written into SECURI
 
 In each round every attack is tried once, on a daemon of its own (tests/functional/trials.py). All ratios are taken
 within a trial; the figures of latency are medians over the rounds, counts are sums.
+Other programs on the machine can spoil them: whoever has a time slice keeps a client waiting for milliseconds.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ def main() -> int:
     options = parser.parse_args()
     attacks = [ATTACKS[name] for name in options.attack] or list(ATTACKS.values())
     trials: dict[str, list[Trial]] = {attack.name: [] for attack in attacks}
-    bad = False
+    bad, busy = False, round(os.getloadavg()[0], 1)
     for turn in range(options.rounds):
         for attack in attacks:
             # the daemon's log
@@ -55,11 +56,11 @@ def main() -> int:
             print(f"{attack.name}: the 99th percentile is {ratio:.2f} times that without it")
             bad = True
     if not options.attack:
-        write([*head(options.rounds), *(row(attack, trials[attack.name]) for attack in attacks)])
+        write([*head(options.rounds, busy), *(row(attack, trials[attack.name]) for attack in attacks)])
     return int(bad)
 
 
-def head(rounds: int) -> list[str]:
+def head(rounds: int, busy: float) -> list[str]:
     """Return the text above the rows."""
     system = f"Linux {platform.release()}, {os.cpu_count()} CPUs, Python {platform.python_version()}"
     columns = (
@@ -67,7 +68,7 @@ def head(rounds: int) -> list[str]:
         "ratio (min-max)", "dropped", "memory, before → after",
     )  # fmt: skip
     return [
-        f"{time.strftime('%F')}, {system}, {rounds} rounds.",
+        f"{time.strftime('%F')}, {system}, load average {busy} before, {rounds} rounds.",
         "",
         f"| {' | '.join(columns)} |",
         "|---" * len(columns) + "|",
