@@ -78,7 +78,7 @@ def head(rounds: int, busy: float) -> list[str]:
 def row(attack: Attack, trials: Sequence[Trial]) -> str:
     """Return the row of an attack."""
     much = [f"{sum(trial.done for trial in trials):,} {attack.unit}"]
-    if size := sum(trial.bytes for trial in trials):
+    if (size := sum(trial.bytes for trial in trials)) >= 1e6:
         much.append(f"{size / 1e6:,.1f} MB")
     if attack.leaves:
         much.append(f"{max(trial.left for trial in trials):,} in {attack.leaves} at a time")
