@@ -67,8 +67,9 @@ class Budget:
         if full_at < now_ns:
             full_at = now_ns
         elif full_at - now_ns > self._tolerance_ns:
-            # no further away than it can be: a reload may have made the interval shorter
-            self._cells[self._index] = min(full_at, now_ns + self._longest_ns)
+            if full_at - now_ns > self._longest_ns:
+                # no further away than it can be: a reload has made the interval shorter
+                self._cells[self._index] = now_ns + self._longest_ns
             return False
         self._cells[self._index] = full_at + self._interval_ns
         return True
@@ -99,8 +100,9 @@ class RateLimit:
         self._cells = cells
         self._interval_us = max(1, round(1_000_000 / rate))
         # what a cell can hold of the future: no source could use up more in the years it takes to run out
-        self._burst = min(burst, (_TIME_MASK >> 1) // self._interval_us)
-        self._tolerance_us = (self._burst - 1) * self._interval_us
+        burst = min(burst, (_TIME_MASK >> 1) // self._interval_us)
+        self._tolerance_us = (burst - 1) * self._interval_us
+        self._longest_us = burst * self._interval_us
         self._secret = secret
         self._place = lru_cache(REMEMBERED)(self._hash)
 
@@ -117,8 +119,10 @@ class RateLimit:
         if full_at < now_us:
             full_at = now_us
         elif full_at - now_us > self._tolerance_us:
-            # no further away than it can be: a reload may have made the interval shorter
-            self._cells[place[0]] = place[1] | min(full_at, now_us + self._tolerance_us + self._interval_us)
+            # nothing is stored for a refusal, which would undo what another worker counts in the same moment
+            if full_at - now_us > self._longest_us:
+                # no further away than it can be: a reload has made the interval shorter
+                self._cells[place[0]] = place[1] | ((now_us + self._longest_us) & _TIME_MASK)
             return False
         self._cells[place[0]] = place[1] | ((full_at + self._interval_us) & _TIME_MASK)
         return True

@@ -31,9 +31,6 @@ DEADLINE_S = 30.0
 
 Event = dict[str, Any]
 
-#: For a load: the speed is the real one, as these processes are not traced for coverage.
-UNTRACED = {"COVERAGE_PROCESS_CONFIG": ""}
-
 DAYTIMED = (sys.executable, "-m", "daytimed")
 DAYTIME_GET = (sys.executable, "-m", "daytimed.probe")
 
