@@ -20,7 +20,7 @@ from daytimed.reasons import DENIED, RATE
 UDP_RATE = 10.0
 
 #: Addresses that a worker remembers its judgement on.
-REMEMBERED = 4096
+REMEMBERED = 1024
 
 #: A cell of the rate table: 16 bits to tell sources apart, 48 bits of microseconds of CLOCK_MONOTONIC.
 _TAG_SHIFT = 48

@@ -20,7 +20,7 @@ from daytimed.addresses import unmap
 Cells = memoryview
 
 #: Hosts whose place is remembered.
-REMEMBERED = 4096
+REMEMBERED = 1024
 
 ENTRIES = 16
 #: The period that is counted, then a network and its count for each entry.

@@ -273,7 +273,7 @@ def test_gate(allow: list[str], deny: list[str], expected: int | None, host: str
 
 def test_gate_remembers_a_bounded_number() -> None:
     """Any number of different clients leaves no more than REMEMBERED of them in memory, and right answers."""
-    gate = Gate(network_set("10.0.0.0/8"), network_set(), rate_limit(1.0, 1, cells(65536)))
+    gate = Gate(network_set("10.0.0.0/8"), network_set(), rate_limit(1.0, 20, cells(65536)))
     hosts = [f"{10 + index % 2}.0.{index >> 8}.{index & 255}" for index in range(2 * limits.REMEMBERED)]
     assert [DENIED if index % 2 else None for index in range(len(hosts))] == [gate.judge(host, NS) for host in hosts]
     assert gate._is_denied
