@@ -89,7 +89,8 @@ def find_prctl() -> Callable[..., int]:
 
 def end_worker() -> None:
     """Be deaf to a stop that is repeated."""
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    # blocked and not ignored: of one that has come but is not handled yet, Python would print that it ignored it
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
 
 
 def name_of(number: int) -> str:
