@@ -62,7 +62,7 @@ def load_zone(name: str) -> Zone:
         ValueError: If the system has no such zone.
     """
     if name == "local":
-        _read_local_zone()
+        # the C library has one for the whole process: see read_local_zone
         return time.localtime
     if name == "UTC":
         return _zone_of(UTC)
@@ -76,7 +76,7 @@ def load_zone(name: str) -> Zone:
         ) from None
 
 
-def _read_local_zone() -> None:
+def read_local_zone() -> None:
     """Have the C library read TZ, or the file it names, again: tzset(3) alone does so only for another name."""
     name = os.environ.get("TZ")
     os.environ["TZ"] = "UTC0"

@@ -155,9 +155,7 @@ def _one_of(*choices: str) -> Callable[[Any], str]:
 
 
 def _timezone(value: Any) -> str:
-    # there is always a local zone; to read it here would change it for the workers of before, whatever comes of this
-    if _text(value) != "local":
-        clock.load_zone(value)
+    clock.load_zone(_text(value))
     return str(value)
 
 

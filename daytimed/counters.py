@@ -38,8 +38,8 @@ SUPPRESSED_DROPPED = SUPPRESSED_SERVED + 1
 LOG_LOST = SUPPRESSED_DROPPED + len(REASONS)
 TALKERS = LOG_LOST + 1
 """The first of those of talkers.Talkers."""
-SLOT_CELLS = 56
-"""Seven cache lines, so that no two workers write to the same one."""
+SLOT_CELLS = 72
+"""Nine cache lines, so that no two workers write to the same one."""
 
 #: Cells of the head.
 WATCHED = 0

@@ -116,6 +116,8 @@ class Generation:
         """Make what a worker of a team needs, in the worker itself."""
         access, settings = self.config.access, team.settings
         rate = access.rate or (limits.UDP_RATE if team.listener.is_datagram else 0.0)
+        # counted apart: whoever forges an address over UDP must not use up its share over TCP
+        secret = counters.secret + (b"udp" if team.listener.is_datagram else b"")
         return Worker(
             listener=team.listener,
             name=settings.name,
@@ -123,7 +125,7 @@ class Generation:
             gate=Gate(
                 NetworkSet(access.allow),
                 NetworkSet(access.deny),
-                RateLimit(counters.rates, rate, access.burst, counters.secret) if rate else None,
+                RateLimit(counters.rates, rate, access.burst, secret) if rate else None,
             ),
             head=counters.head,
             slot=counters.slot(slot),

@@ -108,23 +108,20 @@ class RateLimit:
 
     def take(self, host: str, now_ns: int) -> bool:
         """Count one reply to a host; False when it has had its share."""
-        place = self._place(host)
+        place, now_us = self._place(host), now_ns // 1000
         cell = self._cells[place[0]]
-        full_at = cell - place[1]
-        if not 0 <= full_at <= _TIME_MASK:
-            full_at = self._look_up(place)
-        # CLOCK_MONOTONIC may be more years than a cell can hold: it begins again, which costs a source a refusal
-        now_us = now_ns // 1000 & _TIME_MASK
-        # spend(), in place: this is on the way of every client
-        if full_at < now_us:
-            full_at = now_us
-        elif full_at - now_us > self._tolerance_us:
+        if cell ^ place[1] > _TIME_MASK:
+            cell = self._look_up(place, now_us)
+        # spend(), in place: this is on the way of every client; and modulo what a cell holds, for the machine that has
+        # run for more years than that
+        ahead = (cell - now_us) & _TIME_MASK
+        if ahead > self._longest_us:
+            # it has been full for long, or was counted before a reload made the interval shorter
+            ahead = 0
+        elif ahead > self._tolerance_us:
             # nothing is stored for a refusal, which would undo what another worker counts in the same moment
-            if full_at - now_us > self._longest_us:
-                # no further away than it can be: a reload has made the interval shorter
-                self._cells[place[0]] = place[1] | ((now_us + self._longest_us) & _TIME_MASK)
             return False
-        self._cells[place[0]] = place[1] | ((full_at + self._interval_us) & _TIME_MASK)
+        self._cells[place[0]] = place[1] | ((now_us + ahead + self._interval_us) & _TIME_MASK)
         return True
 
     def _hash(self, host: str) -> list[int]:
@@ -134,19 +131,20 @@ class RateLimit:
         digest = hash(self._secret + source) & _HASH_MASK
         return [digest % (len(self._cells) // _WAYS) * _WAYS, digest & ~_TIME_MASK]
 
-    def _look_up(self, place: list[int]) -> int:
-        """Find the cell of a source that is not where it was last, and return when its budget will be full again."""
+    def _look_up(self, place: list[int], now_us: int) -> int:
+        """Find the cell of a source that is not where it was last, and return what it is to go on with."""
         first = place[0] // _WAYS * _WAYS
         cells: list[int] = self._cells[first : first + _WAYS].tolist()
         for way, cell in enumerate(cells):
             if cell & ~_TIME_MASK == place[1]:
                 place[0] = first + way
-                return cell & _TIME_MASK
+                return cell
         # a source unknown here takes the cell of the one that is nearest to a full budget: a flood of sources makes
         # itself forgotten and shuts nobody out
-        times = [cell & _TIME_MASK for cell in cells]
-        place[0] = first + times.index(min(times))
-        return 0
+        ahead = [(cell - now_us) & _TIME_MASK for cell in cells]
+        ahead = [each if each <= self._longest_us else 0 for each in ahead]
+        place[0] = first + ahead.index(min(ahead))
+        return now_us
 
 
 class Gate:

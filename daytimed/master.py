@@ -18,7 +18,7 @@ import traceback
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, NoReturn
 
-from daytimed import __version__, signals, worker
+from daytimed import __version__, clock, signals, worker
 from daytimed.addresses import Address
 from daytimed.config import Config
 from daytimed.counters import BUSY_SINCE, LOG_LOST, READY, SERVED, WATCHED, Cells, Counters
@@ -188,13 +188,14 @@ class Master:
             return
         except Exception as error:
             # out of memory, for one: whatever it is, the workers that are there serve on
-            self._reject(f"the configuration cannot be loaded: {error!r}")
+            self._close_unused()
+            self._reject(f"the configuration cannot be loaded: {error!r}", exception=traceback.format_exc())
             return
         # from now on: a name server may have taken its time
         self._pending_until = time.monotonic() + RELOAD_DEADLINE_S
 
-    def _reject(self, error: str) -> None:
-        self._log.event("reload_rejected", error=error)
+    def _reject(self, error: str, **more: str) -> None:
+        self._log.event("reload_rejected", error=error, **more)
         # ready as before: a reload that fails has changed nothing
         self._notifier.send(READY=1, STATUS=f"The last reload was rejected: {error}")
 
@@ -217,6 +218,8 @@ class Master:
     def _commit(self, generation: Generation, now: float) -> None:
         """Let a generation take over whose workers are all ready."""
         before, self._current, self._pending = self._current, generation, None
+        # the workers that follow are to have it as these have read it
+        clock.read_local_zone()
         for team in generation.teams:
             for child in team.children.values():
                 self._let_go(child)
@@ -341,6 +344,9 @@ class Master:
             for listener in self._listeners:
                 if listener is not team.listener:
                     listener.socket.close()
+            if generation is self._pending:
+                # not in the master: if this generation is given up, the one before goes on with its own
+                clock.read_local_zone()
             self._log = self._make_log(generation.config, self._count_lost(cells))
             own = generation.make_worker(team, self._counters, slot)
             client_log = generation.make_client_log(team, self._log, self._counters, slot)

@@ -2,8 +2,8 @@
 Top talkers: the networks that most of the clients come from that are not logged one by one.
 
 Space-Saving (Metwally, Agrawal, El Abbadi 2005) in a few cells of a worker's own slot: any number of networks can come,
-a few are counted, and one that sends more than its share of ENTRIES is among them. What a network is counted can be too
-much by what the least of them has.
+a few are counted, and one that sends more than one in ENTRIES of all clients is among them. A newcomer takes over the
+count of the least; how much that was is kept, and is not told of it: nobody is accused of what others did.
 
 A network is an IPv4 /24, an IPv6 /48, or the unix sockets of this host.
 """
@@ -23,8 +23,8 @@ Cells = memoryview
 REMEMBERED = 1024
 
 ENTRIES = 16
-#: The period that is counted, then a network and its count for each entry.
-CELLS = 1 + 2 * ENTRIES
+#: The period that is counted, then for each entry a network, its count, and how much of that it took over.
+CELLS = 1 + 3 * ENTRIES
 
 _KIND_SHIFT = 56
 _UNIX, _IPV4, _IPV6 = (kind << _KIND_SHIFT for kind in (1, 2, 3))
@@ -69,19 +69,21 @@ class Talkers:
         """Return the place of a host's count."""
         network = network_of(host)
         cells: list[int] = self._cells.tolist()
-        networks, counts = cells[1::2], cells[2::2]
+        networks, counts = cells[1::3], cells[2::3]
         if network in networks:
-            return 2 + 2 * networks.index(network)
+            return 2 + 3 * networks.index(network)
         least = counts.index(min(counts))
         if networks[least]:
             self._place.cache_clear()
-        self._cells[1 + 2 * least] = network
-        return 2 + 2 * least
+        first = 1 + 3 * least
+        self._cells[first], self._cells[first + 2] = network, counts[least]
+        return first + 1
 
 
 def read(cells: Cells, period: int) -> Counter[int]:
-    """Return what a worker has counted in a period, by network."""
+    """Return how many clients of each network a worker has counted in a period: so many at least."""
     if cells[0] != period:
         return Counter()
     values: list[int] = cells.tolist()
-    return Counter({network: count for network, count in zip(values[1::2], values[2::2], strict=True) if network})
+    entries = zip(values[1::3], values[2::3], values[3::3], strict=True)
+    return Counter({network: count - taken for network, count, taken in entries if count > taken})

@@ -239,8 +239,10 @@ def test_the_local_zone_is_that_of_the_last_load_too(tmp_path: Path) -> None:
         replace_worker(daemon)
         assert fetch(daemon.port()).endswith(KOLKATA)
         shutil.copy("/usr/share/zoneinfo/Asia/Tokyo", zone)
-        config.write_text(text + "[access]\nrate = -1\n")
-        daemon.send(signal.SIGHUP)
-        daemon.wait_event("reload_rejected")
-        replace_worker(daemon)
-        assert fetch(daemon.port()).endswith(KOLKATA)
+        taken = f'[[listener]]\naddress = "127.0.0.1:{daemon.port()}"\n'
+        for count, wrong in enumerate(("[access]\nrate = -1\n", taken), 1):
+            config.write_text(text + wrong)
+            daemon.send(signal.SIGHUP)
+            daemon.wait_events("reload_rejected", count)
+            replace_worker(daemon)
+            assert fetch(daemon.port()).endswith(KOLKATA)

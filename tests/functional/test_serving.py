@@ -245,6 +245,22 @@ def test_udp_has_a_rate_limit_without_being_asked() -> None:
         assert 20 <= figures["served"] <= 20 + 10 * DEADLINE_S
 
 
+def test_forged_datagrams_use_up_nothing_of_the_streams(tmp_path: Path) -> None:
+    """An address that has had its share over UDP, where anybody can be it, still has all of it over TCP."""
+    config = tmp_path / "daytimed.toml"
+    listeners = "".join(
+        f'[[listener]]\nname = "{name}"\naddress = "{name}4://127.0.0.1:0"\n' for name in ("tcp", "udp")
+    )
+    config.write_text(listeners + "[access]\nrate = 0.001\nburst = 3\n")
+    with serving(config=config) as daemon:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+            client.bind(("127.0.0.1", 0))
+            for _ in range(4):
+                client.sendto(b"", ("127.0.0.1", daemon.port("udp")))
+            daemon.wait_event("client_dropped", reason="rate", listener="udp")
+        assert [bool(fetch(daemon.port("tcp"))) for _ in range(4)] == [True] * 3 + [False]
+
+
 def test_access_is_by_network(tmp_path: Path) -> None:
     """The denied are closed without a byte and counted; deny wins over allow; IPv4 is judged as IPv4."""
     config = tmp_path / "daytimed.toml"

@@ -71,17 +71,22 @@ def test_zone_agrees_with_the_standard_library(seconds: int, zone: str) -> None:
 def test_local_zone_is_the_named_one(own_tz: pytest.MonkeyPatch, seconds: int, zone: str) -> None:
     """`local` with TZ=X and X itself are the same to the last field: the C library and zoneinfo agree."""
     own_tz.setenv("TZ", zone)
+    clock.read_local_zone()
     local, named = (clock.load_zone(each)(seconds) for each in ("local", zone))
     expected = (*named[:8], named.tm_isdst > 0, named.tm_zone, named.tm_gmtoff)
     assert expected == (*local[:8], local.tm_isdst > 0, local.tm_zone, local.tm_gmtoff)
 
 
-def test_local_zone_is_that_of_now(own_tz: pytest.MonkeyPatch) -> None:
-    """A reload sees the zone as it was changed since the start."""
-    own_tz.setenv("TZ", "Asia/Kolkata")
-    before = clock.load_zone("local")(0).tm_zone
-    own_tz.setenv("TZ", "America/New_York")
-    assert ("IST", "EST") == (before, clock.load_zone("local")(0).tm_zone)
+def test_local_zone_is_that_of_the_last_look(own_tz: pytest.MonkeyPatch) -> None:
+    """It is changed by reading it, and by nothing else."""
+    local, seen = clock.load_zone("local"), []
+    for name in ("Asia/Kolkata", "America/New_York"):
+        own_tz.setenv("TZ", name)
+        clock.load_zone("local")
+        seen.append(local(0).tm_zone)
+        clock.read_local_zone()
+        seen.append(local(0).tm_zone)
+    assert ["IST", "IST", "EST"] == seen[1:]
 
 
 @pytest.mark.parametrize(

@@ -52,7 +52,7 @@ SENTENCES = {
     "worker_stuck": "Worker 4711 of daytime does nothing for 1.25 s and is replaced.",
     "client_served": "Served 59 bytes to 192.0.2.1.",
     "client_dropped": "Dropped 192.0.2.1: reset.",
-    "clients_suppressed": "7 served and 3 dropped clients are not logged one by one; most are of 192.0.2.0/24=9.",
+    "clients_suppressed": "7 served and 3 dropped clients are not logged one by one; at least: 192.0.2.0/24=9.",
     "accept_paused": "Worker 4711 of daytime cannot accept for now: it broke.",
     "accept_resumed": "Worker 4711 of daytime accepts again, after 2 pauses.",
     "statistics": "10 clients accepted, 7 served, 3 dropped, 4 workers, 100 s.",

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import socket
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from daytimed.clientlog import Allowance
 from daytimed.counters import Counters, Counts
+from daytimed.limits import Budget
+from daytimed.log import Log
 from daytimed.reasons import RATE, RESET
 from daytimed.reporter import Reporter, describe
 from daytimed.systemd import Notifier
@@ -57,6 +62,61 @@ def test_the_watchdog_is_fed_twice_an_interval_and_only_in_health(tmp_path: Path
         with pytest.raises(BlockingIOError):
             manager.recv(1000)
         assert reporter.feed_at == 146.0
+
+
+class Suppressing:
+    """A worker that serves and drops more clients than it may log, and the reporter that sums them up."""
+
+    def __init__(self) -> None:
+        self.counters = Counters()
+        self.told: list[dict[str, Any]] = []
+        self.log = Log(self._take, "json", "info", lambda: None)
+        self.reporter = Reporter(self.counters, Notifier({}), 0.0)
+        index = self.counters.acquire()
+        assert index
+        self.allowance = Allowance(NOTHING_LEFT, self.counters.head, self.counters.slot(index))
+
+    def _take(self, level: str, rendered: bytes) -> bool:
+        event = json.loads(rendered)
+        self.told.append({key: value for key, value in event.items() if key not in ("timestamp", "level", "message")})
+        return True
+
+    def come(self, host: str, dropped: int | None, count: int) -> None:
+        for _ in range(count):
+            assert not self.allowance.take(host, dropped, 0)
+
+
+NOTHING_LEFT = Budget(memoryview(bytearray((2**63).to_bytes(8, "little"))).cast("Q"), 0, 1.0, 1)
+
+
+def test_the_summary_is_by_reason_and_network() -> None:
+    """Each is told once, when no more come; the networks with the most first, and five at the most."""
+    scene = Suppressing()
+    scene.reporter.tell_suppressed(scene.log, 1.0)
+    assert scene.told == []
+    for number in range(7):
+        scene.come(f"10.0.{number}.1", None, 10 - number)
+    scene.come("2001:db8:1:2::3", RATE, 9)
+    scene.come("", RESET, 1)
+    scene.reporter.tell_suppressed(scene.log, 2.0)
+    assert scene.told == [], "more may be coming"
+    scene.reporter.tell_suppressed(scene.log, 3.0)
+    networks = "10.0.0.0/24=10 10.0.1.0/24=9 2001:db8:1::/48=9 10.0.2.0/24=8 10.0.3.0/24=7"
+    first = {"event": "clients_suppressed", "served": 49, "dropped": 10, "networks": networks, "reset": 1, "rate": 9}
+    assert scene.told == [first]
+    scene.come("192.0.2.1", RATE, 2)
+    scene.reporter.tell_suppressed(scene.log, 4.0, at_once=True)
+    second = {"event": "clients_suppressed", "served": 0, "dropped": 2, "networks": "192.0.2.0/24=2", "rate": 2}
+    assert scene.told == [first, second]
+
+
+def test_a_flood_that_does_not_end_is_summed_up_all_the_same() -> None:
+    """While more come it is told every ten seconds."""
+    scene = Suppressing()
+    for second in range(25):
+        scene.come("192.0.2.1", None, 1)
+        scene.reporter.tell_suppressed(scene.log, float(second))
+    assert [event["served"] for event in scene.told] == [11, 11]
 
 
 def test_without_a_watchdog_nothing_is_to_be_fed() -> None:
