@@ -212,7 +212,7 @@ def make_parser() -> argparse.ArgumentParser:
 def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     options = make_parser().parse_args(arguments)
     for name, value in vars(options).items():
-        # what argparse makes of -c-- and --config=--, up to Python 3.12
+        # what argparse makes of -c-- and --config=--, up to Python 3.12; as in probe/arguments.py
         if value in ([], [[]]):
             raise UsageError(f"argument --{name.replace('.', '-')}: expected one argument; see daytimed --help")
     if not options.daemon:

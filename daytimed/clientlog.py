@@ -22,7 +22,7 @@ class Allowance:
         self._slot = slot
         self._talkers = Talkers(slot[TALKERS : TALKERS + CELLS])
 
-    def take(self, host: str, dropped: int | None, now_ns: int) -> bool:
+    def take_or_count(self, host: str, dropped: int | None, now_ns: int) -> bool:
         """Take one; else count the client, which is nowhere in the log then, and return False."""
         if self._take(now_ns):
             return True
@@ -40,7 +40,7 @@ class ClientLog:
         self._served = clients == "all" and log.is_enabled("client_served")
         self._dropped = clients != "none" and log.is_enabled("client_dropped")
         self._is_quiet = lru_cache(REMEMBERED)(lambda host: unmap(host) in quiet) if quiet else None
-        self._take = allowance.take if allowance else None
+        self._may_tell = allowance.take_or_count if allowance else None
 
     def __bool__(self) -> bool:
         """Say whether there is anything to tell."""
@@ -63,7 +63,7 @@ class ClientLog:
                 return
         elif not self._dropped:
             return
-        if self._take and not self._take(host, dropped, now_ns):
+        if self._may_tell and not self._may_tell(host, dropped, now_ns):
             return
         client = unmap(host) or "unix"
         if dropped is None:

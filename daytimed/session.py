@@ -83,7 +83,7 @@ def serve(client: _socket.socket, reply: bytes) -> int | None:
 
 
 def close(client: _socket.socket) -> None:
-    """Close a client, whatever that says; alone, this is how one is refused: at once and without a byte."""
+    """Close a client; without anything before it this is how one is refused: at once, and without a byte."""
     try:
         client.close()
     except OSError:

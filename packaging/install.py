@@ -37,6 +37,7 @@ FILES = (
     ("{prefix}/share/fish/vendor_completions.d", "packaging/completions/fish/*"),
     ("{zshdir}", "packaging/completions/zsh/*"),
     ("{prefix}/share/doc/daytimed", "README.md"),
+    ("{prefix}/share/doc/daytimed", "SECURITY.md"),
     ("{prefix}/share/doc/daytimed/examples", "systemd/examples/*"),
     ("{prefix}/share/doc/daytimed/examples/monitoring", "packaging/monitoring/*"),
     ("{prefix}/share/doc/daytimed/examples/monitoring/haproxy", "packaging/monitoring/haproxy/*"),

@@ -109,7 +109,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     """
     options = make_parser().parse_intermixed_args(_join_negative(arguments))
     for name, value in vars(options).items():
-        # what argparse makes of -z-- and --zone=--, up to Python 3.12
+        # what argparse makes of -z-- and --zone=--, up to Python 3.12; as in cli.py of the daemon
         if value == [] and name != "addresses":
             raise UsageError(f"argument --{name.replace('_', '-')}: expected one argument")
     return options

@@ -40,6 +40,7 @@ REAPED_S = 2.0
 LOAD_LIMIT_S = 300.0
 COMPILE_LIMIT_S = 60.0
 CFLAGS = ("-std=c11", "-O2", "-Wall", "-Wextra", "-Werror", "-pthread")
+JUDGING_NAME = "daytimed, access and rate"
 #: Every client is judged, and nobody is refused.
 JUDGING = """
 [access]
@@ -58,6 +59,8 @@ class Server:
     name: str
     command: Sequence[str]
     cwd: Path = ROOT
+    ours: bool = False
+    """Nobody may fail here."""
     slow: bool = False
     """Measured with a tenth of the replies."""
     rounds: list[Round] = field(default_factory=list)
@@ -95,11 +98,12 @@ def main() -> int:
                     print(f"round {turn + 1} of {options.rounds}: {server.name:<30}", end="\r", file=sys.stderr)
                 server.rounds.append(measure(server, Path(folder, "load"), options))
     print_table(servers)
+    print_cost(servers)
     kind = f"{options.threads} clients" + f" that write {options.write} bytes first" * bool(options.write)
     print(f"{options.rounds} rounds of {options.replies} replies (slow peers: a tenth), {kind}")
     system = f"Linux {platform.release()}, {os.cpu_count()} CPUs, load average {busy} before"
     print(f"{system}, Python {platform.python_version()}, {time.strftime('%F')}")
-    return 1 if any(each.errors for each in servers[0].rounds) else 0
+    return 1 if any(each.errors for server in servers if server.ours for each in server.rounds) else 0
 
 
 def parse() -> argparse.Namespace:
@@ -124,16 +128,19 @@ def parse() -> argparse.Namespace:
 def list_servers(folder: Path, against: Sequence[Path]) -> list[Server]:
     """Return what is compared, daytimed first; -m takes it from the working directory, and no file configures it."""
     listen = f"tcp4://{HOST}:{{port}}"
-    daytimed = (sys.executable, "-m", "daytimed", "-c", os.devnull, "-l", listen, "-w", str(WORKERS))
-    own = Server("daytimed", daytimed)
+
+    def ours(config: str | Path) -> Sequence[str]:
+        return (sys.executable, "-m", "daytimed", "-c", str(config), "-l", listen, "-w", str(WORKERS))
+
+    own = Server("daytimed", ours(os.devnull), ours=True)
     if against:
-        return [own, *(Server(str(tree), daytimed, cwd=tree) for tree in against)]
+        return [own, *(Server(str(tree), ours(os.devnull), cwd=tree) for tree in against)]
     prefork, peers = str(folder / "prefork"), str(HERE / "peers.py")
     judging = folder / "judging.toml"
     judging.write_text(JUDGING)
     return [
         own,
-        Server("daytimed, access and rate", (*daytimed[:4], str(judging), *daytimed[5:])),
+        Server(JUDGING_NAME, ours(judging), ours=True),
         Server("C prefork", (prefork, "{port}", str(WORKERS))),
         Server("C prefork, one segment", (prefork, "-1", "{port}", str(WORKERS))),
         Server("asyncio, one process", (sys.executable, peers, "asyncio", "{port}"), slow=True),
@@ -235,6 +242,15 @@ def pss_mib(pid: int) -> float:
             lines = Path(f"/proc/{each}/smaps_rollup").read_text().splitlines()
             kib += sum(int(line.split()[1]) for line in lines if line.startswith("Pss:"))
     return kib / 1024
+
+
+def print_cost(servers: Sequence[Server]) -> None:
+    """Print by how much judging every client makes a reply dearer."""
+    judging = next((server for server in servers if server.name == JUDGING_NAME), None)
+    if judging:
+        pairs = zip(judging.rounds, servers[0].rounds, strict=True)
+        costs = [100 * (each.cpu_us / plain.cpu_us - 1) for each, plain in pairs]
+        print(f"access and rate cost {median(costs):+.1f} % a reply ({min(costs):+.1f} to {max(costs):+.1f})")
 
 
 def print_table(servers: Sequence[Server]) -> None:

@@ -219,7 +219,9 @@ def test_flood_of_sources_shuts_nobody_out() -> None:
     assert ([True] * 1000, True) == (flood, limit.take("192.0.2.1", NS))
 
 
-@given(start_us=st.sampled_from([7_200_000_000, 1 << 46, 1 << 47, 3 << 46, (1 << 48) - 5_000_000, 1 << 48, (1 << 49) + 1]))
+@given(
+    start_us=st.sampled_from([7_200_000_000, 1 << 46, 1 << 47, 3 << 46, (1 << 48) - 5_000_000, 1 << 48, (1 << 49) + 1])
+)
 def test_rate_on_a_machine_that_has_run_for_years(start_us: int) -> None:
     """CLOCK_MONOTONIC may be more than a cell can hold, and may become so at any moment: the rate is what it was."""
     table = cells(8)

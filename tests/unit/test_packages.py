@@ -18,7 +18,7 @@ DEPENDENCIES = tomllib.loads((PROJECT / "pyproject.toml").read_text())["project"
 
 
 def test_every_file_is_installed() -> None:
-    """Whatever is in systemd/ and packaging/ is installed, or makes the packages; and the README."""
+    """Whatever is in systemd/ and packaging/ is installed, or makes the packages; and what the README refers to."""
     spec = importlib.util.spec_from_file_location("install", PACKAGING / "install.py")
     assert spec
     assert spec.loader
@@ -26,7 +26,7 @@ def test_every_file_is_installed() -> None:
     spec.loader.exec_module(install)
     options = argparse.Namespace(prefix="/usr", destdir="", zshdir=None)
     installed = {(Path(path).name, content) for path, (content, _) in install.Installation(options).data().items()}
-    expected = {PROJECT / "README.md"}
+    expected = {PROJECT / "README.md", PROJECT / "SECURITY.md"}
     for folder in (PROJECT / "systemd", PACKAGING):
         expected |= {path for path in folder.rglob("*") if path.is_file() and "__pycache__" not in path.parts}
     expected -= {PACKAGING / source for source in SOURCES}
