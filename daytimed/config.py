@@ -12,11 +12,12 @@ from __future__ import annotations
 
 import difflib
 import ipaddress
+import os
 import re
+import stat
 import tomllib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from daytimed import addresses, clock, formats
@@ -366,7 +367,11 @@ class _Faults:
 def _read_file(path: str | None, problems: list[str]) -> dict[str, Any]:
     where = path or DEFAULT_PATH
     try:
-        with Path(where).open("rb") as file:
+        # a pipe would be waited for, and hold up a master that has to serve
+        with open(where, "rb", opener=lambda path, flags: os.open(path, flags | os.O_NONBLOCK)) as file:
+            if stat.S_ISFIFO(os.fstat(file.fileno()).st_mode) and not where.startswith(("/dev/", "/proc/")):
+                raise ValueError("it is a pipe, which a reload could not read again")
+            os.set_blocking(file.fileno(), True)
             content = file.read(LARGEST_FILE + 1)
         if len(content) > LARGEST_FILE:
             raise ValueError(f"it has more than {LARGEST_FILE} bytes")

@@ -147,14 +147,17 @@ class Counters:
             counts.add(self.slot(index))
         return counts
 
-    def take_talkers(self) -> Counter[str]:
-        """Return from which networks the clients came that were suppressed, and begin a new period."""
-        networks = self._talkers_gone
+    def talkers(self) -> Counter[str]:
+        """Return from which networks the clients came that were suppressed in this period: so many at least."""
+        networks = self._talkers_gone.copy()
         for index in self._used:
             networks += self._talkers_of(self.slot(index))
-        self._talkers_gone = Counter()
-        self.head[PERIOD] += 1
         return Counter({talkers.name_of(network): count for network, count in networks.items()})
+
+    def begin_period(self) -> None:
+        """Forget the networks: they have been told."""
+        self._talkers_gone.clear()
+        self.head[PERIOD] += 1
 
     def _talkers_of(self, slot: Cells) -> Counter[int]:
         return talkers.read(slot[TALKERS : TALKERS + talkers.CELLS], self.head[PERIOD])

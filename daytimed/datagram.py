@@ -27,7 +27,9 @@ _IN6_SIZE = 20
 
 
 def ask_for_destinations(sock: socket.socket) -> None:
-    """Have every datagram tell which of our addresses it was sent to."""
+    """Have every datagram tell which of our addresses it was sent to; and none be sent to a whole network."""
+    # whoever bound a passed socket may have allowed it; who is a broadcast address here, only the kernel knows
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 0)
     if sock.family == socket.AF_INET6:
         sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO, 1)
     # a socket for both families tells of IPv4 this way alone, as IPv4-mapped pktinfo leaves out broadcasts

@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from daytimed import addresses, clock, formats, limits
-from daytimed.addresses import Address
+from daytimed.addresses import Address, printable
 from daytimed.clientlog import Allowance, ClientLog
 from daytimed.config import MOST_WORKERS, Config, ListenerConfig
 from daytimed.counters import BUSY_SINCE, LOG_BUDGET, READY, Cells, Counters
-from daytimed.errors import ConfigError
+from daytimed.errors import ConfigError, ListenError
 from daytimed.limits import Budget, Gate, NetworkSet, RateLimit
 from daytimed.listeners import Listener, adopt, open_listeners
 from daytimed.log import Log
@@ -225,4 +225,9 @@ def adopt_passed(name: str, descriptor: int) -> Listener:
     """
     if not name.startswith(_STORED):
         return adopt(name, descriptor)
-    return adopt(name, descriptor, addresses.parse(name[len(_STORED) :].replace(";", ":")))
+    try:
+        address = addresses.parse(name[len(_STORED) :].replace(";", ":"))
+    except ValueError as error:
+        where = f"LISTEN_FDS: descriptor {descriptor} ({printable(name)})"
+        raise ListenError(f"{where} has a name that is ours, and is not of us: {error}") from None
+    return adopt(name, descriptor, address)

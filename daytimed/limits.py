@@ -25,7 +25,8 @@ REMEMBERED = 1024
 #: A cell of the rate table: 16 bits to tell sources apart, 48 bits of microseconds of CLOCK_MONOTONIC.
 _TAG_SHIFT = 48
 _TIME_MASK = (1 << _TAG_SHIFT) - 1
-_HASH_MASK = (1 << 64) - 1
+#: Link-local (RFC 4291) and translated IPv4 (RFC 6052): one /64 of these is a whole link, or the whole of IPv4.
+_WHOLE_ADDRESSES = ("fe80:", "64:ff9b::")
 #: Cells among which a source can be; the eight of a cache line.
 _WAYS = 8
 
@@ -94,7 +95,7 @@ class NetworkSet:
 
 
 class RateLimit:
-    """How often each source may have a reply: one source is an IPv4 address or an IPv6 /64."""
+    """How often each source may have a reply: a source is an IPv4 address, an IPv6 /64, or one address of a link."""
 
     def __init__(self, cells: Cells, rate: float, burst: int, secret: bytes) -> None:
         self._cells = cells
@@ -126,10 +127,13 @@ class RateLimit:
 
     def _hash(self, host: str) -> list[int]:
         """Return where the cell of a host was last, and the tag in it."""
-        host = unmap(host).partition("%")[0]
-        source = socket.inet_pton(socket.AF_INET6, host)[:8] if ":" in host else host.encode()
-        digest = hash(self._secret + source) & _HASH_MASK
-        return [digest % (len(self._cells) // _WAYS) * _WAYS, digest & ~_TIME_MASK]
+        host = unmap(host)
+        source = host.encode()
+        if ":" in host and not host.startswith(_WHOLE_ADDRESSES):
+            source = socket.inet_pton(socket.AF_INET6, host)[:8]
+        # twice: a hash has 32 bits where Python has
+        first, second = (hash(part) & 0xFFFF_FFFF for part in (self._secret + source, source + self._secret))
+        return [first % (len(self._cells) // _WAYS) * _WAYS, second >> 16 << _TAG_SHIFT]
 
     def _look_up(self, place: list[int], now_us: int) -> int:
         """Find the cell of a source that is not where it was last, and return what it is to go on with."""

@@ -188,10 +188,10 @@ class Log:
         Log an event; `level` is for the few whose weight depends on what happened.
 
         Returns:
-            False if it is lost, which is counted, but for `log_lost` itself: that is told again later.
+            False if it is lost, which is counted, but for those that are told again later.
         """
         taken = getattr(self._logger, level or EVENTS[name].level)(name, **fields)
-        if taken is False and name != "log_lost":
+        if taken is False and name not in ("log_lost", "clients_suppressed"):
             self._on_lost()
         return taken is not False
 

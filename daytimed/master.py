@@ -181,15 +181,20 @@ class Master:
         self._reload_wanted = False
         self._log.event("daemon_reloading")
         self._notifier.reloading()
+        failure, more = "", {}
         try:
             self._pending = self._make_generation(self._load())
         except DaytimedError as error:
-            self._reject("; ".join(str(error).splitlines()))
-            return
+            failure = "; ".join(str(error).splitlines())
+        except MemoryError:
+            failure = "there is not enough memory for the configuration"
         except Exception as error:
-            # out of memory, for one: whatever it is, the workers that are there serve on
+            # whatever it is, the workers that are there serve on
+            failure, more = f"the configuration cannot be loaded: {error!r}", {"exception": traceback.format_exc()}
+        if failure:
+            # only here: until its exception is gone, so is the memory that a load has used
             self._close_unused()
-            self._reject(f"the configuration cannot be loaded: {error!r}", exception=traceback.format_exc())
+            self._reject(failure, **more)
             return
         # from now on: a name server may have taken its time
         self._pending_until = time.monotonic() + RELOAD_DEADLINE_S
@@ -218,6 +223,9 @@ class Master:
     def _commit(self, generation: Generation, now: float) -> None:
         """Let a generation take over whose workers are all ready."""
         before, self._current, self._pending = self._current, generation, None
+        if before:
+            # by the log that has told of the others, if it was to tell of any
+            self._reporter.tell_suppressed(self._log, now, at_once=True)
         # the workers that follow are to have it as these have read it
         clock.read_local_zone()
         for team in generation.teams:

@@ -25,6 +25,8 @@ class Reporter:
         self._started_at = started_at
         self._told = Counts()
         self._last_untold = 0
+        self._refused = 0
+        """How many untold clients there were when the log did not take the summary."""
         self._summary_at = 0.0
         self._fed_at: float | None = None
         self._shown = (0, 0)
@@ -41,8 +43,8 @@ class Reporter:
         }
 
     def has_untold(self) -> bool:
-        """Say whether there are clients that are not told of in any way yet."""
-        return self._untold(self._counters.total()) > 0
+        """Say whether there are clients that are not told of in any way yet, though the log may take it."""
+        return self._untold(self._counters.total()) != self._refused
 
     def _untold(self, total: Counts) -> int:
         told = self._told.suppressed_served + sum(self._told.suppressed_dropped)
@@ -61,17 +63,20 @@ class Reporter:
         pairs = zip(total.suppressed_dropped, self._told.suppressed_dropped, strict=True)
         dropped = [count - told for count, told in pairs]
         reasons: dict[str, Any] = name_reasons(dropped)
-        networks = self._counters.take_talkers().most_common(NETWORKS)
-        log.event(
+        networks = self._counters.talkers().most_common(NETWORKS)
+        # one that the log does not take is told again, with the clients that come then
+        self._refused = untold
+        if log.event(
             "clients_suppressed",
             served=total.suppressed_served - self._told.suppressed_served,
             dropped=sum(dropped),
             networks=" ".join(f"{network}={count}" for network, count in networks),
             **reasons,
-        )
-        self._told.suppressed_served = total.suppressed_served
-        self._told.suppressed_dropped = total.suppressed_dropped
-        self._last_untold = 0
+        ):
+            self._told.suppressed_served = total.suppressed_served
+            self._told.suppressed_dropped = total.suppressed_dropped
+            self._counters.begin_period()
+            self._last_untold = self._refused = 0
 
     def tell_losses(self, log: Log) -> None:
         """Say how many events are missing from the log, as soon as it takes one again."""

@@ -187,12 +187,14 @@ def test_rate_is_kept_over_any_stretch(steps: list[int], rate: float, burst: int
         ("192.0.2.1", "192.0.2.2", False),
         ("2001:db8::1", "2001:db8::ffff:0:0:2", True),
         ("2001:db8:0:1::1", "2001:db8:0:2::1", False),
-        ("fe80::1%eth0", "fe80::2%eth1", True),
+        ("fe80::1%eth0", "fe80::2%eth0", False),
+        ("fe80::1%eth0", "fe80::1%eth1", False),
+        ("64:ff9b::c000:201", "64:ff9b::c633:6401", False),
         ("192.0.2.1", "::ffff:192.0.2.1", True),
     ],
 )
 def test_sources(one: str, other: str, shared: bool) -> None:
-    """One source is an IPv4 address or the /64 of an IPv6 address."""
+    """One source is an IPv4 address or the /64 of an IPv6 address, unless that is a whole link or all of IPv4."""
     limit = rate_limit(rate=1.0, burst=1, table=cells(65536))
     assert (True, not shared) == (limit.take(one, NS), limit.take(other, NS))
 

@@ -70,6 +70,7 @@ class Suppressing:
     def __init__(self) -> None:
         self.counters = Counters()
         self.told: list[dict[str, Any]] = []
+        self.broken = False
         self.log = Log(self._take, "json", "info", lambda: None)
         self.reporter = Reporter(self.counters, Notifier({}), 0.0)
         index = self.counters.acquire()
@@ -77,6 +78,8 @@ class Suppressing:
         self.allowance = Allowance(NOTHING_LEFT, self.counters.head, self.counters.slot(index))
 
     def _take(self, level: str, rendered: bytes) -> bool:
+        if self.broken:
+            return False
         event = json.loads(rendered)
         self.told.append({key: value for key, value in event.items() if key not in ("timestamp", "level", "message")})
         return True
@@ -108,6 +111,24 @@ def test_the_summary_is_by_reason_and_network() -> None:
     scene.reporter.tell_suppressed(scene.log, 4.0, at_once=True)
     second = {"event": "clients_suppressed", "served": 0, "dropped": 2, "networks": "192.0.2.0/24=2", "rate": 2}
     assert scene.told == [first, second]
+
+
+def test_a_summary_that_the_log_does_not_take_is_told_again() -> None:
+    """With what has come since; and nothing waits for it until something comes."""
+    scene = Suppressing()
+    scene.come("192.0.2.1", None, 3)
+    scene.broken = True
+    assert scene.reporter.has_untold()
+    for now in (1.0, 2.0):
+        scene.reporter.tell_suppressed(scene.log, now)
+    assert not scene.reporter.has_untold()
+    scene.broken = False
+    scene.come("192.0.2.1", RATE, 1)
+    assert scene.reporter.has_untold()
+    for now in (3.0, 4.0):
+        scene.reporter.tell_suppressed(scene.log, now)
+    networks = "192.0.2.0/24=4"
+    assert scene.told == [{"event": "clients_suppressed", "served": 3, "dropped": 1, "networks": networks, "rate": 1}]
 
 
 def test_a_flood_that_does_not_end_is_summed_up_all_the_same() -> None:

@@ -110,7 +110,7 @@ def test_clients_beyond_the_budget_are_counted_by_reason_and_network() -> None:
     assert [SERVED_EVENT, SERVED_EVENT] == events.seen
     counts = counters.total()
     assert (3, {"rate": 2, "reset": 1}) == (counts.suppressed_served, name_reasons(counts.suppressed_dropped))
-    assert {"192.0.2.0/24": 2, "unix": 1, "198.51.100.0/24": 3} == counters.take_talkers()
+    assert {"192.0.2.0/24": 2, "unix": 1, "198.51.100.0/24": 3} == counters.talkers()
 
 
 def test_clients_that_are_not_told_use_up_no_budget() -> None:
