@@ -229,5 +229,5 @@ def adopt_passed(name: str, descriptor: int) -> Listener:
         address = addresses.parse(name[len(_STORED) :].replace(";", ":"))
     except ValueError as error:
         where = f"LISTEN_FDS: descriptor {descriptor} ({printable(name)})"
-        raise ListenError(f"{where} has a name that is ours, and is not of us: {error}") from None
+        raise ListenError(f"{where} has a name like those of sockets that were kept for us, but {error}") from None
     return adopt(name, descriptor, address)

@@ -477,6 +477,19 @@ def test_largest_file(path: Path) -> None:
     assert [f"not TOML: it has more than {config.LARGEST_FILE} bytes"] == problems(path, comment + "#")
 
 
+def test_pipe(tmp_path: Path) -> None:
+    """A pipe in its place is refused and not waited for; one that whoever started us has opened can be read."""
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(ConfigError) as caught:
+        config.load(str(tmp_path / "pipe"), {}, {}, [])
+    assert [f"{tmp_path}/pipe: not TOML: it is a pipe, which a reload could not read again"] == caught.value.problems
+    reading, writing = os.pipe()
+    os.write(writing, b'format = "unix"\n')
+    os.close(writing)
+    assert config.load(f"/dev/fd/{reading}", {}, {}, []).format == "unix"
+    os.close(reading)
+
+
 def test_missing_file(tmp_path: Path) -> None:
     """A file that was named has to exist."""
     with pytest.raises(ConfigError) as caught:

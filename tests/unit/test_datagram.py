@@ -76,6 +76,16 @@ def test_destination_is_told_behind_all_that_others_have_asked_for() -> None:
     assert [in_pktinfo(0, "127.0.0.1", "0.0.0.0")] == reply_source(control)
 
 
+def test_no_reply_goes_to_a_whole_network() -> None:
+    """Whoever bound a passed socket may have allowed that (Broadcast=yes of systemd): it is taken back."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as server:
+        server.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
+        server.bind(("127.0.0.1", 0))
+        ask_for_destinations(server)
+        with pytest.raises(PermissionError):
+            server.sendto(b"", ("127.255.255.255", 9))
+
+
 @pytest.mark.parametrize(
     ("host", "port", "expected"),
     [
