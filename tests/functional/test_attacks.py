@@ -29,8 +29,10 @@ def test_an_attack_hurts_no_honest_client(attack: Attack) -> None:
     assert trial.faults == []
 
 
-RATE, BURST = 500, 20
-PROCESSES, TRIES = 4, 5000
+#: Of a second, so that a machine that stands still for less costs the source nothing.
+RATE = BURST = 500
+#: It takes seconds, so that there is more of the rate than of the burst.
+PROCESSES, TRIES = 4, 15_000
 
 
 @pytest.mark.parametrize("disturb", [contextlib.nullcontext, killing], ids=["left alone", "killed all the time"])
