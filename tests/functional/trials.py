@@ -11,6 +11,7 @@ import contextlib
 import json
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -137,7 +138,14 @@ def wait_for(line: str, processes: Sequence[subprocess.Popen[str]]) -> None:
     """Wait until each of them has said that."""
     for process in processes:
         assert process.stdout
-        assert process.stdout.readline().strip() == line, f"{process.args!r} has not come to {line!r}"
+        # its end is that of what is read
+        bound = threading.Timer(LONGEST_S, process.kill)
+        bound.start()
+        try:
+            said = process.stdout.readline().strip()
+        finally:
+            bound.cancel()
+        assert said == line, f"{process.args!r} has not come to {line!r}"
 
 
 def ask_honestly(inside: Sequence[str], attack: Attack, asks: int) -> Honest:
