@@ -3,8 +3,9 @@ What a hostile network does to a server: a table of attacks, and the process tha
 
     attacks.py NAME PORT COUNT SECONDS [idle]
 
-Attacks 127.0.0.1:PORT until SIGTERM, at the most MOST times COUNT times. A line says when the attack is under way,
-another when that is enough, which is after COUNT times or so many seconds, and a JSON object at the end what it did.
+Attacks 127.0.0.1:PORT until SIGTERM, at the most MOST_TIMES times COUNT times. A line says when the attack is under
+way, another when that is enough, which is after COUNT times or so many seconds, and a JSON object at the end what it
+did.
 In truth an attacker has a machine of its own: with `idle` it takes only what CPU others leave.
 """
 
@@ -26,24 +27,23 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import KW_ONLY, dataclass, field
 
-from load import TIMEOUT_S, WHOLE, ask
+from load import ENOUGH, HOST, TIMEOUT_S, WHOLE, ask
 
-HOST = "127.0.0.1"
+from daytimed.datagram import IP_PKTINFO
+
 LOCAL = socket.inet_aton(HOST)
 #: Where attackers come from; each attack on a connection that a firewall spoils has a network of its own.
 NETWORK, SILENT, GONE, NARROW = "127.66", "127.67", "127.68", "127.69"
-UNDER_WAY, ENOUGH = "under way", "enough"
+UNDER_WAY = "under way"
 #: So much is done before an attack is under way.
 FIRST = 100
 #: The bounds of an attack that nobody stops.
-MOST, LONGEST_S = 1000, 600.0
+MOST_TIMES, LONGEST_S = 1000, 600.0
 #: Connections that an attack keeps at a time.
 HELD = 1000
 HELD_NARROW = 50
 ENDLESS = 1 << 28
 
-#: From <linux/in.h>; the socket module has it since Python 3.14.
-IP_PKTINFO = 8
 #: Datagrams that may be on their way, and after so many bytes no more: in a full queue of the kernel, honest ones would
 #: be lost too, with the daemon none the wiser.
 WINDOW = 16
@@ -84,7 +84,7 @@ class Attacker:
     @property
     def goes_on(self) -> bool:
         """Whether there is more to be done."""
-        return not self.stopped and self.done < MOST * self.count and self.age_s < LONGEST_S
+        return not self.stopped and self.done < MOST_TIMES * self.count and self.age_s < LONGEST_S
 
     @property
     def age_s(self) -> float:
@@ -330,12 +330,12 @@ class Attack:
     rules: str = ""
     """Of a firewall, for what is sent; as nft(8) takes them."""
     leaves: str = ""
-    """The state in which at least LEFT of its connections must be at the server while it is under way."""
+    """The state in which at least LEAST_LEFT of its connections must be at the server while it is under way."""
     holds: bool = False
     """It has done everything when it is under way, and then keeps it."""
 
 
-LEFT = 20
+LEAST_LEFT = 20
 
 
 def _table() -> Iterator[Attack]:
@@ -389,7 +389,7 @@ def _table() -> Iterator[Attack]:
         send_out_of_band, whole, 20_000, 300,
     )  # fmt: skip
     yield Attack(
-        "idle connections", "connections that are all open at the same time and idle",
+        "idle connections", "connections that are idle and kept open by the client, 10,000 at a time",
         stay_idle, frozenset({"held"}), 10_000, 10_000, holds=True,
     )  # fmt: skip
     yield Attack(

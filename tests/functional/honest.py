@@ -17,8 +17,7 @@ import socket
 import sys
 import time
 
-from attacks import ENOUGH, HOST
-from load import WHOLE, ask
+from load import ENOUGH, HOST, WHOLE, ask
 
 #: Where it comes from.
 NETWORK = "127.7"

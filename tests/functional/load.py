@@ -25,6 +25,9 @@ import time
 WRITTEN = b"x" * 65536
 WHOLE = re.compile(rb"The Date Time is: \d{4}-\d\d-\d\d \d\d:\d\d:\d\d(\.\d{1,9})? [+-]\d{4} \w+\r\n")
 TIMEOUT_S = 60.0
+HOST = "127.0.0.1"
+#: What a client says that goes on though it has done what it was to do.
+ENOUGH = "enough"
 
 
 def ask(port: int, source: str, *, write: bool) -> str:
@@ -35,7 +38,7 @@ def ask(port: int, source: str, *, write: bool) -> str:
             client.settimeout(TIMEOUT_S)
             # ports do not run out: each thread has an address of its own
             client.bind((source, 0))
-            client.connect(("127.0.0.1", port))
+            client.connect((HOST, port))
             if write:
                 # the server may have closed already, which is no fault of its: it reads nothing
                 with contextlib.suppress(BrokenPipeError, ConnectionResetError):

@@ -9,9 +9,10 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
-from attacks import ATTACKS, ENOUGH, UNDER_WAY, Attack
+from attacks import ATTACKS, UNDER_WAY, Attack
+from disturbances import killing
 from harness import DEADLINE_S, UNTRACED, Daemon, serving
-from test_load import killing
+from load import ENOUGH
 from trials import Plan, start, started, stop, try_out, wait_for
 
 ASKS, LONGEST_S = 300, 5.0

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 from aftermath import unharmed
+from clocks import LIBFAKETIME, forget_shift, needs_faketime
 from harness import DEADLINE_S, UNTRACED, Daemon, fetch, needs, run, serving, wait_until
-from test_managed import Manager
-from test_shifted_clocks import LIBFAKETIME, forget_shift, needs_faketime
+from managers import Manager
 
 HOUR_S = 3600
 

@@ -24,7 +24,7 @@ from harness import (
     skip_without_mounts,
     wait_until,
 )
-from test_load import load, outcomes
+from loads import load, outcomes
 
 #: What is random is the same every time.
 SEED = 867

@@ -2,59 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
-import json
 import os
-import random
 import signal
-import subprocess
-import sys
-import threading
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Iterator
 
 import pytest
-from harness import UNTRACED, Daemon, clean_environment, serving
-
-THREADS, CLIENTS = 50, 2000
-#: Bounds a run that hangs; a good one takes a tenth of it.
-LONGEST_S = 180.0
-LOAD = Path(__file__).with_name("load.py")
-
-
-def load(port: int, threads: int = THREADS, clients: int | None = CLIENTS) -> subprocess.Popen[str]:
-    """Start a load; one without a number of clients goes on until its outcomes are asked for."""
-    return subprocess.Popen(
-        [sys.executable, str(LOAD), str(port), str(threads), str(clients or "-")],
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=clean_environment(UNTRACED),
-    )  # fmt: skip
-
-
-def outcomes(running: subprocess.Popen[str]) -> dict[str, int]:
-    out, _ = running.communicate(timeout=LONGEST_S)
-    print("outcomes of the clients:", out)
-    assert running.returncode == 0
-    ended: dict[str, int] = json.loads(out)
-    del ended["longest_s"], ended["seconds"]
-    return ended
-
-
-@contextlib.contextmanager
-def every(interval_s: float, act: Callable[[], None]) -> Iterator[None]:
-    """Do something again and again while the body runs."""
-    over = threading.Event()
-
-    def repeat() -> None:
-        while not over.wait(interval_s):
-            act()
-
-    thread = threading.Thread(target=repeat)
-    thread.start()
-    try:
-        yield
-    finally:
-        over.set()
-        thread.join()
+from disturbances import every, killing
+from harness import UNTRACED, Daemon, serving
+from loads import CLIENTS, THREADS, load, outcomes
 
 
 @pytest.fixture
@@ -77,22 +32,6 @@ def test_reloads_under_load_lose_nobody(daemon: Daemon) -> None:
     assert len(daemon.find("daemon_reloaded")) >= 10
     figures = daemon.statistics(accepted=THREADS * CLIENTS)
     assert (figures["accepted"], figures["served"], figures["dropped"]) == (100_000, 100_000, 0)
-
-
-@contextlib.contextmanager
-def killing(daemon: Daemon) -> Iterator[set[int]]:
-    """Kill a worker every 100 ms while the body runs; yields who was killed."""
-    killed: set[int] = set()
-
-    def kill() -> None:
-        if workers := daemon.live_workers():
-            with contextlib.suppress(ProcessLookupError):
-                victim = random.choice(workers)
-                os.kill(victim, signal.SIGKILL)
-                killed.add(victim)
-
-    with every(0.1, kill):
-        yield killed
 
 
 def test_killed_workers_lose_only_the_client_in_their_hands(daemon: Daemon) -> None:

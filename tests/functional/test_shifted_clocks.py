@@ -12,11 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from clocks import forget_shift, needs_faketime, shifted
 from harness import DAYTIME_GET, Daemon, clean_environment, program, run, running, skip_without_mounts, wait_until
 from servers import Behaviour, saying, stream_server
 
-#: Shifts the clock of a program that is started with it, without any privilege.
-LIBFAKETIME = next(Path("/usr/lib").glob("*/faketime/libfaketime.so.1"), None)
 NGINX_STREAM = Path("/usr/lib/nginx/modules/ngx_stream_module.so")
 #: Where tests/programs unpacks what is of packages that exclude each other.
 UNPACKED = Path(__file__).parents[2] / ".cache" / "peers"
@@ -28,19 +27,6 @@ EPSILON_S = 1e-5
 TICK_S = 0.01
 #: What 20 samples make of a reply of whole seconds, at most.
 NARROW_S = 0.1
-
-needs_faketime = pytest.mark.skipif(LIBFAKETIME is None, reason="faketime is not installed")
-
-
-def shifted(shift_s: float) -> dict[str, str]:
-    """Return the environment of a program whose clock is ahead by so much; its timers stay as they are."""
-    return {"LD_PRELOAD": str(LIBFAKETIME), "FAKETIME": f"{shift_s:+f}", "FAKETIME_DONT_FAKE_MONOTONIC": "1"}
-
-
-def forget_shift(pid: int) -> None:
-    """Remove what a shifted program leaves behind that ends by a signal."""
-    for name in (f"faketime_shm_{pid}", f"sem.faketime_sem_{pid}"):
-        Path("/dev/shm", name).unlink(missing_ok=True)
 
 
 @contextlib.contextmanager

@@ -18,7 +18,7 @@ from collections import Counter
 from pathlib import Path
 
 from harness import DEADLINE_S, UNTRACED, Daemon, descriptors, fetch, process_state, serving, wait_until
-from test_load import load, outcomes
+from loads import load, outcomes
 
 SECONDS = float(os.environ.get("SOAK_SECONDS", "15"))
 SEED = int(os.environ.get("SOAK_SEED", str(random.randrange(1 << 32))))

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from attacks import ENOUGH, LEFT, UNDER_WAY, Attack
+from attacks import LEAST_LEFT, UNDER_WAY, Attack
 from harness import (
     UNTRACED,
     Daemon,
@@ -31,6 +31,7 @@ from harness import (
     serving,
     wait_until,
 )
+from load import ENOUGH
 
 from daytimed.reasons import REASONS
 
@@ -235,7 +236,7 @@ def try_out(attack: Attack, plan: Plan) -> Trial:
         figures = daemon.statistics(accepted)
         faults = list(judge(attack, figures, accepted, reports, plan))
         faults += [f"the honest client: {each.outcomes}" for each in (without, during, after) if each.failures]
-        if attack.leaves and left < LEFT:
+        if attack.leaves and left < LEAST_LEFT:
             faults.append(f"only {left} connections in {attack.leaves}")
         # a client may be in the hands of a worker for a moment yet
         with contextlib.suppress(AssertionError):
