@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from aftermath import memory_kib
 from attacks import LEAST_LEFT, UNDER_WAY, Attack
 from harness import (
     UNTRACED,
@@ -45,6 +46,8 @@ LONGEST_S = 300.0
 #: each worker (0.5 MiB), and pages of the interpreter that are shared until somebody counts a reference in them.
 MOST_GROWTH_KIB = 3072
 
+#: How the shell ends that could not load the rules.
+NO_SUCH_RULES = 9
 FIREWALL = "table ip attacks {{ chain output {{ type filter hook output priority 0;\n{rules}\n}}\n}}\n"
 
 
@@ -105,18 +108,21 @@ class Trial:
 @contextlib.contextmanager
 def own_network(firewall: str = "") -> Iterator[tuple[str, ...]]:
     """Have a network namespace with a loopback; yields what runs a command in it. Without one the test is skipped."""
-    if run("unshare", "--net", "true").returncode != 0:
+    unshare, nsenter = program("unshare"), program("nsenter")
+    if run(unshare, "--net", "true").returncode != 0:
         pytest.skip("no network namespace of its own is possible here")
-    script = 'ip link set lo up; [ -z "$1" ] || nft "$1" || exit 9; echo ready; exec sleep infinity'
-    rules = FIREWALL.format(rules=firewall) if firewall else ""
-    if rules:
-        program("nft")
-    with running("unshare", "--net", "sh", "-c", script, "sh", rules) as leader:
-        with contextlib.suppress(AssertionError):
+    script = f"{program('ip')} link set lo up"
+    if firewall:
+        script += f' && {{ {program("nft")} "$1" || exit {NO_SUCH_RULES}; }}'
+    script += " && echo ready && exec sleep infinity"
+    with running(unshare, "--net", "sh", "-c", script, "sh", FIREWALL.format(rules=firewall)) as leader:
+        try:
             leader.wait_for("ready")
-        if leader.process.poll() == 9:
-            pytest.skip(f"nft takes no such rules here: {leader.log.read_text()}")
-        yield ("nsenter", "--target", str(leader.process.pid), "--net")
+        except AssertionError:
+            if leader.process.poll() == NO_SUCH_RULES:
+                pytest.skip(f"nft takes no such rules here: {leader.log.read_text()}")
+            raise
+        yield (nsenter, "--target", str(leader.process.pid), "--net")
 
 
 def start(inside: Sequence[str], name: str, *arguments: object) -> subprocess.Popen[str]:
@@ -192,15 +198,6 @@ def attack_beside(inside: Sequence[str], attack: Attack, plan: Plan, look: Calla
             look()
             (answered,) = stop([honest])
         return Honest(**answered), stop(attackers)
-
-
-def memory_kib(daemon: Daemon) -> int:
-    """Return what master and workers have of memory, without the files that they share with other programs."""
-    kib = 0
-    for pid in [daemon.process.pid, *daemon.live_workers()]:
-        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
-        kib += sum(int(line.split()[1]) for line in lines if line.startswith(("Pss_Anon:", "Pss_Shmem:")))
-    return kib
 
 
 def connections(inside: Sequence[str], state: str) -> int:
