@@ -84,10 +84,9 @@ def test_a_clock_that_is_stepped_or_stands_still_is_told_at_once_and_troubles_no
                 before = int(time.time())
                 told = told_s(daemon)
                 assert before + shift_s <= told <= time.time() + shift_s
-            for instant in ("1970-01-02 00:00:00", "2100-01-01 00:00:00"):
+            for instant, epoch_s in (("1970-01-02 00:00:00", 86400), ("2100-01-01 00:00:00", 4102444800)):
                 clock.set(instant)
-                stands_at = told_s(daemon)
-                assert stands_at == {"1": 86400, "2": 4102444800}[instant[0]]
+                assert told_s(daemon) == epoch_s
                 # watchdog, reload and respawn, while no time passes
                 wait_for_feed(manager)
                 generation = len(daemon.find("daemon_reloaded"))
@@ -97,7 +96,7 @@ def test_a_clock_that_is_stepped_or_stands_still_is_told_at_once_and_troubles_no
                 os.kill(victim, signal.SIGKILL)
                 daemon.wait_event("worker_exited", pid=victim)
                 wait_until(lambda: len(daemon.live_workers()) == 2, "it is replaced")
-                assert told_s(daemon) == stands_at
+                assert told_s(daemon) == epoch_s
             clock.set("+0")
             assert abs(told_s(daemon) - time.time()) < HOUR_S
             assert not daemon.find("worker_stuck")
@@ -159,6 +158,9 @@ def test_a_machine_that_has_run_for_years_is_served_as_on_the_first_day(years: i
 # -- zones -----------------------------------------------------------------------------------------------------------
 
 KOLKATA, TOKYO = b"+05:30\r\n", b"+09:00\r\n"
+ZONES = Path("/usr/share/zoneinfo")
+
+needs_zones = pytest.mark.skipif(not (ZONES / "Asia/Tokyo").exists(), reason="tzdata is not installed")
 
 
 class Database:
@@ -173,7 +175,7 @@ class Database:
 
     def become(self, name: str) -> None:
         """Replace the zone, as a package manager does, by another of the system's database."""
-        shutil.copy(f"/usr/share/zoneinfo/{name}", self.zone.with_name("new"))
+        shutil.copy(ZONES / name, self.zone.with_name("new"))
         self.zone.with_name("new").rename(self.zone)
 
     def break_(self, how: str) -> None:
@@ -193,6 +195,7 @@ def replace_worker(daemon: Daemon) -> None:
     wait_until(lambda: len(daemon.live_workers()) == 1, "it is replaced")
 
 
+@needs_zones
 def test_a_zone_that_is_replaced_is_the_one_of_the_last_load_for_all_workers(tmp_path: Path) -> None:
     """Another file under the name: workers old and new tell the zone of before, and from the reload on the new one."""
     database = Database(tmp_path)
@@ -206,6 +209,7 @@ def test_a_zone_that_is_replaced_is_the_one_of_the_last_load_for_all_workers(tmp
         assert fetch(daemon.port()).endswith(TOKYO)
 
 
+@needs_zones
 @pytest.mark.parametrize("how", ["removed", "garbage", "empty", "cut short"])
 def test_a_broken_zone_is_no_matter_until_it_is_loaded_and_rejected_then(tmp_path: Path, how: str) -> None:
     """Workers old and new serve with the zone as it was; the reload is rejected, which changes nothing."""
@@ -228,17 +232,18 @@ def test_a_broken_zone_is_no_matter_until_it_is_loaded_and_rejected_then(tmp_pat
         assert fetch(daemon.port()).endswith(TOKYO)
 
 
+@needs_zones
 def test_the_local_zone_is_that_of_the_last_load_too(tmp_path: Path) -> None:
     """As for a zone with a name: without its file, and after a wrong configuration, workers have that of before."""
     config, zone = tmp_path / "daytimed.toml", tmp_path / "localtime"
     text = 'format = "iso8601"\nworkers = 1\n[[listener]]\naddress = "127.0.0.1:0"\n'
     config.write_text(text)
-    shutil.copy("/usr/share/zoneinfo/Asia/Kolkata", zone)
+    shutil.copy(ZONES / "Asia/Kolkata", zone)
     with serving(config=config, env={**UNTRACED, "TZ": f":{zone}"}) as daemon, unharmed(daemon):
         zone.unlink()
         replace_worker(daemon)
         assert fetch(daemon.port()).endswith(KOLKATA)
-        shutil.copy("/usr/share/zoneinfo/Asia/Tokyo", zone)
+        shutil.copy(ZONES / "Asia/Tokyo", zone)
         taken = f'[[listener]]\naddress = "127.0.0.1:{daemon.port()}"\n'
         for count, wrong in enumerate(("[access]\nrate = -1\n", taken), 1):
             config.write_text(text + wrong)
