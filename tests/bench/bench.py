@@ -101,7 +101,7 @@ def main() -> int:
     print_cost(servers)
     kind = f"{options.threads} clients" + f" that write {options.write} bytes first" * bool(options.write)
     print(f"{options.rounds} rounds of {options.replies} replies (slow peers: a tenth), {kind}")
-    system = f"Linux {platform.release()}, {os.cpu_count()} CPUs, load average {busy} before"
+    system = f"Linux {'.'.join(platform.release().split('.')[:2])}, {os.cpu_count()} CPUs, load average {busy} before"
     print(f"{system}, Python {platform.python_version()}, {time.strftime('%F')}")
     return 1 if any(each.errors for server in servers if server.ours for each in server.rounds) else 0
 

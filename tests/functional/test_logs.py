@@ -16,6 +16,8 @@ from harness import DAYTIMED, DEADLINE_S, clean_environment, fetch, serving, wai
 
 from daytimed.log import EVENTS
 
+WORKERS = 2
+
 
 def config_file(folder: Path, text: str) -> Path:
     path = folder / "daytimed.toml"
@@ -45,7 +47,7 @@ def test_every_event_has_a_time_a_level_a_name_and_a_sentence(tmp_path: Path) ->
 
 def test_a_flood_is_logged_within_its_budget_and_summed_up(tmp_path: Path) -> None:
     """The burst is logged one by one, the rest in clients_suppressed; together they are all there were."""
-    config = config_file(tmp_path, "[log]\nclient_rate = 1\nclient_burst = 50\n")
+    config = config_file(tmp_path, f"workers = {WORKERS}\n[log]\nclient_rate = 1\nclient_burst = 50\n")
     with serving(config=config) as daemon:
         for _ in range(1000):
             fetch(daemon.port())
@@ -54,7 +56,11 @@ def test_a_flood_is_logged_within_its_budget_and_summed_up(tmp_path: Path) -> No
         daemon.wait()
     logged, summaries = len(daemon.find("client_served")), daemon.find("clients_suppressed")
     assert logged + sum(event["served"] for event in summaries) == 1000
-    assert [event["networks"] for event in summaries] == [f"127.0.0.0/24={event['served']}" for event in summaries]
+    for event in summaries:
+        network, _, count = event["networks"].partition("=")
+        assert network == "127.0.0.0/24"
+        # the two are not read in one moment: between them, each worker may note the client in its hands
+        assert abs(int(count) - event["served"]) <= WORKERS
     # the budget, what grew while the test ran, and what two workers may take in the same moment
     assert 50 <= logged <= 50 + DEADLINE_S + 5
 

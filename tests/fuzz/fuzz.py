@@ -162,10 +162,10 @@ def run(name: str, seconds: str) -> bool:
 def main(arguments: list[str]) -> int:
     if arguments[:1] == ["--one"]:
         fuzz(arguments[2], arguments[1])
-    seconds, *names = arguments
+    seconds, names = "".join(arguments[:1]), arguments[1:]
     unknown = set(names) - set(TARGETS)
     if unknown or not re.fullmatch("[1-9][0-9]*", seconds):
-        print(f"SECONDS is a whole number, and the targets are: {' '.join(TARGETS)}", file=sys.stderr)
+        print(f"fuzz.py SECONDS [TARGET...]: a whole number, and of the targets: {' '.join(TARGETS)}", file=sys.stderr)
         return 2
     found = [name for name in names or TARGETS if run(name, seconds)]
     return 1 if found else 0
