@@ -91,6 +91,9 @@ class Generation:
         self.number = number
         self.config = config
         self._replies = replies
+        # made once, before the fork: workers share them
+        self._allow, self._deny = NetworkSet(config.access.allow), NetworkSet(config.access.deny)
+        self._quiet = NetworkSet(config.log.quiet)
         cpus = len(os.sched_getaffinity(0))
         # the sum over all listeners was checked when it was loaded, but for what "one for each CPU" is here
         most = max(1, MOST_WORKERS // max(1, len(listeners)))
@@ -123,8 +126,8 @@ class Generation:
             name=settings.name,
             reply=self._replies[settings.format, settings.timezone],
             gate=Gate(
-                NetworkSet(access.allow),
-                NetworkSet(access.deny),
+                self._allow,
+                self._deny,
                 RateLimit(counters.rates, rate, access.burst, secret) if rate else None,
             ),
             head=counters.head,
@@ -139,7 +142,7 @@ class Generation:
         if settings.client_rate:
             budget = Budget(counters.head, LOG_BUDGET, settings.client_rate, settings.client_burst)
             allowance = Allowance(budget, counters.head, counters.slot(slot))
-        return ClientLog(log, team.settings.name, settings.clients, NetworkSet(settings.quiet), allowance)
+        return ClientLog(log, team.settings.name, settings.clients, self._quiet, allowance)
 
 
 def compile_replies(config: Config) -> dict[tuple[str, str], formats.Reply]:

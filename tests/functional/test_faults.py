@@ -9,10 +9,12 @@ import re
 import resource
 import signal
 import socket
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
 from aftermath import children, figures_of, unharmed
 from harness import (
     DEADLINE_S,
@@ -40,12 +42,13 @@ LISTENER = 'workers = 1\n[[listener]]\naddress = "127.0.0.1:0"\n'
 
 
 @contextlib.contextmanager
-def without_memory(*pids: int) -> Iterator[None]:
-    """Let processes have no more memory than they have, and in the end those that are left as much as they want."""
+def without_memory(*pids: int, more: int = 0) -> Iterator[None]:
+    """Let processes have only so many bytes more than they have; in the end those that are left, what they want."""
     kinds = (resource.RLIMIT_AS, resource.RLIMIT_DATA)
     before = {(pid, kind): resource.prlimit(pid, kind) for pid in pids for kind in kinds}
     for (pid, kind), (_, hard) in before.items():
-        resource.prlimit(pid, kind, (0, hard))
+        have = int(re.findall(r"VmSize:\s+(\d+)", Path(f"/proc/{pid}/status").read_text())[0]) * 1024 if more else 0
+        resource.prlimit(pid, kind, (have + more, hard))
     yield
     for (pid, kind), limits in before.items():
         with contextlib.suppress(ProcessLookupError):
@@ -76,13 +79,60 @@ def test_a_master_that_gets_no_more_memory_replaces_counts_and_rejects(tmp_path:
             workers = daemon.live_workers()
             config.write_text('format = "unix"\n' + LISTENER)
             daemon.send(signal.SIGHUP)
-            assert "MemoryError" in daemon.wait_event("reload_rejected")["error"]
+            rejected = daemon.wait_event("reload_rejected")
+            assert rejected["error"] == "there is not enough memory for the configuration"
             assert fetch(daemon.port()).startswith(b"The Date Time is: ")
             assert daemon.live_workers() == workers
         # forked while there was none, the worker may have none: it goes with the reload
         daemon.send(signal.SIGHUP)
         daemon.wait_event("daemon_reloaded")
         assert fetch(daemon.port()).strip().isdigit()
+
+
+@pytest.mark.parametrize("more_mib", [3, 6])
+def test_a_configuration_that_memory_does_not_suffice_for_is_rejected(more_mib: int, tmp_path: Path) -> None:
+    """It may fail at any point of the reload, again and again: the workers serve on, and a smaller one is taken."""
+    config = tmp_path / "daytimed.toml"
+    config.write_text(LISTENER)
+    networks = ", ".join(f'"10.{number >> 8 & 255}.{number & 255}.0/24"' for number in range(40_000))
+    with serving(config=config, env=UNTRACED) as daemon, unharmed(daemon):
+        with without_memory(daemon.process.pid, more=more_mib << 20):
+            config.write_text(f"{LISTENER}[access]\ndeny = [{networks}]\n")
+            for count in (1, 2):
+                daemon.send(signal.SIGHUP)
+                daemon.wait_events("reload_rejected", count)
+                assert fetch(daemon.port())
+        config.write_text('format = "unix"\n' + LISTENER)
+        daemon.send(signal.SIGHUP)
+        daemon.wait_event("daemon_reloaded")
+        assert fetch(daemon.port()).strip().isdigit()
+
+
+def test_a_reload_that_fails_when_its_sockets_are_open_closes_them(tmp_path: Path) -> None:
+    """Whatever fails, nobody is left to connect to a socket that no worker accepts from."""
+    config, flag, path = tmp_path / "daytimed.toml", tmp_path / "flag", tmp_path / "socket"
+    script = (
+        "import os, sys\n"
+        "from daytimed import cli, generation\n"
+        "real = generation.Generation.__init__\n"
+        "def make(self, *rest):\n"
+        f"    if os.path.exists({str(flag)!r}):\n"
+        "        raise RuntimeError('it is broken')\n"
+        "    real(self, *rest)\n"
+        "generation.Generation.__init__ = make\n"
+        "sys.exit(cli.main())\n"
+    )
+    config.write_text(LISTENER)
+    program = [sys.executable, "-c", script]
+    with serving(config=config, program=program, expect_traceback=True) as daemon, unharmed(daemon):
+        flag.touch()
+        config.write_text(f'{LISTENER}[[listener]]\naddress = "unix://{path}"\n')
+        daemon.send(signal.SIGHUP)
+        rejected = daemon.wait_event("reload_rejected")
+        assert "RuntimeError('it is broken')" in rejected["error"]
+        assert "in make" in rejected["exception"]
+        daemon.wait_event("listener_closed", address=f"unix://{path}")
+        assert not path.exists()
 
 
 # -- disk ------------------------------------------------------------------------------------------------------------
