@@ -27,6 +27,8 @@ _TAG_SHIFT = 48
 _TIME_MASK = (1 << _TAG_SHIFT) - 1
 #: Link-local (RFC 4291) and translated IPv4 (RFC 6052): one /64 of these is a whole link, or the whole of IPv4.
 _WHOLE_ADDRESSES = ("fe80:", "64:ff9b::")
+#: How much older a worker's time may be than that of another which it finds in a cell: it was held in between.
+_STALE_US = 10_000_000
 #: Cells among which a source can be; the eight of a cache line.
 _WAYS = 8
 
@@ -103,7 +105,7 @@ class RateLimit:
         # what a cell can hold of the future: no source could use up more in the years it takes to run out
         burst = min(burst, (_TIME_MASK >> 1) // self._interval_us)
         self._tolerance_us = (burst - 1) * self._interval_us
-        self._longest_us = burst * self._interval_us
+        self._longest_us = burst * self._interval_us + _STALE_US
         self._secret = secret
         self._place = lru_cache(REMEMBERED)(self._hash)
 

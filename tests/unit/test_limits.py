@@ -206,6 +206,15 @@ def test_rate_is_one_for_all_workers() -> None:
     assert [True, True, False, False] == [each.take("192.0.2.1", NS) for each in (one, other, one, other)]
 
 
+@pytest.mark.parametrize("late_ns", [1000, NS])
+def test_rate_is_kept_by_a_worker_that_decides_late(late_ns: int) -> None:
+    """One that has read its clock before another used up the burst refuses, and gives no second one."""
+    table = cells()
+    one, other = rate_limit(1.0, 2, table), rate_limit(1.0, 2, table)
+    assert [True, True, False] == [one.take("192.0.2.1", NS + late_ns) for _ in range(3)]
+    assert [False] * 3 == [other.take("192.0.2.1", NS) for _ in range(3)]
+
+
 def test_largest_burst_at_the_lowest_rate_ends() -> None:
     """However long a burst lasts, what a source has used up is not forgotten when the time outgrows its cell."""
     limit = rate_limit(config.LEAST_RATE, 1_000_000)
