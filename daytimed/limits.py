@@ -28,7 +28,7 @@ _TIME_MASK = (1 << _TAG_SHIFT) - 1
 #: Link-local (RFC 4291) and translated IPv4 (RFC 6052): one /64 of these is a whole link, or the whole of IPv4.
 _WHOLE_ADDRESSES = ("fe80:", "64:ff9b::")
 #: How much older a worker's time may be than that of another which it finds in a cell: it was held in between.
-_STALE_US = 10_000_000
+_STALE_US = 2_000_000
 #: Cells among which a source can be; the eight of a cache line.
 _WAYS = 8
 
@@ -119,7 +119,7 @@ class RateLimit:
         # run for more years than that
         ahead = (cell - now_us) & _TIME_MASK
         if ahead > self._longest_us:
-            # it has been full for long, or was counted before a reload made the interval shorter
+            # it has been full for long, or what it owes is of before a reload that made the interval shorter
             ahead = 0
         elif ahead > self._tolerance_us:
             # nothing is stored for a refusal, which would undo what another worker counts in the same moment
