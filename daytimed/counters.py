@@ -51,7 +51,7 @@ PERIOD = 2
 HEAD_CELLS = 8
 
 #: The table of limits.RateLimit, behind the slots: its pages exist only once they are used.
-RATE_CELLS = 65536
+RATE_CELLS = 2 * 65536
 
 Cells = memoryview
 

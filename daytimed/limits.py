@@ -22,13 +22,12 @@ UDP_RATE = 10.0
 #: Addresses that a worker remembers its judgement on.
 REMEMBERED = 1024
 
-#: A cell of the rate table: 16 bits to tell sources apart, 48 bits of microseconds of CLOCK_MONOTONIC.
-_TAG_SHIFT = 48
-_TIME_MASK = (1 << _TAG_SHIFT) - 1
 #: Link-local (RFC 4291) and translated IPv4 (RFC 6052): one /64 of these is a whole link, or the whole of IPv4.
 _WHOLE_ADDRESSES = ("fe80:", "64:ff9b::")
 #: How much older a worker's time may be than that of another which it finds in a cell: it was held in between.
-_STALE_US = 2_000_000
+_STALE_S = 2.0
+#: More than the error of a sum of floating-point seconds, in the first ten years that a machine runs.
+_ROUNDING_S = 1e-7
 #: Cells among which a source can be; the eight of a cache line.
 _WAYS = 8
 
@@ -97,60 +96,65 @@ class NetworkSet:
 
 
 class RateLimit:
-    """How often each source may have a reply: a source is an IPv4 address, an IPv6 /64, or one address of a link."""
+    """
+    How often each source may have a reply: a source is an IPv4 address, an IPv6 /64, or one address of a link.
+
+    The first half of the cells has the times, as floating-point seconds, which are quicker than whole numbers of that
+    size; the second half has the tags of the sources, 32 bits each.
+    """
 
     def __init__(self, cells: Cells, rate: float, burst: int, secret: bytes) -> None:
-        self._cells = cells
-        self._interval_us = max(1, round(1_000_000 / rate))
-        # what a cell can hold of the future: no source could use up more in the years it takes to run out
-        burst = min(burst, (_TIME_MASK >> 1) // self._interval_us)
-        self._tolerance_us = (burst - 1) * self._interval_us
-        self._longest_us = burst * self._interval_us + _STALE_US
+        half = len(cells) // 2
+        self._times = cells[:half].cast("B").cast("d")
+        self._tags = cells[half:]
+        self._interval_s = 1 / rate
+        self._tolerance_s = (burst - 1) / rate + _ROUNDING_S
+        self._longest_s = burst / rate + _STALE_S
         self._secret = secret
-        self._place = lru_cache(REMEMBERED)(self._hash)
 
-    def take(self, host: str, now_ns: int) -> bool:
-        """Count one reply to a host; False when it has had its share."""
-        place, now_us = self._place(host), now_ns // 1000
-        cell = self._cells[place[0]]
-        if cell ^ place[1] > _TIME_MASK:
-            cell = self._look_up(place, now_us)
-        # spend(), in place: this is on the way of every client; and modulo what a cell holds, for the machine that has
-        # run for more years than that
-        ahead = (cell - now_us) & _TIME_MASK
-        if ahead > self._longest_us:
-            # it has been full for long, or what it owes is of before a reload that made the interval shorter
-            ahead = 0
-        elif ahead > self._tolerance_us:
-            # nothing is stored for a refusal, which would undo what another worker counts in the same moment
-            return False
-        self._cells[place[0]] = place[1] | ((now_us + ahead + self._interval_us) & _TIME_MASK)
-        return True
-
-    def _hash(self, host: str) -> list[int]:
-        """Return where the cell of a host was last, and the tag in it."""
+    def place(self, host: str) -> list[int]:
+        """Return the tag of a host's source and where it may be; `take` keeps there where it was last."""
         host = unmap(host)
         source = host.encode()
         if ":" in host and not host.startswith(_WHOLE_ADDRESSES):
             source = socket.inet_pton(socket.AF_INET6, host)[:8]
         # twice: a hash has 32 bits where Python has
         first, second = (hash(part) & 0xFFFF_FFFF for part in (self._secret + source, source + self._secret))
-        return [first % (len(self._cells) // _WAYS) * _WAYS, second >> 16 << _TAG_SHIFT]
+        return [first % (len(self._tags) // _WAYS) * _WAYS, second or 1]
 
-    def _look_up(self, place: list[int], now_us: int) -> int:
-        """Find the cell of a source that is not where it was last, and return what it is to go on with."""
-        first = place[0] // _WAYS * _WAYS
-        cells: list[int] = self._cells[first : first + _WAYS].tolist()
-        for way, cell in enumerate(cells):
-            if cell & ~_TIME_MASK == place[1]:
-                place[0] = first + way
-                return cell
+    def take(self, place: list[int], now_ns: int) -> bool:
+        """Count one reply; False when the source has had its share."""
+        at, tag = place
+        if self._tags[at] != tag:
+            at = self._look_up(place)
+        now = now_ns * 1e-9
+        # spend(), in place: this is on the way of every client
+        full_at = self._times[at]
+        if full_at < now:
+            full_at = now
+        elif full_at - now > self._tolerance_s:
+            # nothing is stored for a refusal, which would undo what another worker counts in the same moment
+            if full_at - now < self._longest_s:
+                return False
+            # what it owes is of before a reload that made the interval shorter
+            full_at = now
+        self._times[at] = full_at + self._interval_s
+        return True
+
+    def _look_up(self, place: list[int]) -> int:
+        """Find the cell of a source that is not where it was last, or give it one."""
+        first, tag = place[0] // _WAYS * _WAYS, place[1]
+        tags: list[int] = self._tags[first : first + _WAYS].tolist()
+        if tag in tags:
+            place[0] = first + tags.index(tag)
+            return place[0]
         # a source unknown here takes the cell of the one that is nearest to a full budget: a flood of sources makes
         # itself forgotten and shuts nobody out
-        ahead = [(cell - now_us) & _TIME_MASK for cell in cells]
-        ahead = [each if each <= self._longest_us else 0 for each in ahead]
-        place[0] = first + ahead.index(min(ahead))
-        return now_us
+        times: Sequence[float] = self._times[first : first + _WAYS].tolist()
+        at = place[0] = first + times.index(min(times))
+        self._times[at] = 0.0
+        self._tags[at] = tag
+        return at
 
 
 class Gate:
@@ -159,12 +163,12 @@ class Gate:
     def __init__(self, allow: NetworkSet, deny: NetworkSet, rate: RateLimit | None) -> None:
         self._allow = allow
         self._deny = deny
-        self._is_denied = lru_cache(REMEMBERED)(self._deny_or_allow) if allow or deny else None
         self._rate = rate
+        self._admit = lru_cache(REMEMBERED)(self._place)
 
     def __bool__(self) -> bool:
         """Say whether there is anything to judge."""
-        return bool(self._is_denied or self._rate)
+        return bool(self._allow or self._deny or self._rate)
 
     def judge(self, host: str, now_ns: int) -> int | None:
         """
@@ -174,12 +178,15 @@ class Gate:
             host: As the kernel writes it; IPv4 over an IPv6 socket is judged as IPv4.
             now_ns: CLOCK_MONOTONIC.
         """
-        if self._is_denied and self._is_denied(host):
+        place = self._admit(host)
+        if place is None:
             return DENIED
-        if self._rate and not self._rate.take(host, now_ns):
-            return RATE
-        return None
+        return None if self._rate is None or self._rate.take(place, now_ns) else RATE
 
-    def _deny_or_allow(self, host: str) -> bool:
+    def _place(self, host: str) -> list[int] | None:
+        """Return where the rate of a host is counted; None if it is denied."""
         plain = unmap(host)
-        return plain in self._deny or (bool(self._allow) and plain not in self._allow)
+        if plain in self._deny or (self._allow and plain not in self._allow):
+            return None
+        nowhere: list[int] = []
+        return self._rate.place(host) if self._rate else nowhere

@@ -177,9 +177,9 @@ def settle(daemon: Daemon, chaos: Chaos) -> None:
 
 def resources(daemon: Daemon) -> dict[str, int]:
     """Return how many descriptors the master has, and the most that a worker of each listener has."""
-    found = {"master": [daemon.process.pid]}
+    found, workers = {"master": [daemon.process.pid]}, daemon.live_workers()
     for event in daemon.find("worker_started"):
-        if event["pid"] in daemon.live_workers():
+        if event["pid"] in workers:
             found.setdefault(event["listener"], []).append(event["pid"])
     return {name: max(len(descriptors(pid)) for pid in pids) for name, pids in found.items()}
 

@@ -42,7 +42,7 @@ PORT = 6000
 #: More than the log takes at once: it must not differ from one run of the honest client to the other.
 WARM_UP = 300
 LONGEST_S = 300.0
-#: What the daemon's processes may take more of memory: the table of the rates (512 KiB), 1024 addresses remembered by
+#: What the daemon's processes may take more of memory: the table of the rates (1 MiB), 1024 addresses remembered by
 #: each worker (0.5 MiB), and pages of the interpreter that are shared until somebody counts a reference in them.
 MOST_GROWTH_KIB = 3072
 
