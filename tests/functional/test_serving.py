@@ -135,16 +135,17 @@ def test_the_reply_and_the_end_leave_in_one_segment() -> None:
     with serving() as daemon, socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(0x0800)) as capture:
         capture.bind(("lo", 0))
         capture.settimeout(DEADLINE_S)
-        reply = fetch(daemon.port())
+        with socket.create_connection(("127.0.0.1", daemon.port()), timeout=DEADLINE_S) as client:
+            ports = (daemon.port(), client.getsockname()[1])
+            reply = read_all(client)
         while True:
             frame = capture.recv(65536)
             if frame[23] != socket.IPPROTO_TCP:
-                # other tests have their datagrams there
+                # of another test
                 continue
             tcp = 14 + (frame[14] & 0x0F) * 4
-            source_port, flags = struct.unpack("!H", frame[tcp : tcp + 2])[0], frame[tcp + 13]
-            payload = frame[tcp + (frame[tcp + 12] >> 4) * 4 :]
-            if source_port == daemon.port() and payload:
+            flags, payload = frame[tcp + 13], frame[tcp + (frame[tcp + 12] >> 4) * 4 :]
+            if struct.unpack("!HH", frame[tcp : tcp + 4]) == ports and payload:
                 break
         assert payload == reply
         assert flags & 0x01, "FIN"
