@@ -17,8 +17,6 @@ from functools import lru_cache
 
 from daytimed.addresses import unmap
 
-Cells = memoryview
-
 #: Hosts whose place is remembered.
 REMEMBERED = 1024
 
@@ -52,7 +50,7 @@ def name_of(network: int) -> str:
 class Talkers:
     """What one worker has counted in the current period; it is the only writer of its cells."""
 
-    def __init__(self, cells: Cells) -> None:
+    def __init__(self, cells: memoryview) -> None:
         self._cells = cells
         # given up as a whole when a network makes room for another
         self._place = lru_cache(REMEMBERED)(self._find)
@@ -80,7 +78,7 @@ class Talkers:
         return first + 1
 
 
-def read(cells: Cells, period: int) -> Counter[int]:
+def read(cells: memoryview, period: int) -> Counter[int]:
     """Return how many clients of each network a worker has counted in a period: so many at least."""
     if cells[0] != period:
         return Counter()

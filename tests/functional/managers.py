@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 from pathlib import Path
@@ -18,6 +19,14 @@ class Manager:
         self.socket.bind(self.path)
         self.socket.settimeout(DEADLINE_S)
         self.kept: dict[str, list[int]] = {}
+
+    def forget(self) -> None:
+        """Throw away what has been told so far."""
+        self.socket.setblocking(False)
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                self.socket.recv(10_000)
+        self.socket.settimeout(DEADLINE_S)
 
     def wait(self, beginning: str) -> str:
         """Wait for a message that begins like this; descriptors on the way are kept."""

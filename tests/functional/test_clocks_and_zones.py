@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from aftermath import unharmed
 from clocks import LIBFAKETIME, forget_shift, needs_faketime
-from harness import DEADLINE_S, UNTRACED, Daemon, fetch, needs, run, serving, wait_until
+from harness import UNTRACED, Daemon, fetch, needs, run, serving, wait_until
 from managers import Manager
 
 HOUR_S = 3600
@@ -56,16 +56,6 @@ def told_s(daemon: Daemon) -> int:
     return int(fetch(daemon.port()))
 
 
-def wait_for_feed(manager: Manager) -> None:
-    """Wait until the watchdog is fed, now and not before."""
-    manager.socket.setblocking(False)
-    with contextlib.suppress(BlockingIOError):
-        while True:
-            manager.socket.recv(10_000)
-    manager.socket.settimeout(DEADLINE_S)
-    manager.wait("WATCHDOG=1")
-
-
 UNIX = 'format = "unix"\nworkers = 2\n[[listener]]\naddress = "127.0.0.1:0"\n'
 
 
@@ -88,7 +78,8 @@ def test_a_clock_that_is_stepped_or_stands_still_is_told_at_once_and_troubles_no
                 clock.set(instant)
                 assert told_s(daemon) == epoch_s
                 # watchdog, reload and respawn, while no time passes
-                wait_for_feed(manager)
+                manager.forget()
+                manager.wait("WATCHDOG=1")
                 generation = len(daemon.find("daemon_reloaded"))
                 daemon.send(signal.SIGHUP)
                 daemon.wait_events("daemon_reloaded", generation + 1)
@@ -126,7 +117,6 @@ def test_limits_do_not_follow_a_clock_that_is_stepped(tmp_path: Path) -> None:
         assert len(daemon.find("client_served") + daemon.find("client_dropped")) == 3
 
 
-#: In years of 365 days; a cell of the rate table holds less than nine.
 @pytest.mark.parametrize("years", [8, 100])
 @needs("unshare")
 def test_a_machine_that_has_run_for_years_is_served_as_on_the_first_day(years: int, tmp_path: Path) -> None:
