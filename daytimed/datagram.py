@@ -70,7 +70,7 @@ def is_loop(host: str, port: int, own_ports: frozenset[int]) -> bool:
     if port < 1024 or port in own_ports:
         return True
     if ":" in host:
-        # ff00::/8, and not ff::/16, which is written without its zeros
-        return host == "::" or (host.startswith("ff") and host[4:5] == ":")
+        # ff00::/8: four digits, and not ff::/16 or ff0::/16, which are written without their zeros
+        return host == "::" or (host.startswith("ff") and host.find(":") == 4)
     first = int(host.partition(".")[0])
     return first == 0 or first >= 224

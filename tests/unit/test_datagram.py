@@ -147,6 +147,7 @@ def test_any_control_messages_are_answered_or_not(control: list[tuple[int, int, 
     port=st.integers(0, 65535),
 )
 @example(packed=b"\0\xff" + bytes(14), port=40000)
+@example(packed=b"\x0f\xf0" + bytes(14), port=40000)
 def test_any_source_is_a_loop_or_not(packed: bytes, port: int) -> None:
     """Whatever address a datagram comes from, it is judged as what it is, IPv4-mapped or not."""
     family = socket.AF_INET if len(packed) == 4 else socket.AF_INET6
