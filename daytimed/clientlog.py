@@ -12,23 +12,45 @@ from daytimed.log import Log
 from daytimed.reasons import REASONS
 from daytimed.talkers import CELLS, Talkers
 
+Peer = tuple[Any, ...]
+"""Host and port first, as accept gives them."""
+NAMELESS: Peer = ("", 0)
+"""The client of a unix socket."""
+
+#: How rarely the shared cells are asked while the budget is used up.
+ASKED_NS = 50_000_000
+
 
 class Allowance:
     """How many clients may be logged one by one; and the counts of those beyond, in a worker's slot."""
 
     def __init__(self, budget: Budget, head: Cells, slot: Cells) -> None:
-        self._take = budget.take
+        self._budget = budget
         self._head = head
         self._slot = slot
+        self._served = 0
         self._talkers = Talkers(slot[TALKERS : TALKERS + CELLS])
+        self.not_before_ns = 0
+        """Until then there is nothing to take: whoever finds that need not ask."""
 
-    def take_or_count(self, host: str, dropped: int | None, now_ns: int) -> bool:
-        """Take one; else count the client, which is nowhere in the log then, and return False."""
-        if self._take(now_ns):
+    def take(self, now_ns: int) -> bool:
+        """Take one; False when the budget is used up, and the client is to be counted."""
+        again_ns = self._budget.take(now_ns)
+        if not again_ns:
             return True
-        self._slot[SUPPRESSED_SERVED if dropped is None else SUPPRESSED_DROPPED + dropped] += 1
-        self._talkers.count(host, self._head[PERIOD])
+        self.not_before_ns = min(again_ns, now_ns + ASKED_NS)
+        self._talkers.begin(self._head[PERIOD])
         return False
+
+    def count(self, host: str, dropped: int | None) -> None:
+        """Count a client that is nowhere in the log."""
+        # on the way of nearly every client of a busy daemon
+        if dropped is None:
+            self._served += 1
+            self._slot[SUPPRESSED_SERVED] = self._served
+        else:
+            self._slot[SUPPRESSED_DROPPED + dropped] += 1
+        self._talkers.counts[self._talkers.place(host)] += 1
 
 
 class ClientLog:
@@ -40,32 +62,33 @@ class ClientLog:
         self._served = clients == "all" and log.is_enabled("client_served")
         self._dropped = clients != "none" and log.is_enabled("client_dropped")
         self._is_quiet = lru_cache(REMEMBERED)(lambda host: unmap(host) in quiet) if quiet else None
-        self._may_tell = allowance.take_or_count if allowance else None
+        self._allowance = allowance
 
     def __bool__(self) -> bool:
         """Say whether there is anything to tell."""
         return self._served or self._dropped
 
-    def tell(self, peer: Any, now_ns: int, size: int, dropped: int | None) -> None:
+    def tell(self, peer: Peer, now_ns: int, size: int, dropped: int | None) -> None:
         """
         Log one client, or count it if the allowance is used up.
 
         Args:
-            peer: As accept gives it: a tuple, or for a unix socket a path or a name.
+            peer: Host and port first, as accept gives them; no host for a unix socket.
             now_ns: CLOCK_MONOTONIC.
             size: Bytes that were sent.
             dropped: None if it was served, or why it was dropped.
         """
-        # the client of a unix socket chooses its name, which may be anything
-        host, port = peer[:2] if type(peer) is tuple else ("", 0)
+        host = peer[0]
         if dropped is None:
             if not self._served or (self._is_quiet and host and self._is_quiet(host)):
                 return
         elif not self._dropped:
             return
-        if self._may_tell and not self._may_tell(host, dropped, now_ns):
+        allowance = self._allowance
+        if allowance and (now_ns < allowance.not_before_ns or not allowance.take(now_ns)):
+            allowance.count(host, dropped)
             return
-        client = unmap(host) or "unix"
+        client, port = unmap(host) or "unix", peer[1]
         if dropped is None:
             self._log.event("client_served", client=client, port=port, listener=self._listener, bytes=size)
         else:

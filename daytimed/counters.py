@@ -26,9 +26,9 @@ SLOTS = 4096
 #: Cells of a slot.
 READY = 0
 """1 once the worker is about to accept for the first time."""
-BUSY_SINCE = 1
-"""CLOCK_MONOTONIC in nanoseconds when the client at hand was accepted; 0 between clients."""
-ACCEPTED = 2
+ACCEPTED = 1
+FINISHED = 2
+"""What ACCEPTED was when the last client was done with: another number, and a client is at hand."""
 SERVED = 3
 DROPPED = 4
 """The first of one cell for each reason."""

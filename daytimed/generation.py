@@ -10,7 +10,7 @@ from daytimed import addresses, clock, formats, limits
 from daytimed.addresses import Address, printable
 from daytimed.clientlog import Allowance, ClientLog
 from daytimed.config import MOST_WORKERS, Config, ListenerConfig
-from daytimed.counters import BUSY_SINCE, LOG_BUDGET, READY, Cells, Counters
+from daytimed.counters import ACCEPTED, FINISHED, LOG_BUDGET, READY, Cells, Counters
 from daytimed.errors import ConfigError, ListenError
 from daytimed.limits import Budget, Gate, NetworkSet, RateLimit
 from daytimed.listeners import Listener, adopt, open_listeners
@@ -36,18 +36,19 @@ class Child:
     killed: bool = False
     stopped: bool = False
     """Held, by SIGSTOP for one."""
-    busy_since: int = 0
+    accepted: int = -1
     """What its slot said at the last look."""
     still: int = 0
-    """At how many looks in a row it was held, or busy with the same client."""
+    """At how many looks in a row it was held, or busy with the same client, or starting."""
 
     def look(self) -> bool:
         """Look at the slot; return whether there is a reason to look again."""
-        busy_since = self.cells[BUSY_SINCE]
-        held = self.stopped or (busy_since != 0 and busy_since == self.busy_since)
+        accepted = self.cells[ACCEPTED]
+        busy = not self.cells[READY] or accepted != self.cells[FINISHED]
+        held = self.stopped or (busy and accepted == self.accepted)
         self.still = self.still + 1 if held else 0
-        self.busy_since = busy_since
-        return self.stopped or busy_since != 0
+        self.accepted = accepted
+        return self.stopped or busy
 
 
 @dataclass(slots=True)

@@ -10,10 +10,10 @@ from __future__ import annotations
 import os
 import socket
 import time
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from daytimed import clock, formats, session
-from daytimed.clientlog import ClientLog
+from daytimed.clientlog import NAMELESS, ClientLog, Peer
 from daytimed.config import Config
 from daytimed.datagram import CONTROL_SPACE, ask_for_destinations
 from daytimed.errors import EXIT_OK, UsageError
@@ -62,24 +62,29 @@ def run(config: Config, output: Output) -> int:
 
 
 class _Outcome(NamedTuple):
-    peer: Any
-    """As accept gives it."""
+    peer: Peer
     size: int
     dropped: int | None
 
 
 def _serve_stream(client: socket.socket, reply: formats.Reply, gate: Gate) -> _Outcome:
     try:
-        peer = client.getpeername()
+        peer: Peer = client.getpeername()
     except OSError as error:
         # gone before anybody looked; it has no name any more
         return _Outcome(("unknown", 0), 0, session.reason_for(error))
-    dropped = gate.judge(peer[0], 0) if gate and client.family != socket.AF_UNIX else None
+    dropped = None
+    if client.family == socket.AF_UNIX:
+        peer = NAMELESS
+    elif gate:
+        dropped = gate.judge(peer[0], 0)
     if dropped is not None:
-        session.close(client)
+        session.close(client.detach())
         return _Outcome(peer, 0, dropped)
     line = reply(time.time_ns())
-    return _Outcome(peer, len(line), session.serve(client, line))
+    dropped = session.serve(client, client.fileno(), line)
+    client.detach()
+    return _Outcome(peer, len(line), dropped)
 
 
 def _answer_datagram(server: socket.socket, reply: formats.Reply, gate: Gate) -> _Outcome | None:

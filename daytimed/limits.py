@@ -62,19 +62,19 @@ class Budget:
         self._tolerance_ns = (burst - 1) * self._interval_ns
         self._longest_ns = burst * self._interval_ns
 
-    def take(self, now_ns: int) -> bool:
-        """Take one; False when the budget is used up."""
+    def take(self, now_ns: int) -> int:
+        """Take one and return 0; or return when there will be one, at the earliest, if the budget is used up."""
         full_at = self._cells[self._index]
-        # spend(), in place: this is on the way of every client
+        # spend(), in place
         if full_at < now_ns:
             full_at = now_ns
         elif full_at - now_ns > self._tolerance_ns:
             if full_at - now_ns > self._longest_ns:
                 # no further away than it can be: a reload has made the interval shorter
-                self._cells[self._index] = now_ns + self._longest_ns
-            return False
+                self._cells[self._index] = full_at = now_ns + self._longest_ns
+            return full_at - self._tolerance_ns
         self._cells[self._index] = full_at + self._interval_ns
-        return True
+        return 0
 
 
 class NetworkSet:

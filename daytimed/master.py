@@ -21,7 +21,7 @@ from typing import Any, NoReturn
 from daytimed import __version__, clock, signals, worker
 from daytimed.addresses import Address
 from daytimed.config import Config
-from daytimed.counters import BUSY_SINCE, LOG_LOST, READY, SERVED, WATCHED, Cells, Counters
+from daytimed.counters import LOG_LOST, READY, SERVED, WATCHED, Cells, Counters
 from daytimed.errors import EXIT_INTERNAL, EXIT_OK, DaytimedError, StartError
 from daytimed.generation import Child, Generation, Team, adopt_passed, compile_replies, open_all, stored_name
 from daytimed.listeners import Listener
@@ -345,7 +345,6 @@ class Master:
         master = os.getppid()
         try:
             cells = self._counters.slot(slot)
-            cells[BUSY_SINCE] = time.monotonic_ns()
             for descriptor in self._private:
                 os.close(descriptor)
             # the listeners of others: a copy here would keep them open after their end

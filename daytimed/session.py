@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable
 from fcntl import ioctl
 from termios import FIONREAD
-from typing import Any
+from typing import Any, Self
 
 from daytimed.addresses import unmap
 from daytimed.datagram import is_loop, reply_source
@@ -26,9 +26,10 @@ _DONTWAIT = int(socket.MSG_DONTWAIT)
 _SHUT_WR = int(socket.SHUT_WR)
 _DISCARD_FLAGS = int(socket.MSG_DONTWAIT | socket.MSG_TRUNC)
 
-_NOTHING_UNREAD = bytes(4)
-#: Filled by the kernel. Given bytes, ioctl() first fails to take them for a buffer, and so costs twice as much.
-_unread = bytearray(4)
+#: Filled by the kernel with an int. Given bytes, ioctl() first fails to take them for a buffer, and so costs twice as
+#: much.
+_unread_bytes = bytearray(4)
+_unread = memoryview(_unread_bytes).cast("i")
 
 #: Most that is read and thrown away of what a client has sent.
 DISCARDED = 1 << 18
@@ -57,14 +58,49 @@ def reason_for(error: OSError) -> int:
     return _REASONS.get(error.errno or 0, OS_ERROR)
 
 
-def serve(client: _socket.socket, reply: bytes) -> int | None:
+class Seat:
     """
-    Send the reply, end the stream and close.
+    Where the clients of a worker come to, one after the other.
 
-    The reply stays back (MSG_MORE) until the end of the stream goes with it in one segment. A close straight after
-    that would lose the reply of a client that has written something, so the stream is ended first; and what the
-    client has written is thrown away (RFC 867), because closing with unread data is a reset (RFC 1122, 4.2.2.13),
-    and would give up a reply that is still on its way.
+    Each is given the lowest descriptor that is free (accept(2)), which is nearly always the same one: so one socket
+    object does for all of them, and none is made and thrown away for each.
+    """
+
+    def __init__(self, listener: socket.socket) -> None:
+        self._kind = int(listener.family), int(listener.type), listener.proto
+        self.client: _socket.socket
+        self.descriptor = -1
+
+    def take(self, descriptor: int) -> None:
+        """Have the object stand for another descriptor."""
+        self._leave()
+        self.client, self.descriptor = _socket.socket(*self._kind, descriptor), descriptor
+
+    def _leave(self) -> None:
+        if self.descriptor >= 0:
+            # closed long ago; the number may be of something else now, which must not be closed with the object
+            self.client.detach()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._leave()
+
+
+def serve(client: _socket.socket, descriptor: int, reply: bytes) -> int | None:
+    """
+    Send the reply, end the stream and close the descriptor; the socket object itself may have the next client in it.
+
+    The system calls of a client, each of which the reply needs, behind accept4 in the worker:
+
+    - sendto: the reply stays back (MSG_MORE) until the end of the stream goes with it in one segment;
+    - shutdown: sends both. A close straight after the send would lose the reply of a client that has written;
+    - ioctl, and recvfrom if it finds something: what the client has written is thrown away (RFC 867), because closing
+      with unread data is a reset (RFC 1122, 4.2.2.13), and would give up a reply that is still on its way. To try
+      recvfrom at once would cost an exception where there is nothing; to end the side for reading before, so that it
+      is an end of file, would itself be a reset for what comes just then;
+    - close.
 
     Returns:
         None if the client was served, or why it was dropped, as an index of REASONS.
@@ -72,20 +108,20 @@ def serve(client: _socket.socket, reply: bytes) -> int | None:
     try:
         sent = client.send(reply, _SEND_FLAGS)
         client.shutdown(_SHUT_WR)
-        ioctl(client.fileno(), FIONREAD, _unread)
-        if _unread != _NOTHING_UNREAD:
+        ioctl(descriptor, FIONREAD, _unread_bytes)
+        if _unread[0]:
             client.recv_into(_discarded, 0, _DISCARD_FLAGS)
         return None if sent == len(reply) else TIMEOUT
     except OSError as error:
         return reason_for(error)
     finally:
-        close(client)
+        close(descriptor)
 
 
-def close(client: _socket.socket) -> None:
+def close(descriptor: int) -> None:
     """Close a client; without anything before it this is how one is refused: at once, and without a byte."""
     try:
-        client.close()
+        socket.close(descriptor)
     except OSError:
         # whatever close(2) says, it has let go of the descriptor
         return

@@ -51,30 +51,30 @@ class Talkers:
     """What one worker has counted in the current period; it is the only writer of its cells."""
 
     def __init__(self, cells: memoryview) -> None:
-        self._cells = cells
+        self.counts = cells
+        """A client is counted by adding one at its `place`, by the caller: a call would cost more than that."""
         # given up as a whole when a network makes room for another
-        self._place = lru_cache(REMEMBERED)(self._find)
+        self.place = lru_cache(REMEMBERED)(self._find)
 
-    def count(self, host: str, period: int) -> None:
-        """Count a client; the first of a period forgets what was before."""
-        if period != self._cells[0]:
-            self._cells[:] = memoryview(bytes(8 * CELLS)).cast("Q")
-            self._cells[0] = period
-            self._place.cache_clear()
-        self._cells[self._place(host)] += 1
+    def begin(self, period: int) -> None:
+        """Forget what was counted in another period."""
+        if period != self.counts[0]:
+            self.counts[:] = memoryview(bytes(8 * CELLS)).cast("Q")
+            self.counts[0] = period
+            self.place.cache_clear()
 
     def _find(self, host: str) -> int:
         """Return the place of a host's count."""
         network = network_of(host)
-        cells: list[int] = self._cells.tolist()
+        cells: list[int] = self.counts.tolist()
         networks, counts = cells[1::3], cells[2::3]
         if network in networks:
             return 2 + 3 * networks.index(network)
         least = counts.index(min(counts))
         if networks[least]:
-            self._place.cache_clear()
+            self.place.cache_clear()
         first = 1 + 3 * least
-        self._cells[first], self._cells[first + 2] = network, counts[least]
+        self.counts[first], self.counts[first + 2] = network, counts[least]
         return first + 1
 
 

@@ -7,17 +7,17 @@ is interrupted, retried by Python (PEP 475) and fails with EBADF. A client that 
 
 from __future__ import annotations
 
-import _socket
 import contextlib
 import errno
 import os
 import socket
 import time
 from collections.abc import Callable
+from typing import Any
 
 from daytimed import formats, session, signals
-from daytimed.clientlog import ClientLog
-from daytimed.counters import ACCEPTED, BUSY_SINCE, DROPPED, READY, SERVED, WATCHED, Cells
+from daytimed.clientlog import NAMELESS, ClientLog, Peer
+from daytimed.counters import ACCEPTED, DROPPED, FINISHED, READY, SERVED, WATCHED, Cells
 from daytimed.datagram import CONTROL_SPACE
 from daytimed.limits import Gate
 from daytimed.listeners import Listener
@@ -87,45 +87,53 @@ class Worker:
     def _accept_clients(self, client_log: ClientLog, wake: Callable[[], None]) -> None:
         # everything the loop touches is a local name: it runs for every client
         listener = self.listener.socket
-        family, kind, protocol = int(listener.family), int(listener.type), listener.proto
+        nameless = listener.family == socket.AF_UNIX
         slot, head, reply, serve = self.slot, self.head, self.reply, session.serve
-        new_socket, monotonic_ns, time_ns = _socket.socket, time.monotonic_ns, time.time_ns
-        judge = self.gate.judge if self.gate and family != socket.AF_UNIX else None
+        monotonic_ns, time_ns = time.monotonic_ns, time.time_ns
+        judge = self.gate.judge if self.gate and not nameless else None
         tell = client_log.tell if client_log else None
         # socket.accept() makes an enum and a Python object of every client; this is what it is made of
         accept = listener._accept  # type: ignore[attr-defined]
-        while True:
-            try:
-                descriptor, peer = accept()
-            except OSError as error:
-                if self._go_on_after(error):
-                    continue
-                return
-            now = monotonic_ns()
-            slot[BUSY_SINCE] = now
-            slot[ACCEPTED] += 1
-            if not head[WATCHED]:
-                wake()
-            client = new_socket(family, kind, protocol, descriptor)
-            dropped = judge(peer[0], now) if judge else None
-            if dropped is None:
-                line = reply(time_ns())
-                dropped = serve(client, line)
-            else:
-                line = b""
-                session.close(client)
-            if dropped is None:
-                slot[SERVED] += 1
-            else:
-                slot[DROPPED + dropped] += 1
-            if tell:
-                tell(peer, now, len(line), dropped)
-            slot[BUSY_SINCE] = 0
-            if self._pauses:
-                self._resume()
+        if nameless:
+            accept = _accept_nameless(accept)
+        # counted here, and told in the slot, to which nobody else writes
+        accepted = served = 0
+        with session.Seat(listener) as seat:
+            while True:
+                try:
+                    descriptor, peer = accept()
+                except OSError as error:
+                    if self._go_on_after(error):
+                        continue
+                    return
+                now = monotonic_ns()
+                accepted += 1
+                slot[ACCEPTED] = accepted
+                if not head[WATCHED]:
+                    wake()
+                dropped = judge(peer[0], now) if judge else None
+                if dropped is None:
+                    if descriptor != seat.descriptor:
+                        seat.take(descriptor)
+                    line = reply(time_ns())
+                    dropped = serve(seat.client, descriptor, line)
+                else:
+                    line = b""
+                    session.close(descriptor)
+                if dropped is None:
+                    served += 1
+                    slot[SERVED] = served
+                else:
+                    slot[DROPPED + dropped] += 1
+                if tell:
+                    tell(peer, now, len(line), dropped)
+                slot[FINISHED] = accepted
+                if self._pauses:
+                    self._resume()
 
     def _answer_datagrams(self, client_log: ClientLog, wake: Callable[[], None]) -> None:
         server, slot = self.listener.socket, self.slot
+        accepted = 0
         try:
             # replies leave by a copy of our own: a stop closes the listener while a client may be in our hands
             sender = server.dup()
@@ -143,14 +151,14 @@ class Worker:
                         continue
                     return
                 now = time.monotonic_ns()
-                slot[BUSY_SINCE] = now
-                slot[ACCEPTED] += 1
+                accepted += 1
+                slot[ACCEPTED] = accepted
                 if not self.head[WATCHED]:
                     wake()
                 size, dropped = session.answer(sender, request, self.own_ports, self.gate.judge, self.reply)
                 slot[SERVED if dropped is None else DROPPED + dropped] += 1
                 client_log.tell(request[3], now, size, dropped)
-                slot[BUSY_SINCE] = 0
+                slot[FINISHED] = accepted
                 if self._pauses:
                     self._resume()
 
@@ -188,6 +196,11 @@ class Worker:
         self._pauses = 0
 
 
+def _accept_nameless(accept: Callable[[], tuple[int, Any]]) -> Callable[[], tuple[int, Peer]]:
+    """Return an accept for unix sockets, whose clients choose their names, which may be anything."""
+    return lambda: (accept()[0], NAMELESS)
+
+
 def main(worker: Worker, master: int, prctl: Callable[..., int], log: Log, client_log: ClientLog) -> int:
     """Be a worker: everything between the fork and the exit code of the child."""
     if not signals.die_with(master, prctl):
@@ -197,7 +210,6 @@ def main(worker: Worker, master: int, prctl: Callable[..., int], log: Log, clien
         os.kill(master, signals.WAKE)
 
     worker.slot[READY] = 1
-    worker.slot[BUSY_SINCE] = 0
     wake()
     # the workers of a configuration begin together, or not at all
     if not signals.wait_for_go():

@@ -86,7 +86,8 @@ class Suppressing:
 
     def come(self, host: str, dropped: int | None, count: int) -> None:
         for _ in range(count):
-            assert not self.allowance.take_or_count(host, dropped, 0)
+            assert not self.allowance.take(0)
+            self.allowance.count(host, dropped)
 
 
 NOTHING_LEFT = Budget(memoryview(bytearray((2**63).to_bytes(8, "little"))).cast("Q"), 0, 1.0, 1)

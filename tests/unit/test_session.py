@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import os
 import socket
 import struct
 from collections.abc import Iterator
@@ -32,6 +33,17 @@ def connection(family: socket.AddressFamily = socket.AF_INET) -> Iterator[tuple[
         yield client, accepted
 
 
+def serve(accepted: socket.socket, reply: bytes) -> int | None:
+    """Serve a client, and hold that its descriptor is closed, of which the socket object learns here."""
+    descriptor = accepted.fileno()
+    try:
+        return session.serve(accepted, descriptor, reply)
+    finally:
+        with pytest.raises(OSError, match=os.strerror(errno.EBADF)):
+            os.fstat(descriptor)
+        accepted.detach()
+
+
 FAMILIES = [
     socket.AF_INET,
     pytest.param(socket.AF_INET6, marks=pytest.mark.skipif(not has_ipv6(), reason="no IPv6 here")),
@@ -45,13 +57,13 @@ def test_client_gets_the_reply_and_a_clean_end(family: socket.AddressFamily, sen
     """A client, whatever it has written before, gets the whole reply and an end of file, not a reset."""
     with connection(family) as (client, accepted), within(10):
         client.sendall(b"x" * sent)
-        assert (None, REPLY) == (session.serve(accepted, REPLY), read_to_end(client))
+        assert (None, REPLY) == (serve(accepted, REPLY), read_to_end(client))
 
 
 def test_client_that_writes_on_gets_the_reply() -> None:
     """What a client writes after the server is done does not cost it the reply that is there."""
     with connection() as (client, accepted), within(10):
-        assert session.serve(accepted, REPLY) is None
+        assert serve(accepted, REPLY) is None
         client.sendall(b"x")
         assert REPLY == client.recv(1000)
 
@@ -60,7 +72,7 @@ def test_client_that_has_ended_its_side_gets_the_reply() -> None:
     """A client that only reads, and has said so, is served."""
     with connection() as (client, accepted), within(10):
         client.shutdown(socket.SHUT_WR)
-        assert (None, REPLY) == (session.serve(accepted, REPLY), read_to_end(client))
+        assert (None, REPLY) == (serve(accepted, REPLY), read_to_end(client))
 
 
 def segments_received(sock: socket.socket) -> int:
@@ -72,35 +84,35 @@ def test_reply_and_end_are_one_segment() -> None:
     """Reply and end of stream leave together: the client gets one segment for both."""
     with connection() as (client, accepted), within(10):
         before = segments_received(client)
-        session.serve(accepted, REPLY)
+        serve(accepted, REPLY)
         assert (REPLY, 1) == (read_to_end(client), segments_received(client) - before)
 
 
 def test_stream_is_ended_whoever_has_a_copy() -> None:
     """The stream is ended and not only closed: the client gets its end even while another process has the socket."""
     with connection() as (client, accepted), accepted.dup(), within(10):
-        assert (None, REPLY) == (session.serve(accepted, REPLY), read_to_end(client))
+        assert (None, REPLY) == (serve(accepted, REPLY), read_to_end(client))
 
 
 def test_client_that_resets_is_dropped() -> None:
     """A client that is gone is dropped as reset, and its socket is closed."""
     with connection() as (client, accepted):
         reset(client)
-        assert (RESET, -1) == (session.serve(accepted, REPLY), accepted.fileno())
+        assert RESET == serve(accepted, REPLY)
 
 
 def test_client_that_closes_is_served() -> None:
     """A client that closes at once, as a port scanner does, is no error: nothing tells that it will not read."""
     with connection() as (client, accepted):
         client.close()
-        assert (None, -1) == (session.serve(accepted, REPLY), accepted.fileno())
+        assert serve(accepted, REPLY) is None
 
 
 def test_closed_unix_client_is_dropped() -> None:
     """On a unix socket the end of the client is known at once."""
     with connection(socket.AF_UNIX) as (client, accepted):
         client.close()
-        assert (RESET, -1) == (session.serve(accepted, REPLY), accepted.fileno())
+        assert RESET == serve(accepted, REPLY)
 
 
 @pytest.mark.parametrize("sent", [b"", b"x"])
@@ -109,7 +121,7 @@ def test_client_that_takes_only_a_part_is_dropped(sent: bytes) -> None:
     reply = b"x" * (32 << 20)
     with connection() as (client, accepted), within(10):
         client.sendall(sent)
-        assert (TIMEOUT, -1) == (session.serve(accepted, reply), accepted.fileno())
+        assert TIMEOUT == serve(accepted, reply)
 
 
 def test_client_that_takes_nothing_is_dropped() -> None:
@@ -120,15 +132,13 @@ def test_client_that_takes_nothing_is_dropped() -> None:
             while True:
                 accepted.send(b"x" * (1 << 20))
         accepted.setblocking(True)
-        assert (TIMEOUT, -1) == (session.serve(accepted, REPLY), accepted.fileno())
+        assert TIMEOUT == serve(accepted, REPLY)
 
 
 def test_bug_of_ours_is_seen() -> None:
     """What is no error of a socket goes through, with the client closed all the same."""
-    with connection() as (_, accepted):
-        with pytest.raises(TypeError):
-            session.serve(accepted, "a text")  # type: ignore[arg-type]
-        assert -1 == accepted.fileno()
+    with connection() as (_, accepted), pytest.raises(TypeError):
+        serve(accepted, "a text")  # type: ignore[arg-type]
 
 
 EXPECTED_REASONS = {
@@ -156,6 +166,17 @@ def test_every_error_has_a_reason(number: int) -> None:
 def test_error_without_a_number_has_a_reason() -> None:
     """An OSError that Python made itself is an os_error."""
     assert OS_ERROR == session.reason_for(OSError("no number"))
+
+
+def test_seat_stands_for_each_client_in_turn_and_closes_none() -> None:
+    """Whatever has a number that a client had once, it stays open: when the next has another one, and at the end."""
+    with connection() as (client, accepted), connection() as (other, accepted_then), within(10):
+        with session.Seat(accepted) as seat:
+            for each in (accepted, accepted_then):
+                seat.take(each.fileno())
+                seat.client.send(REPLY)
+        assert (REPLY, REPLY) == (client.recv(1000), other.recv(1000))
+        assert [True, True] == [os.fstat(each.fileno()) is not None for each in (accepted, accepted_then)]
 
 
 # -- datagrams -------------------------------------------------------------------------------------------------------
@@ -220,5 +241,5 @@ def test_refused_client_gets_no_byte() -> None:
     """It reads the end of file."""
     ours, theirs = socket.socketpair()
     with theirs:
-        session.close(ours)
+        session.close(ours.detach())
         assert b"" == theirs.recv(1)

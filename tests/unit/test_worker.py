@@ -19,11 +19,11 @@ import pytest
 from unit_help import NS, has_ipv6, read_to_end, reset, within
 
 from daytimed import addresses
-from daytimed.clientlog import Allowance, ClientLog
+from daytimed.clientlog import NAMELESS, Allowance, ClientLog, Peer
 from daytimed.counters import (
     ACCEPTED,
-    BUSY_SINCE,
     DROPPED,
+    FINISHED,
     READY,
     SERVED,
     SUPPRESSED_DROPPED,
@@ -103,7 +103,12 @@ def test_clients_beyond_the_budget_are_counted_by_reason_and_network() -> None:
     quiet = NetworkSet([ipaddress.ip_network("198.51.100.0/24")])
     allowance = Allowance(Budget(cell(), 0, 1.0, 2), counters.head, counters.slot(0))
     client_log = ClientLog(events.log(), "daytime", "all", quiet, allowance)
-    for peer in [("192.0.2.1", 5)] * 2 + [("192.0.2.7", 5), ("::ffff:192.0.2.9", 5, 0, 0), ("198.51.100.1", 5), b"\0x"]:
+    for peer in [("192.0.2.1", 5)] * 2 + [
+        ("192.0.2.7", 5),
+        ("::ffff:192.0.2.9", 5, 0, 0),
+        ("198.51.100.1", 5),
+        NAMELESS,
+    ]:
         client_log.tell(peer, NS, 7, None)
     for reason in (RATE, RATE, RESET):
         client_log.tell(("198.51.100.1", 5), NS, 0, reason)
@@ -130,14 +135,10 @@ def test_clients_that_are_not_told_use_up_no_budget() -> None:
         (("192.0.2.1", 5), "192.0.2.1", 5),
         (("2001:db8::1", 5, 0, 0), "2001:db8::1", 5),
         (("::ffff:192.0.2.1", 5, 0, 0), "192.0.2.1", 5),
-        ("", "unix", 0),
-        (b"", "unix", 0),
-        ("x", "unix", 0),
-        ("/tmp/client", "unix", 0),
-        (b"\0abstract", "unix", 0),
+        (NAMELESS, "unix", 0),
     ],
 )
-def test_names_of_clients(peer: object, client: str, port: int) -> None:
+def test_names_of_clients(peer: Peer, client: str, port: int) -> None:
     """A client is told by its address, IPv4 always as such; one on a unix socket has none."""
     events = Events()
     client_log = ClientLog(events.log(), "daytime", "all", NetworkSet([ipaddress.ip_network("::9")]), None)
@@ -172,7 +173,7 @@ class Bench:
         self.worker = Worker(listener, "daytime", self.reply, gate, self.head, self.slot, own_ports)
 
     def reply(self, now_ns: int) -> bytes:
-        self.busy.append(self.slot[BUSY_SINCE] > 0)
+        self.busy.append(self.slot[ACCEPTED] == self.slot[FINISHED] + 1)
         return REPLY
 
     def run(self, clients: int, *, told: bool = False, log: str = "all", budget: Budget | None = None) -> Events:
@@ -195,7 +196,8 @@ class Bench:
         return events
 
     def counted(self) -> dict[str, int]:
-        names = {"ready": READY, "busy": BUSY_SINCE, "accepted": ACCEPTED, "served": SERVED}
+        assert self.slot[ACCEPTED] == self.slot[FINISHED]
+        names = {"ready": READY, "accepted": ACCEPTED, "served": SERVED}
         names |= {reason: DROPPED + index for index, reason in enumerate(REASONS)}
         names |= {f"suppressed_{reason}": SUPPRESSED_DROPPED + index for index, reason in enumerate(REASONS)}
         names["suppressed_served"] = SUPPRESSED_SERVED
@@ -236,6 +238,18 @@ def test_clients_are_served_one_after_another(scheme: str, tmp_path: Path) -> No
     expected = ("unix", 7) if scheme == "unix" else ("127.0.0.1", 7)
     assert [expected] * 2 == [(event["client"], event["bytes"]) for event in events.seen]
     assert [True, True] == bench.busy
+
+
+@pytest.mark.parametrize("name", ["", "/tmp/client", b"\0abstract", b"\0"])
+def test_client_of_a_unix_socket_may_call_itself_anything(name: str | bytes, tmp_path: Path) -> None:
+    """It is served, and told as what it is; its name is not asked for."""
+    if isinstance(name, str) and name:
+        name = str(tmp_path / "client")
+    with opened(f"unix://{tmp_path}/socket") as listener, socket.socket(socket.AF_UNIX) as client:
+        client.bind(name)
+        client.connect(listener.requested.path)
+        assert [("unix", 0)] == [(event["client"], event["port"]) for event in Bench(listener).run(1).seen]
+        assert REPLY == read_to_end(client)
 
 
 def test_master_is_woken_only_while_it_sleeps() -> None:
