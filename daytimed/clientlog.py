@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 from daytimed.addresses import unmap
 from daytimed.counters import PERIOD, SUPPRESSED_DROPPED, SUPPRESSED_SERVED, TALKERS, Cells
@@ -21,36 +21,12 @@ NAMELESS: Peer = ("", 0)
 ASKED_NS = 50_000_000
 
 
-class Allowance:
-    """How many clients may be logged one by one; and the counts of those beyond, in a worker's slot."""
+class Allowance(NamedTuple):
+    """What the clients may use up of the log; and the slot of the worker that counts those beyond."""
 
-    def __init__(self, budget: Budget, head: Cells, slot: Cells) -> None:
-        self._budget = budget
-        self._head = head
-        self._slot = slot
-        self._served = 0
-        self._talkers = Talkers(slot[TALKERS : TALKERS + CELLS])
-        self.not_before_ns = 0
-        """Until then there is nothing to take: whoever finds that need not ask."""
-
-    def take(self, now_ns: int) -> bool:
-        """Take one; False when the budget is used up, and the client is to be counted."""
-        again_ns = self._budget.take(now_ns)
-        if not again_ns:
-            return True
-        self.not_before_ns = min(again_ns, now_ns + ASKED_NS)
-        self._talkers.begin(self._head[PERIOD])
-        return False
-
-    def count(self, host: str, dropped: int | None) -> None:
-        """Count a client that is nowhere in the log."""
-        # on the way of nearly every client of a busy daemon
-        if dropped is None:
-            self._served += 1
-            self._slot[SUPPRESSED_SERVED] = self._served
-        else:
-            self._slot[SUPPRESSED_DROPPED + dropped] += 1
-        self._talkers.counts[self._talkers.place(host)] += 1
+    budget: Budget
+    head: Cells
+    slot: Cells
 
 
 class ClientLog:
@@ -59,34 +35,46 @@ class ClientLog:
     def __init__(self, log: Log, listener: str, clients: str, quiet: NetworkSet, allowance: Allowance | None) -> None:
         self._log = log
         self._listener = listener
-        self._served = clients == "all" and log.is_enabled("client_served")
-        self._dropped = clients != "none" and log.is_enabled("client_dropped")
+        self._tells_served = clients == "all" and log.is_enabled("client_served")
+        self._tells_dropped = clients != "none" and log.is_enabled("client_dropped")
         self._is_quiet = lru_cache(REMEMBERED)(lambda host: unmap(host) in quiet) if quiet else None
         self._allowance = allowance
+        self._not_before_ns = 0
+        """Until then there is nothing left of the budget, and nobody need ask."""
+        self._suppressed = 0
+        if allowance:
+            self._slot = allowance.slot
+            self._talkers = Talkers(allowance.slot[TALKERS : TALKERS + CELLS])
+            self._counts, self._place = self._talkers.counts, self._talkers.place
 
     def __bool__(self) -> bool:
         """Say whether there is anything to tell."""
-        return self._served or self._dropped
+        return self._tells_served or self._tells_dropped
 
     def tell(self, peer: Peer, now_ns: int, size: int, dropped: int | None) -> None:
         """
         Log one client, or count it if the allowance is used up.
 
         Args:
-            peer: Host and port first, as accept gives them; no host for a unix socket.
+            peer: Who it is.
             now_ns: CLOCK_MONOTONIC.
             size: Bytes that were sent.
             dropped: None if it was served, or why it was dropped.
         """
         host = peer[0]
         if dropped is None:
-            if not self._served or (self._is_quiet and host and self._is_quiet(host)):
+            if not self._tells_served or (self._is_quiet and host and self._is_quiet(host)):
                 return
-        elif not self._dropped:
+        elif not self._tells_dropped:
             return
-        allowance = self._allowance
-        if allowance and (now_ns < allowance.not_before_ns or not allowance.take(now_ns)):
-            allowance.count(host, dropped)
+        if now_ns < self._not_before_ns or (self._allowance and not self._take(self._allowance, now_ns)):
+            # the way of nearly every client of a busy daemon, so all of it is here
+            if dropped is None:
+                self._suppressed += 1
+                self._slot[SUPPRESSED_SERVED] = self._suppressed
+            else:
+                self._slot[SUPPRESSED_DROPPED + dropped] += 1
+            self._counts[self._place(host)] += 1
             return
         client, port = unmap(host) or "unix", peer[1]
         if dropped is None:
@@ -94,3 +82,12 @@ class ClientLog:
         else:
             reason = REASONS[dropped]
             self._log.event("client_dropped", client=client, port=port, listener=self._listener, reason=reason)
+
+    def _take(self, allowance: Allowance, now_ns: int) -> bool:
+        """Take one line from the allowance; False if it is used up."""
+        again_ns = allowance.budget.take(now_ns)
+        if not again_ns:
+            return True
+        self._not_before_ns = min(again_ns, now_ns + ASKED_NS)
+        self._talkers.begin(allowance.head[PERIOD])
+        return False

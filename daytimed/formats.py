@@ -255,16 +255,18 @@ def _cache_second(render: Callable[[int], bytes]) -> Reply:
 
 
 def _compile_sentence(zone: Zone) -> Reply:
-    cached: int | None = None
+    # no instant is in this second
+    begin = -NS
     head = tail = whole = b""
 
     def reply(now_ns: int) -> bytes:
-        nonlocal cached, head, tail, whole
-        seconds, nanoseconds = divmod(now_ns, NS)
-        if seconds != cached:
+        nonlocal begin, head, tail, whole
+        nanoseconds = now_ns - begin
+        if not 0 <= nanoseconds < NS:
+            seconds, nanoseconds = divmod(now_ns, NS)
             head, tail = sentence_parts(zone(seconds))
             whole = head.replace(b"%", b"%%") + b".%09d" + tail.replace(b"%", b"%%")
-            cached = seconds
+            begin = seconds * NS
         # nine times in ten there is no zero at the end, and this is the quicker way
         return whole % nanoseconds if nanoseconds % 10 else head + fraction(nanoseconds) + tail
 

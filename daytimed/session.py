@@ -26,6 +26,8 @@ _DONTWAIT = int(socket.MSG_DONTWAIT)
 _SHUT_WR = int(socket.SHUT_WR)
 _DISCARD_FLAGS = int(socket.MSG_DONTWAIT | socket.MSG_TRUNC)
 
+_close = socket.close
+
 #: Filled by the kernel with an int. Given bytes, ioctl() first fails to take them for a buffer, and so costs twice as
 #: much.
 _unread_bytes = bytearray(4)
@@ -68,18 +70,54 @@ class Seat:
 
     def __init__(self, listener: socket.socket) -> None:
         self._kind = int(listener.family), int(listener.type), listener.proto
-        self.client: _socket.socket
-        self.descriptor = -1
+        self._client: _socket.socket
+        self._descriptor = -1
 
-    def take(self, descriptor: int) -> None:
+    def serve(self, descriptor: int, reply: bytes) -> int | None:
+        """
+        Send the reply, end the stream and close.
+
+        The system calls of a client, each of which the reply needs, behind accept4 in the worker:
+
+        - sendto: the reply stays back (MSG_MORE) until the end of the stream goes with it in one segment;
+        - shutdown: sends both. A close straight after the send would lose the reply of a client that has written;
+        - ioctl, and recvfrom if it finds something: what the client has written is thrown away (RFC 867), because
+          closing with unread data is a reset (RFC 1122, 4.2.2.13), and would give up a reply that is still on its way.
+          To try recvfrom at once would cost an exception where there is nothing; to end the side for reading before,
+          so that it is an end of file, would itself be a reset for what comes just then;
+        - close.
+
+        Returns:
+            None if the client was served, or why it was dropped, as an index of REASONS.
+        """
+        if descriptor != self._descriptor:
+            self._take(descriptor)
+        try:
+            sent = self._send(reply, _SEND_FLAGS)
+            self._shutdown(_SHUT_WR)
+            ioctl(descriptor, FIONREAD, _unread_bytes)
+            if _unread[0]:
+                self._client.recv_into(_discarded, 0, _DISCARD_FLAGS)
+            return None if sent == len(reply) else TIMEOUT
+        except OSError as error:
+            return reason_for(error)
+        finally:
+            try:  # noqa: SIM105 - a context manager, or close() below, would cost more than the system call
+                _close(descriptor)
+            except OSError:
+                pass
+
+    def _take(self, descriptor: int) -> None:
         """Have the object stand for another descriptor."""
         self._leave()
-        self.client, self.descriptor = _socket.socket(*self._kind, descriptor), descriptor
+        client = self._client = _socket.socket(*self._kind, descriptor)
+        self._descriptor = descriptor
+        self._send, self._shutdown = client.send, client.shutdown
 
     def _leave(self) -> None:
-        if self.descriptor >= 0:
+        if self._descriptor >= 0:
             # closed long ago; the number may be of something else now, which must not be closed with the object
-            self.client.detach()
+            self._client.detach()
 
     def __enter__(self) -> Self:
         return self
@@ -88,40 +126,10 @@ class Seat:
         self._leave()
 
 
-def serve(client: _socket.socket, descriptor: int, reply: bytes) -> int | None:
-    """
-    Send the reply, end the stream and close the descriptor; the socket object itself may have the next client in it.
-
-    The system calls of a client, each of which the reply needs, behind accept4 in the worker:
-
-    - sendto: the reply stays back (MSG_MORE) until the end of the stream goes with it in one segment;
-    - shutdown: sends both. A close straight after the send would lose the reply of a client that has written;
-    - ioctl, and recvfrom if it finds something: what the client has written is thrown away (RFC 867), because closing
-      with unread data is a reset (RFC 1122, 4.2.2.13), and would give up a reply that is still on its way. To try
-      recvfrom at once would cost an exception where there is nothing; to end the side for reading before, so that it
-      is an end of file, would itself be a reset for what comes just then;
-    - close.
-
-    Returns:
-        None if the client was served, or why it was dropped, as an index of REASONS.
-    """
-    try:
-        sent = client.send(reply, _SEND_FLAGS)
-        client.shutdown(_SHUT_WR)
-        ioctl(descriptor, FIONREAD, _unread_bytes)
-        if _unread[0]:
-            client.recv_into(_discarded, 0, _DISCARD_FLAGS)
-        return None if sent == len(reply) else TIMEOUT
-    except OSError as error:
-        return reason_for(error)
-    finally:
-        close(descriptor)
-
-
 def close(descriptor: int) -> None:
     """Close a client; without anything before it this is how one is refused: at once, and without a byte."""
     try:
-        socket.close(descriptor)
+        _close(descriptor)
     except OSError:
         # whatever close(2) says, it has let go of the descriptor
         return

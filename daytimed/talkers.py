@@ -52,7 +52,7 @@ class Talkers:
 
     def __init__(self, cells: memoryview) -> None:
         self.counts = cells
-        """A client is counted by adding one at its `place`, by the caller: a call would cost more than that."""
+        """Whoever counts a client adds one at its `place`: a call would cost more than that."""
         # given up as a whole when a network makes room for another
         self.place = lru_cache(REMEMBERED)(self._find)
 

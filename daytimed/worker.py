@@ -88,7 +88,7 @@ class Worker:
         # everything the loop touches is a local name: it runs for every client
         listener = self.listener.socket
         nameless = listener.family == socket.AF_UNIX
-        slot, head, reply, serve = self.slot, self.head, self.reply, session.serve
+        slot, head, reply = self.slot, self.head, self.reply
         monotonic_ns, time_ns = time.monotonic_ns, time.time_ns
         judge = self.gate.judge if self.gate and not nameless else None
         tell = client_log.tell if client_log else None
@@ -99,6 +99,7 @@ class Worker:
         # counted here, and told in the slot, to which nobody else writes
         accepted = served = 0
         with session.Seat(listener) as seat:
+            serve = seat.serve
             while True:
                 try:
                     descriptor, peer = accept()
@@ -113,10 +114,8 @@ class Worker:
                     wake()
                 dropped = judge(peer[0], now) if judge else None
                 if dropped is None:
-                    if descriptor != seat.descriptor:
-                        seat.take(descriptor)
                     line = reply(time_ns())
-                    dropped = serve(seat.client, descriptor, line)
+                    dropped = serve(descriptor, line)
                 else:
                     line = b""
                     session.close(descriptor)

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from daytimed.clientlog import Allowance
+from daytimed.clientlog import ASKED_NS, Allowance, ClientLog
 from daytimed.counters import Counters, Counts
-from daytimed.limits import Budget
+from daytimed.limits import Budget, NetworkSet
 from daytimed.log import Log
 from daytimed.reasons import RATE, RESET
 from daytimed.reporter import Reporter, describe
@@ -75,7 +75,9 @@ class Suppressing:
         self.reporter = Reporter(self.counters, Notifier({}), 0.0)
         index = self.counters.acquire()
         assert index
-        self.allowance = Allowance(NOTHING_LEFT, self.counters.head, self.counters.slot(index))
+        allowance = Allowance(NOTHING_LEFT, self.counters.head, self.counters.slot(index))
+        self.client_log = ClientLog(self.log, "daytime", "all", NetworkSet([]), allowance)
+        self._now_ns = 0
 
     def _take(self, level: str, rendered: bytes) -> bool:
         if self.broken:
@@ -85,12 +87,13 @@ class Suppressing:
         return True
 
     def come(self, host: str, dropped: int | None, count: int) -> None:
+        # later than the last time, so that it sees which period this is
+        self._now_ns += ASKED_NS
         for _ in range(count):
-            assert not self.allowance.take(0)
-            self.allowance.count(host, dropped)
+            self.client_log.tell((host, 5), self._now_ns, 0, dropped)
 
 
-NOTHING_LEFT = Budget(memoryview(bytearray((2**63).to_bytes(8, "little"))).cast("Q"), 0, 1.0, 1)
+NOTHING_LEFT = Budget(memoryview(bytearray((2**63).to_bytes(8, "little"))).cast("Q"), 0, 0.001, 1)
 
 
 def test_the_summary_is_by_reason_and_network() -> None:
