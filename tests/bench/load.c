@@ -1,14 +1,17 @@
 /*
- * A closed-loop load generator for daytime servers: every thread connects, reads to the end of file, and begins again.
+ * A closed-loop load generator for servers on this host: every thread connects, reads to the end of file, begins again.
  *
- *   load ADDRESS PORT THREADS TOTAL [WRITE_BYTES]
+ *   load [-c CLIENTS] [-n REPLIES] [-w BYTES | -r REQUEST] [-k] TEMPLATE PORT...
  *
- * A client writes WRITE_BYTES first, if any. A reply counts if it ends with CRLF and the end of file is clean. What is
- * timed is connect(2) to end of file. On loopback the source addresses vary, so that ephemeral ports do not run out.
+ * CLIENTS at a time, over all PORTs in turn. A client first writes so many BYTES, or the REQUEST. A reply counts if it
+ * is as TEMPLATE says, to its last byte, and the end of file is clean. In the template a # is digits, an @ a word of
+ * letters, digits and signs, a blank some blanks, a full stop a fraction or nothing, a * anything; the rest is itself.
+ * What is timed is connect(2) to end of file. The source addresses vary, so that ephemeral ports do not run out.
+ * With -k no client closes before standard input ends.
  * Prints one line of JSON; the exit status is 0 whatever the server did, 2 for wrong usage, 1 if it cannot run itself.
  */
 #define _GNU_SOURCE
-#include <arpa/inet.h>
+#include <ctype.h>
 #include <errno.h>
 #include <netinet/in.h>
 #include <pthread.h>
@@ -17,17 +20,18 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/time.h>
 #include <time.h>
 #include <unistd.h>
 
-enum { SOURCES = 64, MOST_THREADS = 1024, TIMEOUT_S = 5, MOST_ERRNO = 256, MOST_WRITE = 1 << 20 };
+enum { SOURCES = 64, MOST_CLIENTS = 1024, TIMEOUT_S = 5, MOST_ERRNO = 256, MOST_WRITE = 1 << 20 };
 /* Buckets are 1 us wide below 2 * STEPS, then STEPS to each power of two: below 1.6 % off, up to 2^32 us. */
 enum { STEPS = 64, BUCKETS = STEPS * 28 };
-enum phase { SOCKET, CONNECT, WRITE, READ, SHORT, PHASES };
+enum phase { SOCKET, CONNECT, WRITE, READ, REPLY, PHASES };
 
-static const char *const phase_names[PHASES] = {"socket", "connect", "write", "read", "short"};
+static const char *const phase_names[PHASES] = {"socket", "connect", "write", "read", "wrong reply"};
 
 struct client {
     pthread_t thread;
@@ -36,8 +40,11 @@ struct client {
     uint32_t histogram[BUCKETS];
 };
 
-static struct sockaddr_in server;
-static size_t write_bytes;
+static char **ports;
+static unsigned port_count;
+static const char *template, *request;
+static size_t request_size;
+static int keep;
 static char nothing[MOST_WRITE];
 static atomic_long left;
 
@@ -77,25 +84,65 @@ static const char *name_of(int number)
     }
 }
 
+/* Whether all of a reply is as a template says. */
+static int matches(const char *wanted, const char *reply, const char *end)
+{
+    for (; *wanted; wanted++) {
+        size_t run = 0, room = (size_t)(end - reply);
+        switch (*wanted) {
+        case '*':
+            for (; reply <= end; reply++)
+                if (matches(wanted + 1, reply, end))
+                    return 1;
+            return 0;
+        case '#':
+            while (run < room && isdigit((unsigned char)reply[run]))
+                run++;
+            break;
+        case '@':
+            while (run < room && (isalnum((unsigned char)reply[run]) || reply[run] == '+' || reply[run] == '-'))
+                run++;
+            break;
+        case ' ':
+            while (run < room && reply[run] == ' ')
+                run++;
+            break;
+        case '.':
+            if (room == 0 || *reply != '.')
+                continue;
+            for (run = 1; run < room && isdigit((unsigned char)reply[run]);)
+                run++;
+            run = run > 1 ? run : 0;
+            break;
+        default:
+            run = room > 0 && *reply == *wanted;
+        }
+        if (run == 0)
+            return 0;
+        reply += run;
+    }
+    return reply == end;
+}
+
 /* Be one client. Returns PHASES and sets *us if it was served, else the phase in which it was not, with errno set. */
 static enum phase ask(int fd, unsigned turn, uint64_t *us)
 {
     struct timeval patience = {.tv_sec = TIMEOUT_S};
     setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
     setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof patience);
-    if (ntohl(server.sin_addr.s_addr) >> 24 == IN_LOOPBACKNET) {
-        struct sockaddr_in source = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(0x7f000001 + turn % SOURCES)};
-        int later = 1;
-        /* the port is chosen by connect, which knows the whole four-tuple */
-        setsockopt(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &later, sizeof later);
-        if (bind(fd, (struct sockaddr *)&source, sizeof source) < 0)
-            return SOCKET;
-    }
+    struct sockaddr_in source = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK + turn % SOURCES)};
+    struct sockaddr_in server = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK),
+                                 .sin_port = htons((uint16_t)atoi(ports[turn % port_count]))};
+    int later = 1;
+    /* the port is chosen by connect, which knows the whole four-tuple */
+    setsockopt(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &later, sizeof later);
+    if (bind(fd, (struct sockaddr *)&source, sizeof source) < 0)
+        return SOCKET;
     uint64_t start = now_ns();
     if (connect(fd, (struct sockaddr *)&server, sizeof server) < 0)
         return CONNECT;
-    for (size_t done = 0; done < write_bytes;) {
-        ssize_t sent = send(fd, nothing + done, write_bytes - done, MSG_NOSIGNAL);
+    for (size_t done = 0; done < request_size;) {
+        ssize_t sent = send(fd, request + done, request_size - done, MSG_NOSIGNAL);
         if (sent < 0)
             return WRITE;
         done += (size_t)sent;
@@ -112,7 +159,7 @@ static enum phase ask(int fd, unsigned turn, uint64_t *us)
     }
     *us = (now_ns() - start) / 1000;
     errno = 0;
-    return size >= 2 && size < sizeof reply && memcmp(reply + size - 2, "\r\n", 2) == 0 ? PHASES : SHORT;
+    return size < sizeof reply && matches(template, reply, reply + size) ? PHASES : REPLY;
 }
 
 static void *run(void *argument)
@@ -132,7 +179,7 @@ static void *run(void *argument)
             self->histogram[bucket_of(us)]++;
             self->max_us = us > self->max_us ? us : self->max_us;
         }
-        if (fd >= 0)
+        if (fd >= 0 && !keep)
             close(fd);
     }
     return NULL;
@@ -166,25 +213,40 @@ static void print(const struct client *sum, double seconds)
 
 int main(int argc, char **argv)
 {
-    int threads = argc > 3 ? atoi(argv[3]) : 0;
-    long total = argc > 4 ? atol(argv[4]) : 0;
-    write_bytes = argc > 5 ? (size_t)atol(argv[5]) : 0;
-    server.sin_family = AF_INET;
-    if (argc < 5 || argc > 6 || inet_pton(AF_INET, argv[1], &server.sin_addr) != 1 || atoi(argv[2]) < 1 ||
-        threads < 1 || threads > MOST_THREADS || total < 1 || write_bytes > MOST_WRITE) {
-        fprintf(stderr, "usage: load ADDRESS PORT THREADS TOTAL [WRITE_BYTES]\n");
+    long count = 1, total = 1, bytes = 0;
+    int option, wrong = 0;
+    while ((option = getopt(argc, argv, "c:n:w:r:k")) != -1) {
+        switch (option) {
+        case 'c': count = atol(optarg); break;
+        case 'n': total = atol(optarg); break;
+        case 'w': bytes = atol(optarg); break;
+        case 'r': request = optarg; break;
+        case 'k': keep = 1; break;
+        default: wrong = 1;
+        }
+    }
+    if (wrong || argc - optind < 2 || count < 1 || count > MOST_CLIENTS || total < 1 || bytes < 0 || bytes > MOST_WRITE) {
+        fprintf(stderr, "usage: load [-c CLIENTS] [-n REPLIES] [-w BYTES | -r REQUEST] [-k] TEMPLATE PORT...\n");
         return 2;
     }
-    server.sin_port = htons((uint16_t)atoi(argv[2]));
+    template = argv[optind];
+    ports = argv + optind + 1;
+    port_count = (unsigned)(argc - optind - 1);
+    request_size = request ? strlen(request) : (size_t)bytes;
+    request = request ? request : nothing;
+    struct rlimit descriptors;
+    getrlimit(RLIMIT_NOFILE, &descriptors);
+    descriptors.rlim_cur = descriptors.rlim_max;
+    setrlimit(RLIMIT_NOFILE, &descriptors);
     atomic_store(&left, total);
-    struct client *clients = calloc((size_t)threads + 1, sizeof *clients), *sum = clients + threads;
+    struct client *clients = calloc((size_t)count + 1, sizeof *clients), *sum = clients + count;
     uint64_t start = now_ns();
-    for (int i = 0; i < threads; i++)
+    for (long i = 0; i < count; i++)
         if (!clients || pthread_create(&clients[i].thread, NULL, run, &clients[i]) != 0) {
-            fprintf(stderr, "load: cannot start %d threads\n", threads);
+            fprintf(stderr, "load: cannot start %ld threads\n", count);
             return 1;
         }
-    for (int i = 0; i < threads; i++) {
+    for (long i = 0; i < count; i++) {
         pthread_join(clients[i].thread, NULL);
         sum->replies += clients[i].replies;
         sum->max_us = clients[i].max_us > sum->max_us ? clients[i].max_us : sum->max_us;
@@ -195,5 +257,8 @@ int main(int argc, char **argv)
                 sum->errors[phase][number] += clients[i].errors[phase][number];
     }
     print(sum, (double)(now_ns() - start) / 1e9);
+    fflush(stdout);
+    while (keep && getchar() != EOF) {
+    }
     return 0;
 }

@@ -1,16 +1,17 @@
 """
 The peers in Python: what a daytime server is with the standard library alone.
 
-Run as `peers.py forking PORT` or `peers.py asyncio PORT`. Both send the sentence of daytimed, with microseconds, and
-have the same backlog as the other servers, so that what is compared is the model and not a full queue.
+Run as `peers.py forking PORT` or `peers.py asyncio PORT`; `peers:application` is for a WSGI server. All send the
+sentence of daytimed, with microseconds, and have the same backlog as the other servers, so that what is compared is the
+model and not a full queue.
 """
 
 from __future__ import annotations
 
-import asyncio
-import socketserver
 import sys
+from collections.abc import Callable, Iterable
 from datetime import datetime
+from typing import Any
 
 BACKLOG = 65535
 
@@ -19,31 +20,42 @@ def sentence() -> bytes:
     return datetime.now().astimezone().strftime("The Date Time is: %Y-%m-%d %H:%M:%S.%f %z %Z\r\n").encode()
 
 
-class Handler(socketserver.BaseRequestHandler):
-    """One client of the forking server, in a process of its own."""
-
-    def handle(self) -> None:
-        self.request.sendall(sentence())
-
-
-class Forking(socketserver.ForkingTCPServer):
-    """A process for each client."""
-
-    allow_reuse_address = True
-    request_queue_size = BACKLOG
+def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+    """Answer over HTTP."""
+    line = sentence()
+    start_response("200 OK", [("Content-Type", "text/plain"), ("Content-Length", str(len(line)))])
+    return [line]
 
 
-async def serve_asyncio(port: int) -> None:
+def serve_forking(port: int) -> None:
+    """Have a process for each client."""
+    import socketserver
+
+    class Handler(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            self.request.sendall(sentence())
+
+    class Forking(socketserver.ForkingTCPServer):
+        allow_reuse_address = True
+        request_queue_size = BACKLOG
+
+    Forking(("127.0.0.1", port), Handler).serve_forever()
+
+
+def serve_asyncio(port: int) -> None:
+    """Have one process for all clients."""
+    import asyncio
+
     async def handle(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(sentence())
         writer.close()
 
-    server = await asyncio.start_server(handle, "127.0.0.1", port, backlog=BACKLOG)
-    await server.serve_forever()
+    async def serve() -> None:
+        server = await asyncio.start_server(handle, "127.0.0.1", port, backlog=BACKLOG)
+        await server.serve_forever()
+
+    asyncio.run(serve())
 
 
 if __name__ == "__main__":
-    if sys.argv[1] == "forking":
-        Forking(("127.0.0.1", int(sys.argv[2])), Handler).serve_forever()
-    else:
-        asyncio.run(serve_asyncio(int(sys.argv[2])))
+    {"forking": serve_forking, "asyncio": serve_asyncio}[sys.argv[1]](int(sys.argv[2]))

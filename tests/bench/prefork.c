@@ -1,13 +1,13 @@
 /*
  * The peer in C: a prefork daytime server and nothing more, to see what the machine and its kernel cost anyway.
  *
- *   prefork [-1] PORT WORKERS
+ *   prefork [-1 | -2] WORKERS PORT...
  *
- * Without -1 it does what the inetds do: write(2), close(2). With -1 the reply and the end of the stream leave in one
- * segment, as daytimed does it. Nothing is counted, checked or thrown away here: it is the floor, not a server to use.
+ * It has so many workers for each port. Without an option it does what the inetds do: write(2), close(2). With -1 the
+ * reply and the end of the stream leave in one segment, as daytimed does it. With -2 what the client has written is
+ * thrown away as well, as RFC 867 wants it. Nothing is counted or checked here: it is the floor, not a server to use.
  */
 #define _GNU_SOURCE
-#include <arpa/inet.h>
 #include <errno.h>
 #include <netinet/in.h>
 #include <signal.h>
@@ -35,8 +35,9 @@ static size_t sentence(char *line, size_t room)
     return size < 0 || (size_t)size >= room ? 0 : (size_t)size;
 }
 
-static void serve(int listener, int one_segment)
+static void serve(int listener, char mode)
 {
+    static char unread[1 << 18];
     char line[128];
     for (;;) {
         struct sockaddr_storage peer;
@@ -46,9 +47,11 @@ static void serve(int listener, int one_segment)
             continue;
         size_t size = sentence(line, sizeof line);
         /* a client that is gone is no error of ours */
-        if (one_segment) {
+        if (mode) {
             if (send(client, line, size, MSG_MORE | MSG_NOSIGNAL) == (ssize_t)size)
-                shutdown(client, SHUT_WR);
+                shutdown(client, mode == '1' ? SHUT_WR : SHUT_RDWR);
+            if (mode == '2')
+                recv(client, unread, sizeof unread, MSG_TRUNC | MSG_DONTWAIT);
         } else if (write(client, line, size) < 0 && errno != EPIPE && errno != ECONNRESET) {
             perror("write");
         }
@@ -56,31 +59,45 @@ static void serve(int listener, int one_segment)
     }
 }
 
-int main(int argc, char **argv)
+static int listen_on(const char *port)
 {
-    int one_segment = argc > 1 && strcmp(argv[1], "-1") == 0;
-    if (argc != 3 + one_segment) {
-        fprintf(stderr, "usage: prefork [-1] PORT WORKERS\n");
-        return 2;
-    }
-    struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons((unsigned short)atoi(argv[1 + one_segment])),
+    struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons((unsigned short)atoi(port)),
                                   .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     int listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), on = 1;
     setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
     if (bind(listener, (struct sockaddr *)&address, sizeof address) < 0 || listen(listener, 65535) < 0) {
         perror("prefork");
-        return 1;
+        exit(1);
+    }
+    return listener;
+}
+
+int main(int argc, char **argv)
+{
+    int option, wrong = 0;
+    char mode = 0;
+    while ((option = getopt(argc, argv, "12")) != -1) {
+        wrong |= option == '?';
+        mode = (char)option;
+    }
+    if (wrong || argc - optind < 2) {
+        fprintf(stderr, "usage: prefork [-1 | -2] WORKERS PORT...\n");
+        return 2;
     }
     signal(SIGPIPE, SIG_IGN);
     tzset();
     pid_t parent = getpid();
-    for (int i = 0; i < atoi(argv[2 + one_segment]); i++)
-        if (fork() == 0) {
-            prctl(PR_SET_PDEATHSIG, SIGKILL);
-            if (getppid() == parent)
-                serve(listener, one_segment);
-            _exit(1);
-        }
+    for (int port = optind + 1; port < argc; port++) {
+        int listener = listen_on(argv[port]);
+        for (int i = 0; i < atoi(argv[optind]); i++)
+            if (fork() == 0) {
+                prctl(PR_SET_PDEATHSIG, SIGKILL);
+                if (getppid() == parent)
+                    serve(listener, mode);
+                _exit(1);
+            }
+        close(listener);
+    }
     while (wait(NULL) > 0) {
     }
     return 1;

@@ -1,0 +1,77 @@
+"""The programs of the benchmark that are no scripts, built from the sources beside this file into .cache/built."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parent.parent
+#: What tests/programs has unpacked, a root for each package.
+PEERS = ROOT / ".cache/peers"
+BUILT = ROOT / ".cache/built"
+LIMIT_S = 300.0
+CFLAGS = ("-std=c11", "-O2", "-Wall", "-Wextra", "-Werror", "-pthread")
+
+
+class BuildError(Exception):
+    """A program cannot be built; in one sentence why."""
+
+
+def build(source: str) -> Path:
+    """
+    Return the program of a source, which is built if that is newer.
+
+    Raises:
+        BuildError: If there is no compiler, or it fails.
+    """
+    path = HERE / source
+    program = BUILT / path.stem
+    if program.exists() and program.stat().st_mtime >= path.stat().st_mtime:
+        return program
+    BUILT.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=BUILT) as folder:
+        made = Path(folder, path.stem)
+        command, more = _compiler(path, made, Path(folder))
+        done = subprocess.run(
+            command, env={**os.environ, **more}, cwd=folder, timeout=LIMIT_S, check=False, capture_output=True, text=True
+        )  # fmt: skip
+        if done.returncode != 0:
+            raise BuildError(f"{source} cannot be compiled: {done.stderr.strip()}")
+        # in one step: another run may be about to start it
+        made.replace(program)
+    return program
+
+
+def go() -> Path | None:
+    """Return the Go compiler: the newest that was unpacked, or that on the PATH."""
+    unpacked = sorted(PEERS.glob("golang-go/usr/lib/go-*/bin/go"))
+    found = unpacked[-1] if unpacked else shutil.which("go")
+    return Path(found) if found else None
+
+
+def _compiler(source: Path, program: Path, scratch: Path) -> tuple[list[str], dict[str, str]]:
+    """Return the command, and what it needs in its environment."""
+    if source.suffix == ".c":
+        compiler = shutil.which("cc")
+        if compiler is None:
+            raise BuildError("there is no C compiler (cc); install the package gcc")
+        return [compiler, *CFLAGS, "-o", str(program), str(source)], {}
+    compiler = str(go() or "")
+    if not compiler:
+        raise BuildError("there is no Go compiler; `tests/programs --unpack golang-go` fetches one")
+    root = str(Path(compiler).resolve().parents[1])
+    variables = {
+        "GOROOT": root,
+        "GOCACHE": str(scratch / "cache"),
+        "GOPATH": str(scratch / "path"),
+        "GO111MODULE": "off",
+    }
+    return [compiler, "build", "-o", str(program), str(source)], {
+        **variables,
+        "CGO_ENABLED": "0",
+        "GOTOOLCHAIN": "local",
+    }

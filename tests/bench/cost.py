@@ -1,0 +1,119 @@
+"""What a reply costs: server CPU, replies a second, latency and memory, for every server in turn."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import median
+
+import tree
+from document import Table, spread
+from lineup import JUDGING, LOGGING, OWN, Server
+from running import Answers, Running, running
+
+#: Clients at a time; the CPU is measured with the second.
+CLIENTS = (2, 16, 64)
+USUAL = CLIENTS[1]
+
+
+@dataclass(frozen=True)
+class Round:
+    """What one round has measured of one server."""
+
+    answers: Mapping[int, Answers]
+    """By the number of clients."""
+    cpu_us: float
+    pss_mib: float
+    answered: int
+    """All clients, those of the warm-up too; the next is how many of them are in its journal."""
+    entries: int
+    journal_us: float
+
+    @property
+    def usual(self) -> Answers:
+        return self.answers[USUAL]
+
+    @property
+    def errors(self) -> Counter[str]:
+        return sum((each.errors for each in self.answers.values()), Counter[str]())
+
+
+def measure(server: Server, replies: int, write: int) -> Round:
+    """
+    Start a server, ask it, and stop it.
+
+    Raises:
+        MissingError: If it does not start.
+    """
+    replies = max(1, replies // server.share)
+    with running(server) as run:
+        run.ask(USUAL, max(1, replies // 10), write)
+        answers = {clients: run.ask(clients, max(1, replies // 2), write) for clients in CLIENTS if clients != USUAL}
+        before, journal_before = tree.cpu_ns(run.pid), _journal_ns(run)
+        answers[USUAL] = run.ask(USUAL, replies, write)
+        # a client that got no reply counts here too, or a server that fails most of them would look dear; see errors
+        cpu_us = (tree.cpu_ns(run.pid) - before) / 1000 / replies
+        entries = run.journal.count("client_served") if run.journal else 0
+        journal_us = (_journal_ns(run) - journal_before) / 1000 / replies
+        return Round(answers, cpu_us, tree.pss_mib(run.pid), run.answered, entries, journal_us)
+
+
+def _journal_ns(run: Running) -> int:
+    return tree.cpu_ns(run.journal.pid) if run.journal else 0
+
+
+Results = Mapping[Server, Sequence[Round]]
+"""The rounds of each server, in the same order for all of them; daytimed is the first."""
+
+
+def ratios(results: Results, server: Server, figure: str, clients: int = USUAL) -> list[float]:
+    """Return daytimed's figure as a multiple of a server's, round by round: one of Round's, or else of its Answers'."""
+
+    def value(each: Round) -> float:
+        found: float = getattr(each if hasattr(each, figure) else each.answers[clients], figure)
+        return found
+
+    own = next(iter(results.values()))
+    # a server that never answers has no latency
+    return [value(mine) / (value(its) or float("nan")) for mine, its in zip(own, results[server], strict=True)]
+
+
+def tables(results: Results, missing: Mapping[str, str]) -> Iterator[Table]:
+    """Return the tables of it."""
+    first = next(iter(results))
+    columns = ["server", "CPU µs/reply (min-max)", f"{OWN} / it (min-max)", "replies/s", "p50 µs", "p99 µs", "p99.9 µs"]
+    rows = []
+    for server, rounds in results.items():
+        latency = [f"{median(getattr(each.usual, name) for each in rounds):,.0f}" for name in
+                   ("replies_per_s", "p50_us", "p99_us", "p999_us")]  # fmt: skip
+        errors = sum((each.errors for each in rounds), Counter[str]())
+        rows.append([
+            server.name, spread([each.cpu_us for each in rounds], 1),
+            "" if server is first else spread(ratios(results, server, "cpu_us"), 2), *latency,
+            f"{median(each.pss_mib for each in rounds):.1f}",
+            ", ".join(f"{count} {name}" for name, count in errors.items()) or "0",
+        ])  # fmt: skip
+    notes = [*_notes(results), *(f"Missing: {name}: {why}." for name, why in missing.items())]
+    yield Table(f"What a reply costs, {USUAL} clients", [*columns, "PSS MiB", "errors"], rows, notes)
+    columns = ["server", *(f"{what}, {clients} clients" for clients in CLIENTS for what in ("replies/s", "p99 µs"))]
+    rows = [
+        [server.name, *(
+            f"{median(getattr(each.answers[clients], figure) for each in rounds):,.0f}"
+            for clients in CLIENTS for figure in ("replies_per_s", "p99_us")
+        )] for server, rounds in results.items()
+    ]  # fmt: skip
+    yield Table("How many and how late", columns, rows)
+
+
+def _notes(results: Results) -> Iterator[str]:
+    own = next(iter(results.values()))
+    for server, rounds in results.items():
+        more = [100 * (each.cpu_us / plain.cpu_us - 1) for each, plain in zip(rounds, own, strict=True)]
+        cost = f"{median(more):+.1f} % a reply ({min(more):+.1f} to {max(more):+.1f})"
+        if server.name == JUDGING:
+            yield f"Access lists and the rate limit cost {cost}."
+        if server.name == LOGGING:
+            journald = f"{median(each.journal_us for each in rounds):.1f} µs of systemd-journald's CPU"
+            arrived, answered = sum(each.entries for each in rounds), sum(each.answered for each in rounds)
+            yield f"An entry in the journal for each costs {cost}, and {journald}; {arrived:,} of {answered:,} arrived."

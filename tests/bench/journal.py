@@ -1,0 +1,96 @@
+"""
+A journal of its own: a real systemd-journald in a mount namespace, with /run in memory.
+
+Its socket has the queue that systemd gives to every socket of a host it boots. It stores what it is given in memory,
+without a limit to the rate: what arrives can be counted.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import subprocess
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import tree
+
+_JOURNALD = "/lib/systemd/systemd-journald"
+_PATIENCE_S = 10.0
+#: systemd raises it to this when it boots, in its manager's start.
+_QUEUE = 512
+_SETTINGS = """\
+[Journal]
+Storage=volatile
+RuntimeMaxUse=1G
+RateLimitIntervalSec=0
+ReadKMsg=no
+Audit=no
+ForwardToSyslog=no
+"""
+_START = f"""
+mount -t tmpfs none /run && mkdir -p /run/systemd/journald.conf.d && echo "$1" >/run/systemd/journald.conf.d/own.conf &&
+echo {_QUEUE} >/proc/sys/net/unix/max_dgram_qlen && exec {_JOURNALD}
+"""
+
+
+class Journal:
+    """A journal that runs."""
+
+    def __init__(self, pid: int) -> None:
+        self.pid = pid
+        self._root = Path(f"/proc/{pid}/root")
+
+    def command(self, folder: Path, command: Sequence[str]) -> list[str]:
+        """Return the command that runs another one in that folder, with this journal."""
+        within = ["nsenter", "--mount", "--target", str(self.pid)]
+        return [*within, "sh", "-c", 'cd "$1" && shift && exec "$@"', "sh", str(folder), *command]
+
+    def is_up(self) -> bool:
+        """Say whether entries can be written to it."""
+        return (self._root / "run/systemd/journal/socket").exists()
+
+    def count(self, event: str) -> int:
+        """Return how many entries of an event it has, once it has nothing left to do."""
+        before = -1
+        while before != (before := tree.switches(self.pid)):
+            time.sleep(0.2)
+        command = [
+            "journalctl",
+            "-q",
+            "-D",
+            str(self._root / "run/log/journal"),
+            "-o",
+            "cat",
+            f"DAYTIMED_EVENT={event}",
+        ]
+        return subprocess.check_output([*command, "--output-fields=PRIORITY"]).count(b"\n")
+
+
+def why_missing() -> str | None:
+    """Return why there can be no journal here, if so."""
+    if os.geteuid() != 0:
+        return "needs root"
+    programs = (_JOURNALD, "journalctl", "unshare", "nsenter")
+    missing = [each for each in programs if shutil.which(each) is None]
+    return f"{' and '.join(missing)} is not installed" if missing else None
+
+
+@contextlib.contextmanager
+def running() -> Iterator[Journal]:
+    """Have a journal while the body runs."""
+    null = subprocess.DEVNULL
+    command = ["unshare", "--mount", "--net", "sh", "-c", _START, "sh", _SETTINGS]
+    process = subprocess.Popen(command, stdin=null, stdout=null, stderr=null)
+    try:
+        journal, deadline = Journal(process.pid), time.monotonic() + _PATIENCE_S
+        while not journal.is_up():
+            if process.poll() is not None or time.monotonic() > deadline:
+                raise OSError("systemd-journald does not start in a namespace of its own")
+            time.sleep(0.01)
+        yield journal
+    finally:
+        process.terminate()
+        process.wait(_PATIENCE_S)
