@@ -16,20 +16,27 @@ import compileall
 import os
 import signal
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import cost
 import document
+import growth
+import picture
+import starts
+import targets
 from builds import HERE, ROOT, BuildError, build
-from lineup import MissingError, Server, list_servers, versions
+from document import Table
+from lineup import OWN, MissingError, Server, list_servers, versions
 from running import running
 
 README = ROOT / "README.md"
 BEGIN, END = "<!-- figures: made by make bench -->", "<!-- end of the figures -->"
-PARTS = ("cost", "start", "growth")
-#: What a run needs at the least to be written into the README unasked.
-ROUNDS, REPLIES = 5, 20000
+COST, START, GROWTH = "cost", "start", "growth"
+#: What a run has at the least to be written into the README unasked.
+ROUNDS, REPLIES = 5, 30000
+#: Starts in a round.
+STARTS = 3
 
 
 def main() -> int:
@@ -37,31 +44,55 @@ def main() -> int:
     options, busy = parse(), os.getloadavg()[0]
     # what is started is ended in a finally, so let SIGTERM get there too
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+    results: cost.Results = {}
+    times: starts.Times | None = None
+    grown: growth.Growth | None = None
     try:
         build("load.c")
         servers, missing = line_up(options)
-        results = measure_cost(servers, options)
+        tables: list[Table] = []
+        if COST in options.only:
+            results = measure_cost(servers, options)
+            tables += cost.tables(results, missing)
+        if START in options.only:
+            times, unable = starts.measure(STARTS * options.rounds, progress)
+            missing |= unable
+            tables.append(starts.table(times, unable))
+        if GROWTH in options.only:
+            grown = growth.measure(options.rounds, options.replies // 2, progress)
+            missing |= grown.missing
+            tables += growth.tables(grown)
     except (BuildError, MissingError) as error:
         print(f"bench: {error}", file=sys.stderr)
         return 1
-    tables = [*cost.tables(results, missing)]
+    if not options.against:
+        tables.append(targets.table(results, times, grown))
     for table in tables:
         print(table.plain())
-    print(document.conditions(busy, options.rounds, versions(servers)))
-    return 1 if any(each.errors for server, rounds in results.items() if server.ours for each in rounds) else 0
+    conditions = document.conditions(busy, options.rounds, *versions(servers))
+    print(conditions)
+    if why := not_whole(options, missing):
+        print(f"README.md is as it was: {why}" + " (but --readme)" * options.readme)
+    if options.readme or not why:
+        document.fill(README, BEGIN, END, [conditions, "", *illustrate(results, grown), *lay_out(tables)])
+    failed = [each for server, rounds in results.items() if server.ours for each in rounds if each.errors]
+    return 1 if failed else 0
 
 
 def parse() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description="Measure daytimed next to its peers.")
     parser.add_argument("--rounds", type=int, default=ROUNDS, metavar="N", help="how often everything is measured")
-    parser.add_argument("--replies", type=int, default=REPLIES, metavar="N", help="in a round; slow peers: a tenth")
+    parser.add_argument("--replies", type=int, default=REPLIES, metavar="N", help="in a round; slow peers: fewer")
     parser.add_argument("--write", type=int, default=0, metavar="BYTES", help="what each client writes first")
-    parser.add_argument("--only", action="append", default=[], choices=PARTS, help="this part; may be repeated")
+    part = "this part; may be repeated"
+    parser.add_argument("--only", action="append", default=[], choices=(COST, START, GROWTH), help=part)
     peer = "only these peers, by a part of their names; may be repeated"
     parser.add_argument("--peer", action="append", default=[], metavar="NAME", help=peer)
-    against = "measure the daytimed of this source tree in the same rounds, and no peers; may be repeated"
+    against = "measure the cost of the daytimed of this source tree as well, and no peers; may be repeated"
     parser.add_argument("--against", type=Path, action="append", default=[], metavar="DIR", help=against)
+    readme = "write README.md and the pictures, though this is not the whole of it"
+    parser.add_argument("--readme", action="store_true", help=readme)
     options = parser.parse_args()
     if min(options.rounds, options.replies) < 1:
         parser.error("--rounds and --replies are at least 1")
@@ -69,7 +100,59 @@ def parse() -> argparse.Namespace:
         # without this, -m would find the installed one and measure that
         if not (each / "daytimed/__main__.py").is_file():
             parser.error(f"--against {each}: there is no daytimed in it")
+    options.partial = bool(options.only or options.peer or options.against or options.write)
+    options.only = options.only or [COST, *([] if options.against else [START, GROWTH])]
     return options
+
+
+def not_whole(options: argparse.Namespace, missing: Mapping[str, str]) -> str:
+    """Return why a run is not for the README, or nothing."""
+    if options.partial or options.rounds < ROUNDS or options.replies < REPLIES:
+        return f"this was not the whole benchmark, with at least {ROUNDS} rounds of {REPLIES} replies"
+    return f"{', '.join(missing)} are missing" if missing else ""
+
+
+def illustrate(results: cost.Results, grown: growth.Growth | None) -> Iterator[str]:
+    """Write the pictures; yield the lines that show them."""
+    if not results:
+        return
+    bars = {server.name: [each.cpu_us for each in rounds] for server, rounds in results.items()}
+    title = f"Server CPU of a reply, {cost.USUAL} clients (median, least and greatest)"
+    for name, theme in picture.THEMES.items():
+        drawn = picture.draw(title, bars, OWN, panels(grown) if grown else [], theme)
+        (HERE / f"speed-{name}.svg").write_text(drawn)
+    place = HERE.relative_to(ROOT)
+    yield "<picture>"
+    yield f'  <source media="(prefers-color-scheme: dark)" srcset="{place}/speed-dark.svg">'
+    yield f'  <img alt="{title}: the first table in bars" src="{place}/speed-light.svg">'
+    yield "</picture>"
+    yield ""
+
+
+def panels(grown: growth.Growth) -> list[picture.Panel]:
+    """Return the curves of CPU and of memory."""
+    shown = [(what, "cpu_us", "µs") for what in (growth.WORKERS, growth.LISTENERS, growth.ASKING)]
+    shown += [(what, "pss_mib", "MiB") for what in (growth.WORKERS, growth.LISTENERS, growth.ASKING)]
+    return [
+        picture.Panel(
+            f"{unit} over {what}",
+            {
+                name: {much: [getattr(each, figure) for each in points] for much, points in by.items()}
+                for name, by in grown.curves[what].items()
+            },
+        )
+        for what, figure, unit in shown
+    ]
+
+
+def lay_out(tables: Sequence[Table]) -> Iterator[str]:
+    """Yield the lines of the tables: the first and the last are shown, the others open up."""
+    for number, table in enumerate(tables):
+        if number in (0, len(tables) - 1):
+            yield from (f"**{table.title}**", "", *table.markdown(), "")
+        else:
+            summary = f"<details><summary>{table.title}</summary>"
+            yield from (summary, "", *table.markdown(), "", "</details>", "")
 
 
 def line_up(options: argparse.Namespace) -> tuple[list[Server], dict[str, str]]:

@@ -35,9 +35,9 @@ def build(source: str) -> Path:
     BUILT.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=BUILT) as folder:
         made = Path(folder, path.stem)
-        command, more = _compiler(path, made, Path(folder))
+        command, variables = _compiler(path, made, Path(folder))
         done = subprocess.run(
-            command, env={**os.environ, **more}, cwd=folder, timeout=LIMIT_S, check=False, capture_output=True, text=True
+            command, env=variables, cwd=folder, timeout=LIMIT_S, capture_output=True, text=True, check=False
         )  # fmt: skip
         if done.returncode != 0:
             raise BuildError(f"{source} cannot be compiled: {done.stderr.strip()}")
@@ -54,24 +54,16 @@ def go() -> Path | None:
 
 
 def _compiler(source: Path, program: Path, scratch: Path) -> tuple[list[str], dict[str, str]]:
-    """Return the command, and what it needs in its environment."""
+    """Return the command and its environment."""
+    variables = dict(os.environ)
     if source.suffix == ".c":
         compiler = shutil.which("cc")
         if compiler is None:
             raise BuildError("there is no C compiler (cc); install the package gcc")
-        return [compiler, *CFLAGS, "-o", str(program), str(source)], {}
-    compiler = str(go() or "")
-    if not compiler:
+        return [compiler, *CFLAGS, "-o", str(program), str(source)], variables
+    found = go()
+    if found is None:
         raise BuildError("there is no Go compiler; `tests/programs --unpack golang-go` fetches one")
-    root = str(Path(compiler).resolve().parents[1])
-    variables = {
-        "GOROOT": root,
-        "GOCACHE": str(scratch / "cache"),
-        "GOPATH": str(scratch / "path"),
-        "GO111MODULE": "off",
-    }
-    return [compiler, "build", "-o", str(program), str(source)], {
-        **variables,
-        "CGO_ENABLED": "0",
-        "GOTOOLCHAIN": "local",
-    }
+    variables |= {"GOROOT": str(found.resolve().parents[1]), "GOCACHE": f"{scratch}/cache", "GOPATH": f"{scratch}/path"}
+    variables |= {"GO111MODULE": "off", "CGO_ENABLED": "0", "GOTOOLCHAIN": "local"}
+    return [str(found), "build", "-o", str(program), str(source)], variables

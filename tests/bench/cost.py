@@ -25,10 +25,12 @@ class Round:
     """By the number of clients."""
     cpu_us: float
     pss_mib: float
-    answered: int
-    """All clients, those of the warm-up too; the next is how many of them are in its journal."""
-    entries: int
     journal_us: float
+    """CPU of its journal."""
+    answered: int
+    """All clients, those of the warm-up too; of them the next two are in the journal, and counted as lost."""
+    logged: int
+    lost: int
 
     @property
     def usual(self) -> Answers:
@@ -54,9 +56,9 @@ def measure(server: Server, replies: int, write: int) -> Round:
         answers[USUAL] = run.ask(USUAL, replies, write)
         # a client that got no reply counts here too, or a server that fails most of them would look dear; see errors
         cpu_us = (tree.cpu_ns(run.pid) - before) / 1000 / replies
-        entries = run.journal.count("client_served") if run.journal else 0
+        logged, lost = run.journal.account(run.answered) if run.journal else (0, 0)
         journal_us = (_journal_ns(run) - journal_before) / 1000 / replies
-        return Round(answers, cpu_us, tree.pss_mib(run.pid), run.answered, entries, journal_us)
+        return Round(answers, cpu_us, tree.pss_mib(run.pid), journal_us, run.answered, logged, lost)
 
 
 def _journal_ns(run: Running) -> int:
@@ -115,5 +117,9 @@ def _notes(results: Results) -> Iterator[str]:
             yield f"Access lists and the rate limit cost {cost}."
         if server.name == LOGGING:
             journald = f"{median(each.journal_us for each in rounds):.1f} µs of systemd-journald's CPU"
-            arrived, answered = sum(each.entries for each in rounds), sum(each.answered for each in rounds)
-            yield f"An entry in the journal for each costs {cost}, and {journald}; {arrived:,} of {answered:,} arrived."
+            figures = ("answered", "logged", "lost")
+            answered, logged, lost = (sum(getattr(each, name) for each in rounds) for name in figures)
+            yield (
+                f"An entry in the journal for each client costs {cost}, and {journald}. Of {answered:,} clients"
+                f" {logged:,} are in it, and {lost:,} are told in it as lost: it takes no more at a time."
+            )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -44,15 +45,19 @@ def spread(figures: Sequence[float], digits: int) -> str:
     return f"{median(figures):,.{digits}f} ({min(figures):,.{digits}f}-{max(figures):,.{digits}f})"
 
 
-def conditions(busy: float, rounds: int, python: str) -> str:
+def conditions(busy: float, rounds: int, *versions: str) -> str:
     """
     Return where and when figures were taken.
 
     Args:
         busy: The load average before.
+        versions: Of other programs that take part.
     """
     kernel = ".".join(platform.release().split(".")[:2])
-    system = f"Linux {kernel}, {os.cpu_count()} CPUs, {python}"
+    # which Python it is changes the figures
+    whose = " of the distribution" * os.path.realpath(sys.executable).startswith("/usr/bin/")
+    python = f"Python {platform.python_version()}{whose}"
+    system = ", ".join([f"Linux {kernel}", f"{os.cpu_count()} CPUs", python, *versions])
     return f"{time.strftime('%F')}, {system}, load average {busy:.1f} before, {rounds} rounds."
 
 

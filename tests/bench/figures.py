@@ -11,14 +11,13 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
-import platform
 import sys
-import time
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
 
+import document
 import pytest
 
 # of tests/functional, which PYTHONPATH names
@@ -42,7 +41,7 @@ def main() -> int:
     options = parser.parse_args()
     attacks = [ATTACKS[name] for name in options.attack] or list(ATTACKS.values())
     trials: dict[str, list[Trial]] = {attack.name: [] for attack in attacks}
-    bad, busy = False, round(os.getloadavg()[0], 1)
+    bad, busy = False, os.getloadavg()[0]
     for turn in range(options.rounds):
         for attack in attacks:
             try:
@@ -62,20 +61,19 @@ def main() -> int:
             print(f"{attack.name}: the 99th percentile is {ratio:.2f} times that without it")
             bad = True
     if not options.attack:
-        write([*head(options.rounds, busy), *(row(attack, trials[attack.name]) for attack in attacks)])
+        lines = [*head(options.rounds, busy), *(row(attack, trials[attack.name]) for attack in attacks)]
+        document.fill(DOCUMENT, BEGIN, END, lines)
     return int(bad)
 
 
 def head(rounds: int, busy: float) -> list[str]:
     """Return the text above the rows."""
-    kernel = ".".join(platform.release().split(".")[:2])
-    system = f"Linux {kernel}, {os.cpu_count()} CPUs, Python {platform.python_version()}"
     columns = (
         "attack", "what it is", "how much", "honest client: failures", "its p99, without → with",
         "ratio (min-max)", "dropped", "memory, before → after",
     )  # fmt: skip
     return [
-        f"{time.strftime('%F')}, {system}, load average {busy} before, {rounds} rounds.",
+        document.conditions(busy, rounds),
         "",
         f"| {' | '.join(columns)} |",
         "|---" * len(columns) + "|",
@@ -104,14 +102,6 @@ def row(attack: Attack, trials: Sequence[Trial]) -> str:
         f"{before / 1024:.1f} → {after / 1024:.1f} MiB",
     )  # fmt: skip
     return f"| {' | '.join(cells)} |"
-
-
-def write(lines: Sequence[str]) -> None:
-    """Put the table between its marks."""
-    text = DOCUMENT.read_text()
-    before, rest = text.split(BEGIN)
-    _, after = rest.split(END)
-    DOCUMENT.write_text("\n".join([f"{before}{BEGIN}", *lines, f"{END}{after}"]))
 
 
 if __name__ == "__main__":

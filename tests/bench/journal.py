@@ -15,8 +15,6 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-import tree
-
 _JOURNALD = "/lib/systemd/systemd-journald"
 _PATIENCE_S = 10.0
 #: systemd raises it to this when it boots, in its manager's start.
@@ -52,21 +50,21 @@ class Journal:
         """Say whether entries can be written to it."""
         return (self._root / "run/systemd/journal/socket").exists()
 
-    def count(self, event: str) -> int:
-        """Return how many entries of an event it has, once it has nothing left to do."""
-        before = -1
-        while before != (before := tree.switches(self.pid)):
-            time.sleep(0.2)
-        command = [
-            "journalctl",
-            "-q",
-            "-D",
-            str(self._root / "run/log/journal"),
-            "-o",
-            "cat",
-            f"DAYTIMED_EVENT={event}",
-        ]
-        return subprocess.check_output([*command, "--output-fields=PRIORITY"]).count(b"\n")
+    def fields(self, event: str, field: str) -> list[str]:
+        """Return that field of all entries of an event."""
+        place = str(self._root / "run/log/journal")
+        command = ["journalctl", "-q", "-D", place, "-o", "cat", f"--output-fields={field}", f"DAYTIMED_EVENT={event}"]
+        return subprocess.check_output(command, text=True).split()
+
+    def account(self, clients: int) -> tuple[int, int]:
+        """Return how many clients are in it and how many the daemon says are not, once it has told of all of them."""
+        deadline = time.monotonic() + _PATIENCE_S
+        while True:
+            logged = len(self.fields("client_served", "PRIORITY"))
+            lost = sum(map(int, self.fields("log_lost", "DAYTIMED_LOST")))
+            if logged + lost >= clients or time.monotonic() > deadline:
+                return logged, lost
+            time.sleep(0.1)
 
 
 def why_missing() -> str | None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import gzip
 import os
-import platform
 import shutil
 import subprocess
 import sys
@@ -79,8 +78,8 @@ class Server:
     """
     One server of the comparison.
 
-    In its command, its files and its environment `@folder@` is a folder of its own, and `@port@` its port; an argument of
-    the command with it is there once for each port.
+    In its command, its files and its environment `@folder@` is a folder of its own, and `@port@` its port; an argument
+    of the command with a port is there once for each of them.
     """
 
     name: str
@@ -257,8 +256,6 @@ def _version(package: str) -> str:
     return ""
 
 
-def versions(servers: Sequence[Server]) -> str:
-    """Return what runs here, in a line."""
-    told = [f"{each.name.partition(',')[0]} {each.version}" for each in servers if each.version]
-    whose = " of the distribution" * os.path.realpath(sys.executable).startswith("/usr/bin/")
-    return ", ".join([f"Python {platform.python_version()}{whose}", *told])
+def versions(servers: Sequence[Server]) -> list[str]:
+    """Return which versions of others these are."""
+    return [f"{each.name.partition(',')[0]} {each.version}" for each in servers if each.version]

@@ -89,13 +89,17 @@ class Running:
         return answers
 
     @contextlib.contextmanager
-    def holding(self, clients: int, connections: int) -> Iterator[Answers]:
-        """Have so many clients that have been answered and do not close."""
-        command = [*self._load(clients, connections), "-k"]
+    def holding(self, connections: int) -> Iterator[Counter[str]]:
+        """Have so many connections, if any, that are answered and that no client closes; yield what went wrong."""
+        if connections == 0:
+            yield Counter()
+            return
+        program, *arguments = self._load(16, connections)
+        command = [program, "-k", *arguments]
         with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as load:
             assert load.stdin
             assert load.stdout
-            yield _read(load.stdout.readline())
+            yield _read(load.stdout.readline()).errors
             load.stdin.close()
 
     def stop(self) -> None:
@@ -115,7 +119,7 @@ class Running:
         server = self.server
         # a client of HTTP has something to write already
         writing = ["-r", server.request] if server.request else ["-w", str(write)]
-        options = ["-c", str(min(clients, replies)), "-n", str(replies), *writing]
+        options = ["-c", str(clients), "-n", str(replies), *writing]
         return [str(build("load.c")), *options, server.reply, *map(str, self.ports)]
 
     def _fill(self, texts: Mapping[str, str]) -> dict[str, str]:

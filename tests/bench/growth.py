@@ -1,0 +1,132 @@
+"""How it grows: with workers, listeners, clients and connections that nobody closes, beside the floor in C."""
+
+from __future__ import annotations
+
+import resource
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import median
+
+import lineup
+import tree
+from document import Table, spread
+from lineup import Server
+from running import running
+
+#: Clients at a time, where they are not what grows.
+CLIENTS = 16
+#: For what a process has open besides.
+_SPARE = 100
+#: How long an idle daemon is watched; it is idle when for so long nothing has happened.
+IDLE_S, QUIET_S = 5.0, 2.0
+
+WORKERS, LISTENERS, ASKING, HELD = "workers", "listeners", "clients", "idle connections"
+STEPS = {
+    WORKERS: (1, 2, 4, 8, 16, 64),
+    LISTENERS: (1, 2, 4, 8, 16, 64),
+    ASKING: (10, 30, 100, 300, 1000),
+    HELD: (0, 10000),
+}
+
+
+@dataclass(frozen=True)
+class Point:
+    """What one round has measured at one step."""
+
+    cpu_us: float
+    pss_mib: float
+    errors: Counter[str]
+
+
+Curves = Mapping[str, Mapping[str, Mapping[int, Sequence[Point]]]]
+"""By what grows, then by server, then by how much of it there is; the rounds."""
+
+
+@dataclass(frozen=True)
+class Growth:
+    """All of it."""
+
+    curves: Curves
+    wakeups: int
+    """Of a daemon that has served and is idle, in IDLE_S."""
+    missing: Mapping[str, str]
+
+
+def measure(rounds: int, replies: int, told: Callable[[str], None]) -> Growth:
+    """
+    Measure every step in turn, in each round the other way round.
+
+    Raises:
+        MissingError: If a server does not start.
+    """
+    missing = {}
+    steps = dict(STEPS)
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    if most < STEPS[HELD][-1] + _SPARE:
+        missing[HELD] = f"a process may have no more than {most} descriptors here"
+        del steps[HELD]
+    curves: dict[str, dict[str, dict[int, list[Point]]]] = {
+        what: {name: {much: [] for much in each} for name in (lineup.OWN, lineup.FAIR_FLOOR)}
+        for what, each in steps.items()
+    }
+    todo = [(what, name, much) for what, each in curves.items() for name, by in each.items() for much in by]
+    for turn in range(rounds):
+        for what, name, much in todo if turn % 2 == 0 else reversed(todo):
+            told(f"growth {turn + 1} of {rounds}: {name}, {much} {what}")
+            workers = much if what == WORKERS else lineup.WORKERS
+            is_ours = name == lineup.OWN
+            server = lineup.own(workers=workers) if is_ours else lineup.prefork(name, "-2", workers=workers)
+            curves[what][name][much].append(_measure(server, what, much, replies))
+    return Growth(curves, _count_wakeups(), missing)
+
+
+def _measure(server: Server, what: str, much: int, replies: int) -> Point:
+    listeners = much if what == LISTENERS else 1
+    clients = much if what == ASKING else CLIENTS
+    with running(server, listeners) as run:
+        run.ask(clients, max(clients, replies // 10))
+        with run.holding(much if what == HELD else 0) as held:
+            before = tree.cpu_ns(run.pid)
+            answers = run.ask(clients, max(clients, replies))
+            cpu_us = (tree.cpu_ns(run.pid) - before) / 1000 / max(clients, replies)
+            return Point(cpu_us, tree.pss_mib(run.pid), answers.errors + held)
+
+
+def _count_wakeups() -> int:
+    """Return how often a daemon that has served, and is idle, is given a CPU in a while."""
+    with running(lineup.own()) as run:
+        run.ask(CLIENTS, 1000)
+        before = -1
+        while before != (before := tree.switches(run.pid)):
+            time.sleep(QUIET_S)
+        time.sleep(IDLE_S)
+        return tree.switches(run.pid) - before
+
+
+def pss_of_a_worker(growth: Growth) -> list[float]:
+    """Return the memory of each further worker, in MiB, round by round."""
+    by = growth.curves[WORKERS][lineup.OWN]
+    least, most = lineup.WORKERS, STEPS[WORKERS][-1]
+    return [(each.pss_mib - few.pss_mib) / (most - least) for each, few in zip(by[most], by[least], strict=True)]
+
+
+def tables(growth: Growth) -> Iterator[Table]:
+    """Return the tables of it, one for each thing that grows."""
+    for what, servers in growth.curves.items():
+        names = {lineup.OWN: lineup.OWN, lineup.FAIR_FLOOR: "C"}
+        columns = [what, *(f"{names[name]}: {figure}" for name in servers for figure in ("CPU µs/reply", "PSS MiB"))]
+        rows = [
+            [f"{much:,}", *(cell for by in servers.values() for cell in _cells(by[much]))] for much in STEPS[what]
+        ]  # fmt: skip
+        points = [point for by in servers.values() for each in by.values() for point in each]
+        errors = sum((point.errors for point in points), Counter[str]())
+        notes = [f"Errors: {', '.join(f'{count} {name}' for name, count in errors.items()) or 0}."]
+        if what == WORKERS:
+            notes.append(f"Each further worker has {spread(pss_of_a_worker(growth), 2)} MiB PSS.")
+        yield Table(f"With more {what}", columns, rows, notes)
+
+
+def _cells(points: Sequence[Point]) -> list[str]:
+    return [spread([each.cpu_us for each in points], 1), f"{median(each.pss_mib for each in points):.1f}"]

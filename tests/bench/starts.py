@@ -1,0 +1,178 @@
+"""How long a start takes: to READY, and to the first reply of a client that waits on a passed socket."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import socket
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import lineup
+from document import Table, spread
+from lineup import HOST, MissingError, Server
+from running import environment, free_ports
+
+_PATIENCE_S = 20.0
+#: The first descriptor that is passed, sd_listen_fds(3).
+_PASSED = 3
+BARE = "bare interpreter, the same imports"
+
+#: Imports them, those too that are looked for and not found, and says that it is ready.
+_BARE = """\
+for name in {}:
+    try:
+        __import__(name)
+    except ImportError:
+        pass
+import os, socket
+socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM).sendto(b"READY=1", os.environ["NOTIFY_SOCKET"])
+"""
+
+Times = Mapping[str, Mapping[str, Sequence[float]]]
+"""Milliseconds by what is started, and then by what is waited for."""
+READY, FIRST = "ready", "first"
+
+
+def measure(starts: int, told: Callable[[str], None]) -> tuple[Times, dict[str, str]]:
+    """Start everything so many times, in turn; return the times, and of what is missing why."""
+    bare = Server(BARE, [sys.executable, "-c", _BARE.format(modules())])
+    ways: dict[tuple[str, str], Callable[[], float]] = {
+        (lineup.OWN, READY): lambda: ready_ms(lineup.own()),
+        (lineup.OWN, FIRST): lambda: first_reply_ms(lineup.own(listen=False)),
+        (BARE, READY): lambda: ready_ms(bare),
+        (lineup.GO, FIRST): lambda: first_reply_ms(lineup.go_original(), passed=False),
+        (lineup.GUNICORN, READY): lambda: ready_ms(lineup.gunicorn()),
+        (lineup.GUNICORN, FIRST): lambda: first_reply_ms(lineup.gunicorn(listen=False)),
+    }
+    times: dict[str, dict[str, list[float]]] = {name: {READY: [], FIRST: []} for name, _ in ways}
+    missing: dict[str, str] = {}
+    for turn in range(-1, starts):
+        for name, what in ways if turn % 2 == 0 else reversed(ways):
+            if name in missing:
+                continue
+            told(f"start {turn + 1} of {starts}: {name}")
+            try:
+                taken = ways[name, what]()
+            except MissingError as error:
+                missing[name] = str(error)
+                continue
+            # the first ones only warm up what is cached
+            if turn >= 0:
+                times[name][what].append(taken)
+    return times, missing
+
+
+def modules() -> list[str]:
+    """Return what daytimed has imported when it is ready, or has tried to, its own modules too, in that order."""
+    with tempfile.TemporaryDirectory() as folder:
+        _, _, *rest = lineup.own().command
+        # -X importtime tells of every import when it is done
+        traced = Server(lineup.OWN, [sys.executable, "-X", "importtime", "-m", *rest])
+        errors = Path(folder, "errors")
+        with errors.open("wb") as file:
+            ready_ms(traced, stderr=file.fileno())
+        return re.findall(r"^import time: +\d+ \| +\d+ \| +(\S+)$", errors.read_text(), re.MULTILINE)
+
+
+def ready_ms(server: Server, stderr: int | None = None) -> float:
+    """Return the time from exec to READY=1."""
+    with tempfile.TemporaryDirectory() as folder, socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        path = f"{folder}/notify"
+        manager.bind(path)
+        manager.settimeout(_PATIENCE_S)
+        begun = time.perf_counter()
+        pid = _spawn(server, {"NOTIFY_SOCKET": path}, free_ports(1)[0], None, stderr)
+        try:
+            while b"READY=1" not in manager.recv(4096).splitlines():
+                pass
+            return (time.perf_counter() - begun) * 1e3
+        except TimeoutError as error:
+            raise MissingError(f"{server.name} does not become ready") from error
+        finally:
+            _end(pid)
+
+
+def first_reply_ms(server: Server, *, passed: bool = True) -> float:
+    """
+    Return the time from exec to the first byte of a reply.
+
+    Args:
+        passed: Whether the client waits already, on a socket that is passed; else it tries until it can connect.
+    """
+    (port,) = free_ports(1)
+    listener = socket.create_server((HOST, port)) if passed else None
+    client = _ask(server, port) if passed else None
+    begun = time.perf_counter()
+    pid = _spawn(server, {"LISTEN_FDS": "1"} if passed else {}, port, listener, None)
+    try:
+        while client is None:
+            try:
+                client = _ask(server, port)
+            except ConnectionRefusedError as error:
+                if time.perf_counter() - begun > _PATIENCE_S:
+                    raise MissingError(f"{server.name} does not listen") from error
+        with client:
+            if not client.recv(1):
+                raise MissingError(f"{server.name} has nothing to say")
+        return (time.perf_counter() - begun) * 1e3
+    except TimeoutError as error:
+        raise MissingError(f"{server.name} does not answer") from error
+    finally:
+        _end(pid)
+        if listener:
+            listener.close()
+
+
+def _ask(server: Server, port: int) -> socket.socket:
+    client = socket.create_connection((HOST, port), timeout=_PATIENCE_S)
+    client.sendall(server.request.encode())
+    return client
+
+
+def _spawn(
+    server: Server, more: Mapping[str, str], port: int, listener: socket.socket | None, stderr: int | None
+) -> int:
+    """Start a server as a service manager does; return its process id."""
+    command = [part.replace("@port@", str(port)) for part in server.command]
+    variables = environment({**server.environment, **more})
+    pid = os.fork()
+    if pid:
+        return pid
+    try:
+        null = os.open(os.devnull, os.O_RDWR)
+        for descriptor in range(3):
+            os.dup2(stderr if descriptor == 2 and stderr is not None else null, descriptor)
+        if listener:
+            # to itself it would stay closed on exec
+            os.set_inheritable(os.dup2(listener.fileno(), _PASSED), True)
+            variables["LISTEN_PID"] = str(os.getpid())
+        os.chdir(server.cwd)
+        os.execvpe(command[0], command, variables)
+    finally:
+        os._exit(127)
+
+
+def _end(pid: int) -> None:
+    os.kill(pid, signal.SIGTERM)
+    os.waitpid(pid, 0)
+
+
+def table(times: Times, missing: Mapping[str, str]) -> Table:
+    """Return the table of it."""
+    rows = [
+        [name, *(spread(each[what], 0) if each[what] else "-" for what in (READY, FIRST))]
+        for name, each in times.items()
+        if name not in missing
+    ]
+    notes = [
+        "The first reply is that of a client which waits on the socket that is passed, as under socket activation;"
+        " the Go original takes none, and the client tries again and again to connect.",
+        *(f"Missing: {name}: {why}." for name, why in missing.items()),
+    ]
+    count = max(len(each[what]) for each in times.values() for what in each)
+    return Table(f"A start, {count} times", ["server", "exec to READY, ms", "exec to the first reply, ms"], rows, notes)
