@@ -71,12 +71,14 @@ def main() -> int:
         print(table.plain())
     conditions = document.conditions(busy, options.rounds, *versions(servers))
     print(conditions)
-    if why := not_whole(options, missing):
-        print(f"README.md is as it was: {why}" + " (but --readme)" * options.readme)
-    if options.readme or not why:
+    why = not_whole(options, missing)
+    if why and not options.readme:
+        print(f"README.md is as it was: {why} (--readme writes it nevertheless).")
+    else:
         document.fill(README, BEGIN, END, [conditions, "", *illustrate(results, grown), *lay_out(tables)])
+        print("README.md has these figures now, and tests/bench the pictures.")
     failed = [each for server, rounds in results.items() if server.ours for each in rounds if each.errors]
-    return 1 if failed else 0
+    return 1 if failed or (grown and growth.failed(grown)) else 0
 
 
 def parse() -> argparse.Namespace:
@@ -98,7 +100,7 @@ def parse() -> argparse.Namespace:
         parser.error("--rounds and --replies are at least 1")
     for each in options.against:
         # without this, -m would find the installed one and measure that
-        if not (each / "daytimed/__main__.py").is_file():
+        if not (each / "daytimed/__init__.py").is_file():
             parser.error(f"--against {each}: there is no daytimed in it")
     options.partial = bool(options.only or options.peer or options.against or options.write)
     options.only = options.only or [COST, *([] if options.against else [START, GROWTH])]
@@ -131,8 +133,8 @@ def illustrate(results: cost.Results, grown: growth.Growth | None) -> Iterator[s
 
 def panels(grown: growth.Growth) -> list[picture.Panel]:
     """Return the curves of CPU and of memory."""
-    shown = [(what, "cpu_us", "µs") for what in (growth.WORKERS, growth.LISTENERS, growth.ASKING)]
-    shown += [(what, "pss_mib", "MiB") for what in (growth.WORKERS, growth.LISTENERS, growth.ASKING)]
+    shown = [(what, "cpu_us", "CPU µs/reply") for what in (growth.WORKERS, growth.LISTENERS, growth.ASKING)]
+    shown += [(what, "pss_mib", "PSS MiB") for what in (growth.WORKERS, growth.LISTENERS, growth.ASKING)]
     return [
         picture.Panel(
             f"{unit} over {what}",

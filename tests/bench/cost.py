@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from statistics import median
 
 import tree
-from document import Table, spread
+from document import Table, counts, spread
 from lineup import JUDGING, LOGGING, OWN, Server
 from running import Answers, Running, running
 
@@ -94,9 +94,10 @@ def tables(results: Results, missing: Mapping[str, str]) -> Iterator[Table]:
             server.name, spread([each.cpu_us for each in rounds], 1),
             "" if server is first else spread(ratios(results, server, "cpu_us"), 2), *latency,
             f"{median(each.pss_mib for each in rounds):.1f}",
-            ", ".join(f"{count} {name}" for name, count in errors.items()) or "0",
+            counts(errors),
         ])  # fmt: skip
-    notes = [*_notes(results), *(f"Missing: {name}: {why}." for name, why in missing.items())]
+    notes = [*_notes(results), *(f"{each.name} {each.note}." for each in results if each.note)]
+    notes += [f"Missing: {name}: {why}." for name, why in missing.items()]
     yield Table(f"What a reply costs, {USUAL} clients", [*columns, "PSS MiB", "errors"], rows, notes)
     columns = ["server", *(f"{what}, {clients} clients" for clients in CLIENTS for what in ("replies/s", "p99 µs"))]
     rows = [
@@ -121,5 +122,5 @@ def _notes(results: Results) -> Iterator[str]:
             answered, logged, lost = (sum(getattr(each, name) for each in rounds) for name in figures)
             yield (
                 f"An entry in the journal for each client costs {cost}, and {journald}. Of {answered:,} clients"
-                f" {logged:,} are in it, and {lost:,} are told in it as lost: it takes no more at a time."
+                f" {logged:,} are in it, and {lost:,} are told in it as lost."
             )

@@ -6,6 +6,7 @@ import os
 import platform
 import sys
 import time
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,6 +44,11 @@ class Table:
 def spread(figures: Sequence[float], digits: int) -> str:
     """Return the median of figures, their least and their greatest."""
     return f"{median(figures):,.{digits}f} ({min(figures):,.{digits}f}-{max(figures):,.{digits}f})"
+
+
+def counts(counter: Counter[str]) -> str:
+    """Return how often there was what."""
+    return ", ".join(f"{count:,} {name}" for name, count in counter.items()) or "0"
 
 
 def conditions(busy: float, rounds: int, *versions: str) -> str:

@@ -11,7 +11,7 @@ from statistics import median
 
 import lineup
 import tree
-from document import Table, spread
+from document import Table, counts, spread
 from lineup import Server
 from running import running
 
@@ -28,6 +28,14 @@ STEPS = {
     LISTENERS: (1, 2, 4, 8, 16, 64),
     ASKING: (10, 30, 100, 300, 1000),
     HELD: (0, 10000),
+}
+
+
+#: Why a curve is not flat.
+_REASONS = {
+    WORKERS: "The kernel wakes the worker that has slept longest: the more, the colder are its caches, in C too.",
+    LISTENERS: f"Each listener has {lineup.WORKERS} workers of its own; the caches are as with that many workers.",
+    HELD: "A server that has closed its end has nothing left of them: what there is still is the kernel's.",
 }
 
 
@@ -120,12 +128,20 @@ def tables(growth: Growth) -> Iterator[Table]:
         rows = [
             [f"{much:,}", *(cell for by in servers.values() for cell in _cells(by[much]))] for much in STEPS[what]
         ]  # fmt: skip
-        points = [point for by in servers.values() for each in by.values() for point in each]
-        errors = sum((point.errors for point in points), Counter[str]())
-        notes = [f"Errors: {', '.join(f'{count} {name}' for name, count in errors.items()) or 0}."]
+        notes = [f"Errors of {names[name]}: {counts(_errors(by))}." for name, by in servers.items()]
         if what == WORKERS:
             notes.append(f"Each further worker has {spread(pss_of_a_worker(growth), 2)} MiB PSS.")
+        notes += [_REASONS[what]] if what in _REASONS else []
         yield Table(f"With more {what}", columns, rows, notes)
+
+
+def failed(growth: Growth) -> bool:
+    """Say whether daytimed failed a client."""
+    return any(_errors(servers[lineup.OWN]) for servers in growth.curves.values())
+
+
+def _errors(by: Mapping[int, Sequence[Point]]) -> Counter[str]:
+    return sum((each.errors for points in by.values() for each in points), Counter[str]())
 
 
 def _cells(points: Sequence[Point]) -> list[str]:

@@ -9,7 +9,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import journal
@@ -17,6 +17,8 @@ from builds import HERE, PEERS, ROOT, BuildError, build, go
 
 HOST = "127.0.0.1"
 WORKERS = 2
+#: What daytimed runs on: best not the file that this runs on, or some of its memory would count as half shared.
+PYTHON = os.path.abspath(os.environ.get("BENCH_PYTHON", sys.executable))
 #: A request for a queue that never is the reason.
 BACKLOG = 65535
 SENTENCE = "The Date Time is: #-#-# #:#:#. @ @\r\n"
@@ -99,6 +101,8 @@ class Server:
     pid_file: str = ""
     """Where it says who it is, if it detaches."""
     version: str = ""
+    note: str = ""
+    """What has to be known of its figures, as a sentence without its subject."""
 
 
 class MissingError(Exception):
@@ -110,7 +114,7 @@ def own(
 ) -> Server:
     """Return a daytimed: -m takes it from the working directory, and nothing configures it but these settings."""
     config = os.devnull if settings is None else "@folder@/daytimed.toml"
-    command = [sys.executable, "-m", "daytimed", "-c", config, "-w", str(workers)]
+    command = [PYTHON, "-m", "daytimed", "-c", config, "-w", str(workers)]
     files = {} if settings is None else {"daytimed.toml": settings}
     listening = [f"-ltcp4://{HOST}:@port@"] if listen else []
     return Server(
@@ -205,12 +209,12 @@ def _openbsd(name: str) -> Server:
 
 def _inetutils(name: str) -> Server:
     # in the foreground it would tell of every client
-    return _inetd(
-        name, "inetutils-inetd", "-R", str(10**9), "--pidfile=@folder@/pid", "@folder@/inetd.conf", pid_file="pid"
-    )
+    server = _inetd(name, "inetutils-inetd", "-R", str(10**9), "--pidfile=@folder@/pid", "@folder@/inetd.conf")
+    note = "has a queue of ten clients: one that finds it full is late by a second, or never answered"
+    return replace(server, pid_file="pid", share=4, note=note)
 
 
-def _inetd(name: str, package: str, *arguments: str, pid_file: str = "") -> Server:
+def _inetd(name: str, package: str, *arguments: str) -> Server:
     if os.geteuid() != 0:
         raise MissingError("needs root")
     root = PEERS / package
@@ -221,13 +225,13 @@ def _inetd(name: str, package: str, *arguments: str, pid_file: str = "") -> Serv
     command = ["unshare", "--mount", "sh", "-c", f'{_OWN_SERVICES} "$@"', "sh", f"LD_LIBRARY_PATH={libraries}"]
     files = {"services": SERVICES_FILE, "inetd.conf": f"{HOST}:daytime stream tcp nowait root internal\n"}
     return Server(
-        name, [*command, str(program), *arguments], "@ @ # #:#:# #\r\n", files=files, pid_file=pid_file,
+        name, [*command, str(program), *arguments], "@ @ # #:#:# #\r\n", files=files,
         version=_version(package),
     )  # fmt: skip
 
 
 def _python_peer(name: str, kind: str) -> Server:
-    return Server(name, [sys.executable, str(HERE / "peers.py"), kind, "@port@"], share=10)
+    return Server(name, [PYTHON, str(HERE / "peers.py"), kind, "@port@"], share=10)
 
 
 def _built(source: str) -> Path:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
 from xml.sax.saxutils import escape
 
 WIDTH = 860
-_LEFT, _RIGHT, _BAR, _PITCH = 290, 130, 14, 24
-_PANEL, _GAP, _PLOT = 250, 55, 150
+_LEFT, _RIGHT, _BAR, _PITCH = 320, 110, 14, 24
+_COLUMNS, _COLUMN, _ROW, _GAP, _PLOT = 3, 280, 215, 65, 150
 #: The longest bars are cut at so many times the first.
 _CUT = 4.0
 
@@ -36,11 +37,10 @@ THEMES = {
 
 @dataclass(frozen=True)
 class Panel:
-    """A curve for each server over what grows."""
+    """Two curves over what grows, of daytimed and of a server beside it."""
 
     title: str
     curves: Mapping[str, Mapping[int, Figures]]
-    """The first is ours."""
 
 
 def draw(title: str, bars: Mapping[str, Figures], ours: str, panels: Sequence[Panel], theme: Theme) -> str:
@@ -50,12 +50,11 @@ def draw(title: str, bars: Mapping[str, Figures], ours: str, panels: Sequence[Pa
     Args:
         bars: By server, daytimed first.
         ours: How the names of ours begin.
-        panels: As many as there is room for, three in a row.
+        panels: All of them of the same two servers.
     """
     top = 50
-    below = top + _PITCH * len(bars) + 40
-    rows = -(-len(panels) // 3)
-    height = below + rows * (_PLOT + 75)
+    legend = top + _PITCH * len(bars) + 30
+    height = legend + (-(-len(panels) // _COLUMNS) * _ROW + 30 if panels else 0)
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH}" height="{height}" viewBox="0 0 {WIDTH} {height}"'
         ' role="img" font-family="system-ui, sans-serif" font-size="13">',
@@ -64,9 +63,12 @@ def draw(title: str, bars: Mapping[str, Figures], ours: str, panels: Sequence[Pa
         _text(20, 28, title, theme.ink, weight="bold"),
         *_bars(bars, ours, top, theme),
     ]
+    if panels:
+        names = zip(panels[0].curves, (theme.ours, theme.theirs), (20, 115), strict=True)
+        parts += [_text(left, legend, f"● {name}", colour, weight="bold") for name, colour, left in names]
     for number, panel in enumerate(panels):
-        left, upper = 60 + number % 3 * (_PANEL + 20), below + number // 3 * (_PLOT + 75)
-        parts += _curves(panel, left, upper, theme)
+        row, column = divmod(number, _COLUMNS)
+        parts += _curves(panel, 60 + column * _COLUMN, legend + 50 + row * _ROW, theme)
     return "\n".join([*parts, "</svg>", ""])
 
 
@@ -94,11 +96,11 @@ def _curves(panel: Panel, left: float, upper: float, theme: Theme) -> Iterator[s
     steps = list(next(iter(panel.curves.values())))
     every = [figure for by in panel.curves.values() for figures in by.values() for figure in figures]
     most = _round_up(max(every))
-    bottom, width = upper + _PLOT, _PANEL - _GAP
+    bottom, width = upper + _PLOT, _COLUMN - _GAP
 
     def place(step: int, figure: float) -> tuple[float, float]:
-        # each step is as wide as the next: they are about powers of one number
-        return left + width * (steps.index(step) + 0.5) / len(steps), bottom - _PLOT * figure / most
+        share = math.log(step / steps[0]) / math.log(steps[-1] / steps[0])
+        return left + width * (0.05 + 0.9 * share), bottom - _PLOT * figure / most
 
     yield _text(left - 40, upper - 14, panel.title, theme.ink, weight="bold")
     for share in (0.0, 0.5, 1.0):
@@ -107,16 +109,13 @@ def _curves(panel: Panel, left: float, upper: float, theme: Theme) -> Iterator[s
         yield _text(left - 6, y + 4, f"{most * share:g}", theme.ink, anchor="end")
     for step in steps:
         yield _text(place(step, 0)[0], bottom + 18, f"{step:,}", theme.ink, anchor="middle")
-    for number, (name, by) in enumerate(panel.curves.items()):
-        colour = theme.theirs if number else theme.ours
+    for by, colour in zip(panel.curves.values(), (theme.ours, theme.theirs), strict=True):
         points = {step: place(step, median(figures)) for step, figures in by.items()}
         way = " ".join(f"{x:.1f},{y:.1f}" for x, y in points.values())
         yield f'<polyline points="{way}" fill="none" stroke="{colour}" stroke-width="2"/>'
         for step, figures in by.items():
             yield f'<circle cx="{points[step][0]:.1f}" cy="{points[step][1]:.1f}" r="3" fill="{colour}"/>'
             yield _whisker(place(step, min(figures)), place(step, max(figures)), colour)
-        x, y = points[steps[-1]]
-        yield _text(x, y - 8 if number == 0 else y + 18, name, colour, anchor="end")
 
 
 def _round_up(figure: float) -> float:

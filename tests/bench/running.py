@@ -73,6 +73,7 @@ class Running:
         """
         deadline = time.monotonic() + _PATIENCE_S
         while any(error.startswith("connect") for error in self.ask(1, len(self.ports)).errors):
+            # one that detaches ends with 0
             if time.monotonic() > deadline or self.process.poll():
                 said = (self._folder / "stderr").read_text(errors="replace").strip().rpartition("\n")[2]
                 raise MissingError(f"does not start: {said}")

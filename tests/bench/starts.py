@@ -6,7 +6,6 @@ import os
 import re
 import signal
 import socket
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -40,7 +39,7 @@ READY, FIRST = "ready", "first"
 
 def measure(starts: int, told: Callable[[str], None]) -> tuple[Times, dict[str, str]]:
     """Start everything so many times, in turn; return the times, and of what is missing why."""
-    bare = Server(BARE, [sys.executable, "-c", _BARE.format(modules())])
+    bare = Server(BARE, [lineup.PYTHON, "-c", _BARE.format(modules())])
     ways: dict[tuple[str, str], Callable[[], float]] = {
         (lineup.OWN, READY): lambda: ready_ms(lineup.own()),
         (lineup.OWN, FIRST): lambda: first_reply_ms(lineup.own(listen=False)),
@@ -72,7 +71,7 @@ def modules() -> list[str]:
     with tempfile.TemporaryDirectory() as folder:
         _, _, *rest = lineup.own().command
         # -X importtime tells of every import when it is done
-        traced = Server(lineup.OWN, [sys.executable, "-X", "importtime", "-m", *rest])
+        traced = Server(lineup.OWN, [lineup.PYTHON, "-X", "importtime", "-m", *rest])
         errors = Path(folder, "errors")
         with errors.open("wb") as file:
             ready_ms(traced, stderr=file.fileno())

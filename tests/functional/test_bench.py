@@ -1,0 +1,72 @@
+"""The benchmark, in small: what it prints can be believed, and it touches nothing."""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+
+from harness import UNTRACED, clean_environment, needs, run
+
+PROJECT = Path(__file__).parents[2]
+BENCH = PROJECT / "tests/bench/bench.py"
+#: What a whole run writes.
+WRITTEN = [PROJECT / "README.md", *(PROJECT / f"tests/bench/speed-{name}.svg" for name in ("light", "dark"))]
+
+#: A daytimed that says what it likes, to the address that it is given.
+LIAR = """\
+import socket, sys
+with socket.create_server(("127.0.0.1", int(sys.argv[-1].rpartition(":")[2]))) as server:
+    while True:
+        with server.accept()[0] as client:
+            client.sendall(b"The Date Time is: soon\\r\\n")
+"""
+
+pytestmark = needs("cc")
+
+
+def bench(*arguments: str) -> tuple[int, str]:
+    """Run a small part of it and hold that it leaves the documents alone; return the exit code and the output."""
+    before = [path.read_bytes() if path.exists() else None for path in WRITTEN]
+    command = [sys.executable, str(BENCH), "--rounds", "1", "--replies", "100", *arguments]
+    done = run(*command, env=clean_environment(UNTRACED))
+    told = done.stdout.decode()
+    print(told, done.stderr.decode())
+    assert "README.md is as it was" in told
+    assert before == [path.read_bytes() if path.exists() else None for path in WRITTEN]
+    return done.returncode, told
+
+
+def row(told: str, name: str) -> list[str]:
+    """Return the figures of a server in the first table."""
+    first = told.partition("\n\n")[0].splitlines()
+    (line,) = [line for line in first if re.match(rf"{re.escape(name)}  ", line)]
+    return re.split(r" {2,}", line.removeprefix(name).strip())
+
+
+def test_every_server_has_its_figures() -> None:
+    """Daytimed and its peers in C: CPU, replies, latencies and memory above nothing, no errors, starts, targets."""
+    code, told = bench("--only", "cost", "--only", "start", "--peer", "C prefork")
+    assert code == 0
+    for name in ("daytimed", "C prefork", "C prefork, one segment", "C prefork, one segment, input thrown away"):
+        *figures, errors = row(told, name)
+        assert errors == "0"
+        # the ratio is of others only
+        cpu, *_, per_second, p50, p99, p999, pss = figures
+        assert len(figures) == 6 + (name != "daytimed")
+        assert min(float(each.split()[0].replace(",", "")) for each in (cpu, per_second, p50, p99, p999, pss)) > 0
+    assert re.search(r"^daytimed +\d+ \(\d+-\d+\) +\d+ \(\d+-\d+\)$", told, re.MULTILINE)
+    assert re.search(r"^CPU a reply / C prefork +≤ 1.00 .* (met|missed)$", told, re.MULTILINE)
+    assert re.search(r"^CPU a reply / xinetd .* not measured$", told, re.MULTILINE)
+
+
+def test_every_reply_is_checked(tmp_path: Path) -> None:
+    """A server whose replies are none has as many errors as it was asked, and daytimed beside it none."""
+    (tmp_path / "daytimed").mkdir()
+    (tmp_path / "daytimed/__init__.py").touch()
+    (tmp_path / "daytimed/__main__.py").write_text(LIAR)
+    code, told = bench("--against", str(tmp_path))
+    assert code == 0
+    # half as many with 2 and with 64 clients as with 16
+    assert row(told, str(tmp_path))[-1] == "200 wrong reply"
+    assert row(told, "daytimed")[-1] == "0"
