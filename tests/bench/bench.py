@@ -55,9 +55,8 @@ def main() -> int:
             results = measure_cost(servers, options)
             tables += cost.tables(results, missing)
         if START in options.only:
-            times, unable = starts.measure(STARTS * options.rounds, progress)
-            missing |= unable
-            tables.append(starts.table(times, unable))
+            times = starts.measure(servers, STARTS * options.rounds, progress)
+            tables.append(starts.table(times, missing))
         if GROWTH in options.only:
             grown = growth.measure(options.rounds, options.replies // 2, progress)
             missing |= grown.missing

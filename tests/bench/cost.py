@@ -9,7 +9,7 @@ from statistics import median
 
 import tree
 from document import Table, counts, spread
-from lineup import JUDGING, LOGGING, OWN, Server
+from lineup import JUDGING, LOGGING, OWN, WORKERS, Server
 from running import Answers, Running, running
 
 #: Clients at a time; the CPU is measured with the second.
@@ -98,7 +98,7 @@ def tables(results: Results, missing: Mapping[str, str]) -> Iterator[Table]:
         ])  # fmt: skip
     notes = [*_notes(results), *(f"{each.name} {each.note}." for each in results if each.note)]
     notes += [f"Missing: {name}: {why}." for name, why in missing.items()]
-    yield Table(f"What a reply costs, {USUAL} clients", [*columns, "PSS MiB", "errors"], rows, notes)
+    yield Table(f"What a reply costs, {USUAL} clients, {WORKERS} workers", [*columns, "PSS MiB", "errors"], rows, notes)
     columns = ["server", *(f"{what}, {clients} clients" for clients in CLIENTS for what in ("replies/s", "p99 µs"))]
     rows = [
         [server.name, *(

@@ -132,6 +132,8 @@ def tables(growth: Growth) -> Iterator[Table]:
         if what == WORKERS:
             notes.append(f"Each further worker has {spread(pss_of_a_worker(growth), 2)} MiB PSS.")
         notes += [_REASONS[what]] if what in _REASONS else []
+        if what == ASKING:
+            notes += [f"Missing: {name}: {why}." for name, why in growth.missing.items()]
         yield Table(f"With more {what}", columns, rows, notes)
 
 

@@ -9,6 +9,7 @@ import socket
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import lineup
@@ -37,33 +38,33 @@ Times = Mapping[str, Mapping[str, Sequence[float]]]
 READY, FIRST = "ready", "first"
 
 
-def measure(starts: int, told: Callable[[str], None]) -> tuple[Times, dict[str, str]]:
-    """Start everything so many times, in turn; return the times, and of what is missing why."""
-    bare = Server(BARE, [lineup.PYTHON, "-c", _BARE.format(modules())])
-    ways: dict[tuple[str, str], Callable[[], float]] = {
-        (lineup.OWN, READY): lambda: ready_ms(lineup.own()),
-        (lineup.OWN, FIRST): lambda: first_reply_ms(lineup.own(listen=False)),
-        (BARE, READY): lambda: ready_ms(bare),
-        (lineup.GO, FIRST): lambda: first_reply_ms(lineup.go_original(), passed=False),
-        (lineup.GUNICORN, READY): lambda: ready_ms(lineup.gunicorn()),
-        (lineup.GUNICORN, FIRST): lambda: first_reply_ms(lineup.gunicorn(listen=False)),
-    }
+def measure(servers: Sequence[Server], starts: int, told: Callable[[str], None]) -> Times:
+    """
+    Start each of these that is compared in this so many times, in turn.
+
+    Raises:
+        MissingError: If one does not start.
+    """
+    bare, own_passed = Server(BARE, [lineup.PYTHON, "-c", _BARE.format(modules())]), lineup.own(listen=False)
+    ways: dict[tuple[str, str], Callable[[], float]] = {(BARE, READY): lambda: ready_ms(bare)}
+    for server in servers:
+        if server.name == lineup.OWN:
+            ways[server.name, READY] = partial(ready_ms, server)
+            ways[server.name, FIRST] = partial(first_reply_ms, own_passed)
+        elif server.name == lineup.GUNICORN:
+            ways[server.name, READY] = partial(ready_ms, server)
+            ways[server.name, FIRST] = partial(first_reply_ms, lineup.gunicorn(listen=False))
+        elif server.name == lineup.GO:
+            ways[server.name, FIRST] = partial(first_reply_ms, server, passed=False)
     times: dict[str, dict[str, list[float]]] = {name: {READY: [], FIRST: []} for name, _ in ways}
-    missing: dict[str, str] = {}
     for turn in range(-1, starts):
         for name, what in ways if turn % 2 == 0 else reversed(ways):
-            if name in missing:
-                continue
             told(f"start {turn + 1} of {starts}: {name}")
-            try:
-                taken = ways[name, what]()
-            except MissingError as error:
-                missing[name] = str(error)
-                continue
+            taken = ways[name, what]()
             # the first ones only warm up what is cached
             if turn >= 0:
                 times[name][what].append(taken)
-    return times, missing
+    return times
 
 
 def modules() -> list[str]:
@@ -166,12 +167,11 @@ def table(times: Times, missing: Mapping[str, str]) -> Table:
     rows = [
         [name, *(spread(each[what], 0) if each[what] else "-" for what in (READY, FIRST))]
         for name, each in times.items()
-        if name not in missing
     ]
     notes = [
         "The first reply is that of a client which waits on the socket that is passed, as under socket activation;"
         " the Go original takes none, and the client tries again and again to connect.",
-        *(f"Missing: {name}: {why}." for name, why in missing.items()),
+        *(f"Missing: {name}: {why}." for name, why in missing.items() if name in (lineup.GO, lineup.GUNICORN)),
     ]
     count = max(len(each[what]) for each in times.values() for what in each)
     return Table(f"A start, {count} times", ["server", "exec to READY, ms", "exec to the first reply, ms"], rows, notes)

@@ -55,7 +55,7 @@ def test_every_server_has_its_figures() -> None:
         cpu, *_, per_second, p50, p99, p999, pss = figures
         assert len(figures) == 6 + (name != "daytimed")
         assert min(float(each.split()[0].replace(",", "")) for each in (cpu, per_second, p50, p99, p999, pss)) > 0
-    assert re.search(r"^daytimed +\d+ \(\d+-\d+\) +\d+ \(\d+-\d+\)$", told, re.MULTILINE)
+    assert re.search(r"^daytimed +[\d,]+ \([\d,]+-[\d,]+\) +[\d,]+ \([\d,]+-[\d,]+\)$", told, re.MULTILINE)
     assert re.search(r"^CPU a reply / C prefork +≤ 1.00 .* (met|missed)$", told, re.MULTILINE)
     assert re.search(r"^CPU a reply / xinetd .* not measured$", told, re.MULTILINE)
 
