@@ -42,8 +42,9 @@ STARTS = 3
 def main() -> int:
     """Run the benchmark; return 1 if it cannot be run, or if daytimed failed a client."""
     options, busy = parse(), os.getloadavg()[0]
-    # what is started is ended in a finally, so let SIGTERM get there too
-    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+    for number in (signal.SIGINT, signal.SIGTERM):
+        # what is started is ended in a finally: get there
+        signal.signal(number, lambda number, frame: sys.exit(128 + number))
     results: cost.Results = {}
     times: starts.Times | None = None
     grown: growth.Growth | None = None

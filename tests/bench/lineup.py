@@ -175,7 +175,9 @@ def gunicorn(name: str = GUNICORN, *, listen: bool = True) -> Server:
         # the package would do it when it is installed
         subprocess.run([python, "-m", "compileall", "-q", str(modules)], check=True, capture_output=True)
     command = [python, "-m", "gunicorn", "--chdir", str(HERE), "--workers", str(WORKERS), "--backlog", str(BACKLOG)]
-    command += ["--log-level", "error", *(["--bind", f"{HOST}:@port@"] if listen else []), "peers:application"]
+    # a worker that is asked to stop while it starts does not hear it
+    command += ["--graceful-timeout", "1", "--log-level", "error"]
+    command += [*(["--bind", f"{HOST}:@port@"] if listen else []), "peers:application"]
     reply, request = f"HTTP/1. 200 OK\r\n*\r\n\r\n{SENTENCE}", f"GET / HTTP/1.1\r\nHost: {HOST}\r\n\r\n"
     return Server(
         name, command, reply, request, environment={"PYTHONPATH": str(modules)}, share=10, version=_version("gunicorn")
