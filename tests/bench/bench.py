@@ -54,7 +54,7 @@ def main() -> int:
         tables: list[Table] = []
         if COST in options.only:
             results = measure_cost(servers, options)
-            tables += cost.tables(results, missing)
+            tables += cost.tables(results, missing, options.replies, options.write)
         if START in options.only:
             times = starts.measure(servers, STARTS * options.rounds, progress)
             tables.append(starts.table(times, missing))

@@ -81,8 +81,10 @@ def ratios(results: Results, server: Server, figure: str, clients: int = USUAL) 
     return [value(mine) / (value(its) or float("nan")) for mine, its in zip(own, results[server], strict=True)]
 
 
-def tables(results: Results, missing: Mapping[str, str]) -> Iterator[Table]:
+def tables(results: Results, missing: Mapping[str, str], replies: int, write: int) -> Iterator[Table]:
     """Return the tables of it."""
+    writing = f" that write {write:,} bytes first" * bool(write)
+    asked = f"{replies:,} replies a round, and half as many with 2 and 64 clients; slow peers fewer."
     first = next(iter(results))
     columns = ["server", "CPU µs/reply (min-max)", f"{OWN} / it (min-max)", "replies/s", "p50 µs", "p99 µs", "p99.9 µs"]
     rows = []
@@ -96,9 +98,11 @@ def tables(results: Results, missing: Mapping[str, str]) -> Iterator[Table]:
             f"{median(each.pss_mib for each in rounds):.1f}",
             counts(errors),
         ])  # fmt: skip
-    notes = [*_notes(results), *(f"{each.name} {each.note}." for each in results if each.note)]
+    notes = [asked, *_notes(results), *(f"{each.name} {each.note}." for each in results if each.note)]
     notes += [f"Missing: {name}: {why}." for name, why in missing.items()]
-    yield Table(f"What a reply costs, {USUAL} clients, {WORKERS} workers", [*columns, "PSS MiB", "errors"], rows, notes)
+    yield Table(
+        f"What a reply costs, {USUAL} clients{writing}, {WORKERS} workers", [*columns, "PSS MiB", "errors"], rows, notes
+    )
     columns = ["server", *(f"{what}, {clients} clients" for clients in CLIENTS for what in ("replies/s", "p99 µs"))]
     rows = [
         [server.name, *(

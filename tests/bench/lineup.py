@@ -142,7 +142,7 @@ def list_servers(against: Sequence[Path]) -> tuple[list[Server], dict[str, str]]
         INETUTILS: _inetutils,
         OPENBSD: _openbsd,
         XINETD: _xinetd,
-        GO: go_original,
+        GO: _go_original,
         GUNICORN: gunicorn,
         ASYNCIO: lambda name: _python_peer(name, "asyncio"),
         FORKING: lambda name: _python_peer(name, "forking"),
@@ -156,10 +156,10 @@ def list_servers(against: Sequence[Path]) -> tuple[list[Server], dict[str, str]]
     return servers, missing
 
 
-def go_original(name: str = GO) -> Server:
+def _go_original(name: str) -> Server:
     """Return the server of the tutorial."""
     compiler = go()
-    version = (compiler.parents[1] / "VERSION").read_text().split()[0] if compiler else ""
+    version = (compiler.resolve().parents[1] / "VERSION").read_text().split()[0] if compiler else ""
     return Server(
         name, [str(_built("daytime.go")), f"{HOST}:@port@"], "The Date Time is: #-#-# #:#:#. @ @ m=+#.", version=version
     )
