@@ -27,10 +27,8 @@ SLOTS = 4096
 READY = 0
 """1 once the worker is about to accept for the first time."""
 ACCEPTED = 1
-FINISHED = 2
-"""What ACCEPTED was when the last client was done with: another number, and a client is at hand."""
-SERVED = 3
-DROPPED = 4
+SERVED = 2
+DROPPED = 3
 """The first of one cell for each reason."""
 SUPPRESSED_SERVED = DROPPED + len(REASONS)
 SUPPRESSED_DROPPED = SUPPRESSED_SERVED + 1
@@ -54,6 +52,11 @@ HEAD_CELLS = 8
 RATE_CELLS = 2 * 65536
 
 Cells = memoryview
+
+
+def at_hand(slot: Cells) -> int:
+    """Return how many clients a worker has in its hands: 0 or 1."""
+    return int(slot[ACCEPTED] - slot[SERVED] - sum(slot[DROPPED : DROPPED + len(REASONS)]))
 
 
 class Counts:
@@ -131,14 +134,14 @@ class Counters:
             How many clients it had in its hands: 0 or 1.
         """
         slot = self.slot(index)
-        lost = slot[ACCEPTED] - slot[SERVED] - sum(slot[DROPPED : DROPPED + len(REASONS)])
+        lost = at_hand(slot)
         slot[DROPPED + OS_ERROR] += lost
         self.gone.add(slot)
         self._talkers_gone += self._talkers_of(slot)
         slot[:] = memoryview(bytes(8 * SLOT_CELLS)).cast("Q")
         self._used.discard(index)
         self._free.append(index)
-        return int(lost)
+        return lost
 
     def total(self) -> Counts:
         """Return the sum over all workers there are and were."""

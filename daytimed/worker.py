@@ -17,7 +17,7 @@ from typing import Any
 
 from daytimed import formats, session, signals
 from daytimed.clientlog import NAMELESS, ClientLog, Peer
-from daytimed.counters import ACCEPTED, DROPPED, FINISHED, READY, SERVED, WATCHED, Cells
+from daytimed.counters import ACCEPTED, DROPPED, READY, SERVED, WATCHED, Cells
 from daytimed.datagram import CONTROL_SPACE
 from daytimed.limits import Gate
 from daytimed.listeners import Listener
@@ -126,7 +126,6 @@ class Worker:
                     slot[DROPPED + dropped] += 1
                 if tell:
                     tell(peer, now, len(line), dropped)
-                slot[FINISHED] = accepted
                 if self._pauses:
                     self._resume()
 
@@ -157,7 +156,6 @@ class Worker:
                 size, dropped = session.answer(sender, request, self.own_ports, self.gate.judge, self.reply)
                 slot[SERVED if dropped is None else DROPPED + dropped] += 1
                 client_log.tell(request[3], now, size, dropped)
-                slot[FINISHED] = accepted
                 if self._pauses:
                     self._resume()
 

@@ -23,13 +23,13 @@ from daytimed.clientlog import NAMELESS, Allowance, ClientLog, Peer
 from daytimed.counters import (
     ACCEPTED,
     DROPPED,
-    FINISHED,
     READY,
     SERVED,
     SUPPRESSED_DROPPED,
     SUPPRESSED_SERVED,
     WATCHED,
     Counters,
+    at_hand,
     name_reasons,
 )
 from daytimed.limits import Budget, Gate, NetworkSet, RateLimit
@@ -173,7 +173,7 @@ class Bench:
         self.worker = Worker(listener, "daytime", self.reply, gate, self.head, self.slot, own_ports)
 
     def reply(self, now_ns: int) -> bytes:
-        self.busy.append(self.slot[ACCEPTED] == self.slot[FINISHED] + 1)
+        self.busy.append(at_hand(self.slot) == 1)
         return REPLY
 
     def run(self, clients: int, *, told: bool = False, log: str = "all", budget: Budget | None = None) -> Events:
@@ -196,7 +196,7 @@ class Bench:
         return events
 
     def counted(self) -> dict[str, int]:
-        assert self.slot[ACCEPTED] == self.slot[FINISHED]
+        assert at_hand(self.slot) == 0
         names = {"ready": READY, "accepted": ACCEPTED, "served": SERVED}
         names |= {reason: DROPPED + index for index, reason in enumerate(REASONS)}
         names |= {f"suppressed_{reason}": SUPPRESSED_DROPPED + index for index, reason in enumerate(REASONS)}
