@@ -179,6 +179,8 @@ def make_parser() -> argparse.ArgumentParser:
         epilog="Exit status: 0 stopped as asked, 2 usage, 69 a listener cannot be bound, 70 no worker can start,"
         " 77 no permission, 78 configuration. Signals: TERM and INT stop, HUP reloads, USR1 logs the statistics.",
         allow_abbrev=False,
+        # as it is, it loads much to find the width of the terminal, for every option that is added
+        formatter_class=partial(argparse.HelpFormatter, width=78),
     )
     parser.add_argument(
         "-c", "--config", metavar="FILE", type=_path,

@@ -14,7 +14,6 @@ import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta, tzinfo
 from typing import NamedTuple
-from zoneinfo import ZoneInfo
 
 Zone = Callable[[int], time.struct_time]
 
@@ -66,6 +65,8 @@ def load_zone(name: str) -> Zone:
         return time.localtime
     if name == "UTC":
         return _zone_of(UTC)
+    from zoneinfo import ZoneInfo  # it reads how Python was built, which is much
+
     try:
         # no_cache: after a reload the zone is what the database says then
         return _zone_of(ZoneInfo.no_cache(name))

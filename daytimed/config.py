@@ -10,12 +10,10 @@ Every fault is found in one pass and told in one sentence with its place: FILE: 
 
 from __future__ import annotations
 
-import difflib
 import ipaddress
 import os
 import re
 import stat
-import tomllib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -375,6 +373,8 @@ def _read_file(path: str | None, problems: list[str]) -> dict[str, Any]:
             content = file.read(LARGEST_FILE + 1)
         if len(content) > LARGEST_FILE:
             raise ValueError(f"it has more than {LARGEST_FILE} bytes")
+        import tomllib  # not for a daemon without a file
+
         return tomllib.loads(content.decode())
     except FileNotFoundError as error:
         if path is not None:
@@ -479,6 +479,8 @@ def _show_key(key: str) -> str:
 
 
 def _guess(word: Any, known: tuple[str, ...] | list[str]) -> str:
+    import difflib  # for faults only
+
     close = difflib.get_close_matches(word, known, 1) if isinstance(word, str) else []
     return f"; did you mean {close[0]}?" if close else ""
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import gc
 import os
-import random
 import signal
 import time
 import traceback
@@ -317,14 +316,14 @@ class Master:
     def _spawn(self, generation: Generation, team: Team, now: float) -> bool:
         slot = self._counters.acquire()
         if slot is None:
-            team.respawn.note_failed_fork(now, random.random())
+            team.respawn.note_failed_fork(now, _jitter())
             return False
         name = team.settings.name
         try:
             pid = os.fork()
         except OSError as error:
             self._counters.release(slot)
-            team.respawn.note_failed_fork(now, random.random())
+            team.respawn.note_failed_fork(now, _jitter())
             how, retry_s = f"could not be forked: {error.strerror}", round(team.respawn.not_before - now, 1)
             self._log.event("worker_exited", level="warning", pid=None, listener=name, how=how, retry_s=retry_s)
             return False
@@ -420,7 +419,7 @@ class Master:
         if not retired:
             # one that ends with 0 was asked to, by a stranger, and has not failed
             healthy = served > 0 or code == 0 or (ready and now - child.started_at >= HEALTHY_AFTER_S)
-            child.team.respawn.note_death(now, ready=ready, healthy=healthy, jitter=random.random())
+            child.team.respawn.note_death(now, ready=ready, healthy=healthy, jitter=_jitter())
 
     def _watch(self, now: float) -> None:
         """Look at the slots from now on, if nobody does yet."""
@@ -510,3 +509,8 @@ class Master:
         self._reporter.tell_suppressed(self._log, now, at_once=True)
         self._reporter.tell_losses(self._log)
         self._log.event("daemon_stopped", **self._reporter.figures(now))
+
+
+def _jitter() -> float:
+    """Return a number from 0 to 1: a byte's worth of steps, for which `random` and its hashes need not be loaded."""
+    return os.urandom(1)[0] / 255
