@@ -8,7 +8,10 @@ def main() -> int:
     """Run the daemon; return its exit code."""
     # before anything is loaded or resolved: until there is something to stop, Ctrl-C simply ends it
     signal.signal(signal.SIGINT, signal.SIG_DFL)
-    from daytimed import cli
+    from daytimed import deferral
+
+    with deferral.until_used(deferral.UNUSED):
+        from daytimed import cli
 
     return cli.main()
 

@@ -10,7 +10,6 @@ Each process makes its own `Log`, and each generation a new one: there is no log
 
 from __future__ import annotations
 
-import logging
 import os
 import select
 import socket
@@ -174,7 +173,7 @@ class Log:
         self._logger: Any = structlog.wrap_logger(
             _Output(sink, form),
             processors=[_add_sentence, *_renderers(form, colors)],
-            wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, level.upper())),
+            wrapper_class=_Logger,
             context_class=dict,
             cache_logger_on_first_use=False,
         ).bind()
@@ -190,10 +189,20 @@ class Log:
         Returns:
             False if it is lost, which is counted, but for those that are told again later.
         """
-        taken = getattr(self._logger, level or EVENTS[name].level)(name, **fields)
+        level = level or EVENTS[name].level
+        if SEVERITIES[level] > self._least:
+            return True
+        taken = self._logger.log(level, name, fields)
         if taken is False and name not in ("log_lost", "clients_suppressed"):
             self._on_lost()
         return taken is not False
+
+
+class _Logger(structlog.BoundLoggerBase):
+    """The outermost logger: one method for all levels, which is less to run for every client."""
+
+    def log(self, level: str, name: str, fields: Fields) -> Any:
+        return self._proxy_to_logger(level, name, **fields)
 
 
 class _Output:

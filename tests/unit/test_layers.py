@@ -28,6 +28,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("generation",),
     ("master",),
     ("inetd", "daemonize"),
+    ("deferral",),
     ("cli",),
     ("__main__",),
 )

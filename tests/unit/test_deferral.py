@@ -1,0 +1,94 @@
+"""Modules that are imported, but not loaded before they are used."""
+
+from __future__ import annotations
+
+import importlib
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from daytimed.deferral import UNUSED, until_used
+
+
+@pytest.fixture(autouse=True)
+def modules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Have a module `late`, and a package `early` with two modules that import it."""
+    Path(tmp_path, "late.py").write_text("value = 7\n")
+    package = tmp_path / "early"
+    package.mkdir()
+    (package / "__init__.py").write_text("from early import one, two\n")
+    for name in ("one", "two"):
+        (package / f"{name}.py").write_text("import late\n\ndef ask():\n    return late.value\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    yield
+    for name in ("late", "early", "early.one", "early.two"):
+        sys.modules.pop(name, None)
+
+
+def test_a_deferred_module_is_loaded_by_its_first_use() -> None:
+    """However many import it, it is not loaded before one of them asks for something; then all have the real one."""
+    with until_used(["late"]):
+        early = importlib.import_module("early")
+    assert "late" not in sys.modules
+    assert (early.one.ask(), early.two.ask()) == (7, 7)
+    sys.modules["late"].value = 8  # type: ignore[attr-defined]
+    assert (early.one.ask(), early.two.ask()) == (8, 8)
+    assert importlib.import_module("late") is sys.modules["late"]
+
+
+def test_what_is_used_at_once_is_loaded_at_once() -> None:
+    """An import that is not content with the module itself loads it, inside the `with` as well."""
+    with until_used(["late", "early.two"]):
+        exec("from late import value; assert value == 7")
+        assert sys.modules["late"].__file__
+        early = importlib.import_module("early")
+        assert "early.two" in sys.modules
+    assert "early.two" not in sys.modules
+    assert early.two.ask() == 7
+    assert early.two is sys.modules["early.two"]
+
+
+def test_what_is_loaded_already_is_not_deferred() -> None:
+    """A module that somebody has stays what it is."""
+    late = importlib.import_module("late")
+    with until_used(["late"]):
+        assert sys.modules["late"] is late
+    assert sys.modules["late"] is late
+
+
+def test_a_module_that_is_not_there_is_missed_when_it_is_used() -> None:
+    """What cannot be loaded is told as ever, where it is used."""
+    with until_used(["none_such"]):
+        none_such = importlib.import_module("none_such")
+    with pytest.raises(ModuleNotFoundError, match="none_such"):
+        none_such.anything  # noqa: B018
+
+
+def test_structlog_can_do_without_them_and_with_them() -> None:
+    """Nothing of structlog is missing: what it wants of the deferred modules is there as soon as it is asked for."""
+    script = f"""
+import sys
+from daytimed.deferral import until_used
+with until_used({UNUSED!r}):
+    import structlog
+assert not {{"asyncio", "threading", "structlog.stdlib"}} & set(sys.modules)
+lines = []
+class Logger:
+    def info(self, **fields): lines.append(fields)
+log = structlog.wrap_logger(
+    Logger(), wrapper_class=structlog.make_filtering_bound_logger(20),
+    processors=[structlog.stdlib.add_log_level, structlog.processors.CallsiteParameterAdder()],
+)
+log.info("now")
+async def later():
+    await log.ainfo("later")
+import asyncio
+asyncio.run(later())
+print(*(line["event"] for line in lines if line["level"] == "info" and line["thread_name"]))
+"""
+    ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert (ended.stderr, ended.returncode) == ("", 0)
+    assert ended.stdout == "now later\n"
