@@ -90,6 +90,8 @@ class Generation:
         listeners: Sequence[tuple[Listener, ListenerConfig]],
     ) -> None:
         self.number = number
+        self.log: Log
+        """Made by the master, for itself and for the workers, when there is something to tell."""
         self.config = config
         self._replies = replies
         # made once, before the fork: workers share them

@@ -30,16 +30,14 @@ class Listener:
 
     def __init__(self, sock: socket.socket, requested: Address, opening: object, name: str | None = None) -> None:
         self.socket = sock
+        # asked once: each answer of the socket is made into an enum
+        self.is_datagram = sock.type == socket.SOCK_DGRAM
         self.requested = requested
         self.name = name
         """What the service manager that bound it calls it; None if it was bound here."""
         self.opening = opening
         """The same object for all that were opened together: one host name may stand for several addresses."""
         self._identity = _identity(requested.path) if requested.path and name is None else None
-
-    @property
-    def is_datagram(self) -> bool:
-        return self.socket.type == socket.SOCK_DGRAM
 
     @property
     def address(self) -> str:

@@ -5,7 +5,7 @@ The log: every event by its name, with a sentence for people and fields for prog
 full or not read costs its lines and nothing else. What is lost is counted; the master tells it (`log_lost`) once a
 line goes through again.
 
-Each process makes its own `Log`, and each generation a new one: there is no logger at module level.
+Each generation has a `Log` of its own, which its workers inherit: there is no logger at module level.
 """
 
 from __future__ import annotations

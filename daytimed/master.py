@@ -71,6 +71,8 @@ class Master:
         self._private: Sequence[int] = ()
         self._on_ready: Callable[[], None] = lambda: None
         self._log: Log
+        self._cells: Cells = self._counters.slot(0)
+        """Those of this process, master or worker."""
         self._listeners: list[Listener] = []
         self._generations = 0
         self._current: Generation | None = None
@@ -123,7 +125,7 @@ class Master:
         assert self._pending, "open() comes before run()"
         self._on_ready = on_ready
         self._private = private
-        self._log = self._make_log(self._pending.config, self._count_lost(self._counters.slot(0)))
+        self._log = self._pending.log = self._make_log(self._pending.config, self._count_lost)
         self._log.event("daemon_starting", version=__version__, pid=os.getpid(), **self._about)
         self._tell_listeners(self._pending.teams)
         self._tell_ignored(self._pending, known=())
@@ -182,7 +184,9 @@ class Master:
         self._notifier.reloading()
         failure, more = "", {}
         try:
-            self._pending = self._make_generation(self._load())
+            generation = self._make_generation(self._load())
+            generation.log = self._make_log(generation.config, self._count_lost)
+            self._pending = generation
         except DaytimedError as error:
             failure = "; ".join(str(error).splitlines())
         except MemoryError:
@@ -230,7 +234,7 @@ class Master:
         for team in generation.teams:
             for child in team.children.values():
                 self._let_go(child)
-        self._log = self._make_log(generation.config, self._count_lost(self._counters.slot(0)))
+        self._log = generation.log
         if before is None:
             seconds = round(now - self._started_at, 3)
             listeners, workers = len(generation.teams), generation.workers
@@ -343,17 +347,17 @@ class Master:
         code = EXIT_INTERNAL
         master = os.getppid()
         try:
-            cells = self._counters.slot(slot)
+            self._cells = self._counters.slot(slot)
             for descriptor in self._private:
                 os.close(descriptor)
             # the listeners of others: a copy here would keep them open after their end
             for listener in self._listeners:
                 if listener is not team.listener:
                     listener.socket.close()
-            if generation is self._pending:
+            if generation is self._pending and self._current:
                 # not in the master: if this generation is given up, the one before goes on with its own
                 clock.read_local_zone()
-            self._log = self._make_log(generation.config, self._count_lost(cells))
+            self._log = generation.log
             own = generation.make_worker(team, self._counters, slot)
             client_log = generation.make_client_log(team, self._log, self._counters, slot)
             code = worker.main(own, master, self._prctl, self._log, client_log)
@@ -449,12 +453,8 @@ class Master:
 
     # -- telling -------------------------------------------------------------------------------------------------
 
-    @staticmethod
-    def _count_lost(cells: Cells) -> Callable[[], None]:
-        def count() -> None:
-            cells[LOG_LOST] += 1
-
-        return count
+    def _count_lost(self) -> None:
+        self._cells[LOG_LOST] += 1
 
     def _tell_listeners(self, teams: Sequence[Team]) -> None:
         for team in teams:

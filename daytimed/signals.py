@@ -8,6 +8,7 @@ that log, reap, or swallow the signal meant for a child).
 
 from __future__ import annotations
 
+import _signal  # type: ignore[import-not-found]
 import ctypes
 import os
 import signal
@@ -74,11 +75,12 @@ def prepare_worker(stop: Callable[[], None]) -> None:
     Args:
         stop: Runs in the handler of SIGTERM, as often as that comes.
     """
-    signal.signal(signal.SIGTERM, lambda number, frame: stop())
+    # of `_signal`: making enums of what was set before would write to memory that the processes share
+    _signal.signal(signal.SIGTERM, lambda number, frame: stop())
     # these are the master's: Ctrl-C reaches the whole process group, and someone may send the others to it
     for number in (signal.SIGINT, RELOAD, STATISTICS, WAKE):
-        signal.signal(number, signal.SIG_IGN)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, MASTER)
+        _signal.signal(number, _signal.SIG_IGN)
+    _signal.pthread_sigmask(signal.SIG_UNBLOCK, MASTER)
 
 
 def find_prctl() -> Callable[..., int]:
