@@ -119,7 +119,7 @@ class Generation:
         return next((team for team in self.teams if team.respawn.is_hopeless and not team.children), None)
 
     def make_worker(self, team: Team, counters: Counters, slot: int) -> Worker:
-        """Make what a worker of a team needs, in the worker itself."""
+        """Make what a worker of a team needs, before it is forked."""
         access, settings = self.config.access, team.settings
         rate = access.rate or (limits.UDP_RATE if team.listener.is_datagram else 0.0)
         # counted apart: whoever forges an address over UDP must not use up its share over TCP

@@ -14,11 +14,12 @@ import os
 import signal
 import time
 import traceback
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any, NoReturn
 
 from daytimed import __version__, clock, signals, worker
 from daytimed.addresses import Address
+from daytimed.clientlog import ClientLog
 from daytimed.config import Config
 from daytimed.counters import LOG_LOST, READY, SERVED, WATCHED, Cells, Counters
 from daytimed.errors import EXIT_INTERNAL, EXIT_OK, DaytimedError, StartError
@@ -298,11 +299,36 @@ class Master:
                 child.signal_delay_s = min(child.signal_delay_s * 2, LONGEST_REPEAT_S)
 
     def _fill(self, generation: Generation, now: float) -> None:
-        for team in generation.teams:
-            team.note_ready()
-            while team.missing > 0 and now >= team.respawn.not_before:
-                if not self._spawn(generation, team, now):
-                    break
+        """
+        Start the workers that are missing.
+
+        What they need is made before the first fork, and what was done is told after the last: whatever the master
+        writes in between is no longer shared, and leaves the worker before it with a copy of its own.
+        """
+        prepared = [each for team in generation.teams for each in self._prepare(generation, team, now)]
+        forked = [(pid, each) for each in prepared if (pid := self._fork(generation, *each, now))]
+        for pid, (team, slot, own, _) in forked:
+            child = Child(pid, team, slot, own.slot, now)
+            team.children[pid] = self._children[pid] = child
+            if generation is self._current:
+                self._let_go(child)
+            self._log.event("worker_started", pid=pid, listener=own.name, generation=generation.number)
+            # one that does not even become ready has to be seen, too
+            self._watch(now)
+
+    def _prepare(
+        self, generation: Generation, team: Team, now: float
+    ) -> Iterator[tuple[Team, int, worker.Worker, ClientLog]]:
+        """Make what the missing workers of a listener need, as far as there are slots."""
+        team.note_ready()
+        for number in range(team.missing if now >= team.respawn.not_before else 0):
+            slot = self._counters.acquire()
+            if slot is None:
+                if number == 0:
+                    team.respawn.note_failed_fork(now, _jitter())
+                return
+            own = generation.make_worker(team, self._counters, slot)
+            yield team, slot, own, generation.make_client_log(team, generation.log, self._counters, slot)
 
     def _judge(self, pending: Generation, now: float) -> None:
         if pending.is_ready:
@@ -317,54 +343,48 @@ class Master:
             self._reject("the workers of the new configuration do not start; the log says why")
             self._abandon(pending, now)
 
-    def _spawn(self, generation: Generation, team: Team, now: float) -> bool:
-        slot = self._counters.acquire()
-        if slot is None:
-            team.respawn.note_failed_fork(now, _jitter())
-            return False
-        name = team.settings.name
+    def _fork(
+        self, generation: Generation, team: Team, slot: int, own: worker.Worker, client_log: ClientLog, now: float
+    ) -> int | None:
+        """Start one worker; return its pid, or None if there can be none now."""
+        if now < team.respawn.not_before:
+            # one before it has failed, just now
+            self._counters.release(slot)
+            return None
         try:
             pid = os.fork()
         except OSError as error:
             self._counters.release(slot)
             team.respawn.note_failed_fork(now, _jitter())
             how, retry_s = f"could not be forked: {error.strerror}", round(team.respawn.not_before - now, 1)
-            self._log.event("worker_exited", level="warning", pid=None, listener=name, how=how, retry_s=retry_s)
-            return False
+            self._log.event("worker_exited", level="warning", pid=None, listener=own.name, how=how, retry_s=retry_s)
+            return None
         if pid == 0:
-            self._be_worker(generation, team, slot)
-        child = Child(pid, team, slot, self._counters.slot(slot), now)
-        team.children[pid] = self._children[pid] = child
-        if generation is self._current:
-            self._let_go(child)
-        self._log.event("worker_started", pid=pid, listener=name, generation=generation.number)
-        # one that does not even become ready has to be seen, too
-        self._watch(now)
-        return True
+            self._be_worker(generation, own, client_log)
+        return pid
 
-    def _be_worker(self, generation: Generation, team: Team, slot: int) -> NoReturn:
+    def _be_worker(self, generation: Generation, own: worker.Worker, client_log: ClientLog) -> NoReturn:
         """Run a worker in the child, and never return into the master's code."""
         code = EXIT_INTERNAL
         master = os.getppid()
         try:
-            self._cells = self._counters.slot(slot)
+            self._cells = own.slot
             for descriptor in self._private:
                 os.close(descriptor)
             # the listeners of others: a copy here would keep them open after their end
             for listener in self._listeners:
-                if listener is not team.listener:
+                if listener is not own.listener:
                     listener.socket.close()
             if generation is self._pending and self._current:
                 # not in the master: if this generation is given up, the one before goes on with its own
                 clock.read_local_zone()
             self._log = generation.log
-            own = generation.make_worker(team, self._counters, slot)
-            client_log = generation.make_client_log(team, self._log, self._counters, slot)
             code = worker.main(own, master, self._prctl, self._log, client_log)
         except BaseException as error:
             how, trace = f"failed: {error!r}", traceback.format_exc()
-            name = team.settings.name
-            self._log.event("worker_exited", level="error", pid=os.getpid(), listener=name, how=how, exception=trace)
+            self._log.event(
+                "worker_exited", level="error", pid=os.getpid(), listener=own.name, how=how, exception=trace
+            )
         finally:
             os._exit(code)
 

@@ -151,10 +151,7 @@ def test_a_failed_detaching_is_told_where_it_was_started(tmp_path: Path) -> None
 def test_workers_that_cannot_start_are_told_where_it_was_started(tmp_path: Path) -> None:
     """A failure after the detaching still reaches the foreground, with 70."""
     script = (
-        "import sys\n"
-        "from daytimed import cli, generation\n"
-        "generation.Generation.make_worker = lambda *a: sys.exit(1)\n"
-        "sys.exit(cli.main())\n"
+        "import sys\nfrom daytimed import cli, worker\nworker.main = lambda *a: sys.exit(1)\nsys.exit(cli.main())\n"
     )
     done = run(sys.executable, "-c", script, "--daemon", "--pidfile", str(tmp_path / "pid"), "-l", "127.0.0.1:0")
     assert done.returncode == 70
@@ -300,8 +297,8 @@ def test_waiting_for_it_can_be_interrupted(tmp_path: Path) -> None:
     os.mkfifo(forked)
     script = (
         "import sys, time\n"
-        "from daytimed import cli, generation\n"
-        f"generation.Generation.make_worker = lambda *a: (open({str(forked)!r}, 'w').close(), time.sleep(60))\n"
+        "from daytimed import cli, worker\n"
+        f"worker.main = lambda *a: (open({str(forked)!r}, 'w').close(), time.sleep(60))\n"
         "sys.exit(cli.main())\n"
     )
     process = subprocess.Popen(

@@ -120,10 +120,10 @@ def test_a_daemon_whose_workers_cannot_start_gives_up_with_70() -> None:
     """A worker that fails at its start, every time, ends the daemon, with one line and the reason in the log."""
     script = (
         "import sys\n"
-        "from daytimed import cli, generation\n"
-        "def make_worker(self, *rest):\n"
+        "from daytimed import cli, worker\n"
+        "def main(*rest):\n"
         "    raise RuntimeError('it is broken')\n"
-        "generation.Generation.make_worker = make_worker\n"
+        "worker.main = main\n"
         "sys.exit(cli.main())\n"
     )
     program = [sys.executable, "-c", script]
@@ -264,13 +264,13 @@ def test_a_reload_whose_workers_do_not_start_is_rejected_and_has_served_nobody(t
     config, flag = tmp_path / "daytimed.toml", tmp_path / "flag"
     script = (
         "import os, sys\n"
-        "from daytimed import cli, generation\n"
-        "real = generation.Generation.make_worker\n"
-        "def make_worker(self, team, *rest):\n"
-        f"    if os.path.exists({str(flag)!r}) and team.settings.name == 'daytime-2':\n"
+        "from daytimed import cli, worker\n"
+        "real = worker.main\n"
+        "def main(own, *rest):\n"
+        f"    if os.path.exists({str(flag)!r}) and own.name == 'daytime-2':\n"
         "        sys.exit(1)\n"
-        "    return real(self, team, *rest)\n"
-        "generation.Generation.make_worker = make_worker\n"
+        "    return real(own, *rest)\n"
+        "worker.main = main\n"
         "sys.exit(cli.main())\n"
     )
     config.write_text('[[listener]]\naddress = "127.0.0.1:0"\n')
@@ -297,15 +297,15 @@ def test_a_worker_that_hangs_before_it_is_ready_is_replaced(tmp_path: Path) -> N
     flag.touch()
     script = (
         "import os, sys, time\n"
-        "from daytimed import cli, generation\n"
-        "real = generation.Generation.make_worker\n"
-        "def make_worker(self, *rest):\n"
+        "from daytimed import cli, worker\n"
+        "real = worker.main\n"
+        "def main(*rest):\n"
         "    try:\n"
         f"        os.unlink({str(flag)!r})\n"
         "    except FileNotFoundError:\n"
-        "        return real(self, *rest)\n"
+        "        return real(*rest)\n"
         "    time.sleep(60)\n"
-        "generation.Generation.make_worker = make_worker\n"
+        "worker.main = main\n"
         "sys.exit(cli.main())\n"
     )
     with serving("-w", "1", program=[sys.executable, "-c", script]) as daemon:
