@@ -1,0 +1,76 @@
+"""What the daemon costs while it has nothing to do: the modules that it has loaded, and the memory of its processes."""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import NamedTuple
+
+from harness import UNTRACED, fetch, serving
+
+#: What structlog and the standard library would bring along, and what some configurations need and this one does not.
+UNWANTED = {
+    "asyncio", "ssl", "hashlib", "random", "uuid", "logging", "threading", "concurrent.futures", "subprocess",
+    "structlog.stdlib", "structlog.threadlocal", "daemon", "tomllib", "zoneinfo", "sysconfig", "difflib", "shutil",
+}  # fmt: skip
+NEEDED = {"structlog", "argparse", "socket", "daytimed.master", "daytimed.worker"}
+
+#: Enough for each worker to have done everything that it does, several times.
+CLIENTS = 2000
+FEW, MANY = 2, 10
+MIB = 1 << 20
+MOST_FOR_A_TREE = 20 * MIB
+#: Python 3.11 needs nearly all of it: to read an object is to write to it, which later versions spare many of them.
+MOST_FOR_A_WORKER = (1.6 if sys.version_info < (3, 12) else 1.5) * MIB
+
+
+def loaded_by(lines: list[str]) -> list[str]:
+    """Return the modules that `-X importtime` has told of."""
+    return [line.rpartition("|")[2].strip() for line in lines if line.startswith("import time:")]
+
+
+def test_a_serving_daemon_has_loaded_nothing_that_it_does_not_need() -> None:
+    """Neither the start nor a client loads what only others need, and after the first fork nothing is loaded at all."""
+    program = (sys.executable, "-X", "importtime", "-m", "daytimed")
+    with serving("-w", "2", program=program, env=UNTRACED) as daemon:
+        for _ in range(10):
+            assert fetch(daemon.port())
+        daemon.statistics(10)
+        # the last event before the workers are forked, whose imports would not be shared
+        opened = next(number for number, line in enumerate(daemon.lines) if "listener_opened" in line)
+        before, after = loaded_by(daemon.lines[:opened]), loaded_by(daemon.lines[opened:])
+    assert set(before) & UNWANTED == set()
+    assert set(before) >= NEEDED
+    assert after == []
+
+
+class Memory(NamedTuple):
+    """Bytes of the whole daemon; of what processes share, each has its part (PSS)."""
+
+    total: int
+    anonymous: int
+    """Without the files that are mapped: how much of these is ours depends on who else runs Python now."""
+
+
+def memory_with(workers: int) -> Memory:
+    """Return what a daemon has when each of its workers has served."""
+    with serving("-w", str(workers), env=UNTRACED) as daemon:
+        for _ in range(CLIENTS):
+            fetch(daemon.port())
+        daemon.statistics(CLIENTS)
+        figures: Counter[str] = Counter()
+        for pid in (daemon.process.pid, *daemon.live_workers()):
+            for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()[1:]:
+                name, size, _ = line.split()
+                figures[name] += 1024 * int(size)
+        return Memory(figures["Pss:"], figures["Pss_Anon:"])
+
+
+def test_workers_share_the_memory_of_the_master() -> None:
+    """A daemon with two workers is small, and each further one adds little: the rest it has from the master."""
+    few, many = memory_with(FEW), memory_with(MANY)
+    further = (many.anonymous - few.anonymous) / (MANY - FEW)
+    print(f"{few.total / MIB:.2f} MiB with {FEW} workers, {further / MIB:.2f} MiB for each further one")
+    assert few.total < MOST_FOR_A_TREE
+    assert 0 < further < MOST_FOR_A_WORKER
