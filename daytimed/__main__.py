@@ -10,7 +10,7 @@ def main() -> int:
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     from daytimed import deferral
 
-    with deferral.until_used(deferral.UNUSED):
+    with deferral.until_used(deferral.UNUSED, deferral.OPTIONAL):
         from daytimed import cli
 
     return cli.main()

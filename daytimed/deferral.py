@@ -18,6 +18,8 @@ from typing import Any
 #: What structlog and dataclasses import for others than us. With asyncio come ssl and OpenSSL; threading has Python run
 #: in every process that is forked; `stdlib` is for the loggers of `logging`, and `threadlocal` is done with uuids.
 UNUSED = ("asyncio", "inspect", "logging", "threading", "structlog.stdlib", "structlog.threadlocal")
+#: What structlog uses if it happens to be installed, for tracebacks that it is not given here to render.
+OPTIONAL = ("rich", "better_exceptions", "twisted")
 
 
 class _Deferred(ModuleType):
@@ -35,12 +37,16 @@ def _forget(module: ModuleType) -> None:
 
 
 @contextlib.contextmanager
-def until_used(names: Sequence[str]) -> Iterator[None]:
-    """Defer these modules for the imports inside a `with`, unless they are loaded already."""
+def until_used(names: Sequence[str], missing: Sequence[str] = ()) -> Iterator[None]:
+    """Defer these modules for the imports inside a `with`, unless they are loaded already; `missing` are not found."""
     deferred = [_Deferred(name) for name in names if name not in sys.modules]
     sys.modules.update({module.__name__: module for module in deferred})
+    hidden = [name for name in missing if name not in sys.modules]
+    sys.modules.update(dict.fromkeys(hidden))  # type: ignore[arg-type]
     try:
         yield
     finally:
+        for name in hidden:
+            del sys.modules[name]
         for module in deferred:
             _forget(module)

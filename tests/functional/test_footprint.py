@@ -9,6 +9,8 @@ from typing import NamedTuple
 
 from harness import UNTRACED, fetch, serving
 
+from daytimed.deferral import OPTIONAL
+
 #: What structlog and the standard library would bring along, and what some configurations need and this one does not.
 UNWANTED = {
     "asyncio", "ssl", "hashlib", "random", "uuid", "logging", "threading", "concurrent.futures", "subprocess",
@@ -43,6 +45,14 @@ def test_a_serving_daemon_has_loaded_nothing_that_it_does_not_need() -> None:
     assert set(before) & UNWANTED == set()
     assert set(before) >= NEEDED
     assert after == []
+
+
+def test_libraries_that_happen_to_be_installed_are_not_loaded(tmp_path: Path) -> None:
+    """What structlog would use if it were there, for what is not asked of it here, changes nothing by being there."""
+    for name in OPTIONAL:
+        (tmp_path / f"{name}.py").write_text("raise SystemExit('loaded')\n")
+    with serving(env={**UNTRACED, "PYTHONPATH": str(tmp_path)}) as daemon:
+        assert fetch(daemon.port())
 
 
 class Memory(NamedTuple):

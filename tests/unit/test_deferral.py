@@ -67,6 +67,15 @@ def test_a_module_that_is_not_there_is_missed_when_it_is_used() -> None:
         none_such.anything  # noqa: B018
 
 
+def test_what_is_to_be_missing_is_found_again_later() -> None:
+    """A module that is hidden is not found inside the `with`, and found behind it."""
+    with until_used([], missing=["late"]), pytest.raises(ModuleNotFoundError, match="late"):
+        importlib.import_module("late")
+    assert importlib.import_module("late").value == 7
+    with until_used([], missing=["late"]):
+        assert importlib.import_module("late").value == 7
+
+
 def test_structlog_can_do_without_them_and_with_them() -> None:
     """Nothing of structlog is missing: what it wants of the deferred modules is there as soon as it is asked for."""
     script = f"""
