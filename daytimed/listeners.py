@@ -135,8 +135,6 @@ def adopt(name: str, descriptor: int, requested: Address | None = None) -> Liste
         sock.setblocking(True)
         if datagram:
             ask_for_destinations(sock)
-        elif sock.family != socket.AF_UNIX:
-            _control_no_congestion(sock)
         if requested:
             listener = Listener(sock, requested, opening=name)
             listener.leave_path()
@@ -177,7 +175,7 @@ def _bind(address: Address, family: socket.AddressFamily, place: Any) -> socket.
             sock.bind(place)
         else:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            _control_no_congestion(sock)
+            _use_plain_congestion_control(sock)
             sock.bind(place)
             sock.listen(BACKLOG)
     except BaseException:
@@ -186,12 +184,12 @@ def _bind(address: Address, family: socket.AddressFamily, place: Any) -> socket.
     return sock
 
 
-def _control_no_congestion(sock: socket.socket) -> None:
+def _use_plain_congestion_control(sock: socket.socket) -> None:
     """
     Have every client of a listener do with the simplest congestion control there is, tcp(7).
 
-    A reply is one segment, so there is nothing to control; where the system's default is bbr, that alone costs one
-    twentieth of a reply.
+    A reply is one segment, so there is nothing to control; where the system's default is bbr, that alone costs up to
+    one twentieth of a reply. Of a socket that is passed, whoever made it decides (TCPCongestion= in a socket unit).
     """
     with contextlib.suppress(OSError):
         # saved time, and nothing else: where it is not allowed, the default does as well

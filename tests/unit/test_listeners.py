@@ -162,6 +162,16 @@ def test_sockets_are_as_workers_need_them() -> None:
         assert port == again[0].port
 
 
+def congestion_control(sock: socket.socket) -> bytes:
+    return sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, 16).rstrip(b"\0")
+
+
+def test_congestion_control_is_the_simplest() -> None:
+    """Whatever the system's default is."""
+    with opened("127.0.0.1:0") as listeners:
+        assert b"reno" == congestion_control(listeners[0].socket)
+
+
 def test_backlog_is_the_largest() -> None:
     """As many clients as the kernel lets may wait."""
     most = min(BACKLOG, int(Path("/proc/sys/net/core/somaxconn").read_text()))
@@ -411,6 +421,16 @@ def test_adopted_socket(kind: socket.SocketKind, scheme: str) -> None:
         if listener.is_datagram:
             assert 1 == listener.socket.getsockopt(socket.IPPROTO_IP, IP_PKTINFO)
         listener.close()
+
+
+def test_congestion_control_of_an_adopted_socket_is_its_managers() -> None:
+    """It is left as it is: a socket unit can say TCPCongestion=."""
+    with socket.create_server((V4, 0)) as sock, passed(sock) as descriptor:
+        before = congestion_control(sock)
+        if before == b"reno":
+            pytest.skip("the system's default is what we would choose")
+        adopt("daytime", descriptor).close()
+        assert before == congestion_control(sock)
 
 
 def test_adopted_unix_socket(path: Path) -> None:
