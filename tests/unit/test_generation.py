@@ -1,13 +1,16 @@
-"""A generation: the sockets that are adopted for it."""
+"""A generation: the sockets that are adopted for it, and what its workers' slots tell."""
 
 from __future__ import annotations
 
 import socket
+from typing import Any
 
 import pytest
 
+from daytimed.counters import ACCEPTED, DROPPED, READY, SERVED, Cells, Counters
 from daytimed.errors import ListenError
-from daytimed.generation import adopt_passed, stored_name
+from daytimed.generation import Child, adopt_passed, stored_name
+from daytimed.reasons import RESET
 
 
 @pytest.mark.parametrize("rest", ["", "xx", "tcp;//::", "unix;//relative"])
@@ -25,3 +28,49 @@ def test_a_socket_of_ours_is_what_it_was() -> None:
         assert (str(listener.requested), listener.name) == ("tcp4://localhost:0", None)
         assert stored_name(listener.requested) == "stored-tcp4;//localhost;0"
         listener.close()
+
+
+def child() -> tuple[Child, Cells]:
+    """Return a worker that is starting, and its cells."""
+    counters = Counters()
+    slot = counters.acquire()
+    assert slot is not None
+    # nobody asks for its team
+    team: Any = None
+    return Child(0, team, slot, counters.slot(slot), 0.0), counters.slot(slot)
+
+
+def looks(worker: Child, count: int) -> list[tuple[bool, int]]:
+    """Return of each look whether there is to be another, and for how many it has stood still."""
+    return [(worker.look(), worker.still) for _ in range(count)]
+
+
+def test_worker_that_does_not_get_ready_stands_still() -> None:
+    """From the second look on, until it is ready; then there is nothing to look for."""
+    worker, cells = child()
+    assert [(True, 0), (True, 1), (True, 2)] == looks(worker, 3)
+    cells[READY] = 1
+    assert [(False, 0)] == looks(worker, 1)
+
+
+@pytest.mark.parametrize("end", [SERVED, DROPPED + RESET])
+def test_worker_with_the_same_client_stands_still(end: int) -> None:
+    """As long as that client is neither served nor dropped; one with another client at each look does not."""
+    worker, cells = child()
+    cells[READY] = 1
+    for _ in range(3):
+        cells[ACCEPTED] += 1
+        assert [(True, 0)] == looks(worker, 1)
+        cells[end] += 1
+    cells[ACCEPTED] += 1
+    assert [(True, 0), (True, 1), (True, 2)] == looks(worker, 3)
+    cells[end] += 1
+    assert [(False, 0)] == looks(worker, 1)
+
+
+def test_worker_that_is_held_stands_still() -> None:
+    """Without a client too."""
+    worker, cells = child()
+    cells[READY] = 1
+    worker.stopped = True
+    assert [(True, 1), (True, 2)] == looks(worker, 2)
