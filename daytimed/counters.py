@@ -55,7 +55,7 @@ Cells = memoryview
 
 
 def at_hand(slot: Cells) -> int:
-    """Return how many clients a worker has in its hands: 0 or 1."""
+    """Return how many clients a worker has in its hands: 0 or 1, or less if it goes on while its cells are read."""
     return int(slot[ACCEPTED] - slot[SERVED] - sum(slot[DROPPED : DROPPED + len(REASONS)]))
 
 

@@ -255,8 +255,8 @@ def _cache_second(render: Callable[[int], bytes]) -> Reply:
 
 
 def _compile_sentence(zone: Zone) -> Reply:
-    # no instant is in this second
-    begin = -NS
+    # no instant is in this second: time_ns() ends long before
+    begin = 1 << 64
     head = tail = whole = b""
 
     def reply(now_ns: int) -> bytes:

@@ -82,8 +82,8 @@ def _serve_stream(client: socket.socket, reply: formats.Reply, gate: Gate) -> _O
         session.close(client.detach())
         return _Outcome(peer, 0, dropped)
     line = reply(time.time_ns())
-    with session.Seat(client) as seat:
-        return _Outcome(peer, len(line), seat.serve(client.detach(), line))
+    with session.ClientSocket(client) as served:
+        return _Outcome(peer, len(line), served.serve(client.detach(), line))
 
 
 def _answer_datagram(server: socket.socket, reply: formats.Reply, gate: Gate) -> _Outcome | None:

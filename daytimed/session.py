@@ -20,10 +20,10 @@ from daytimed.addresses import unmap
 from daytimed.datagram import is_loop, reply_source
 from daytimed.reasons import DENIED, NO_FD, NO_MEMORY, OS_ERROR, RESET, TIMEOUT
 
-# as plain numbers: an enum costs more than the system call it is given to
+# combined once and as plain numbers: of enums that is done in Python
 _SEND_FLAGS = int(socket.MSG_MORE | socket.MSG_DONTWAIT)
 _DONTWAIT = int(socket.MSG_DONTWAIT)
-_SHUT_WR = int(socket.SHUT_WR)
+_SHUT_WR = socket.SHUT_WR
 _DISCARD_FLAGS = int(socket.MSG_DONTWAIT | socket.MSG_TRUNC)
 
 _close = socket.close
@@ -60,16 +60,17 @@ def reason_for(error: OSError) -> int:
     return _REASONS.get(error.errno or 0, OS_ERROR)
 
 
-class Seat:
+class ClientSocket:
     """
-    Where the clients of a worker come to, one after the other.
+    One socket object for all clients of a worker, one after the other.
 
-    Each is given the lowest descriptor that is free (accept(2)), which is nearly always the same one: so one socket
-    object does for all of them, and none is made and thrown away for each.
+    Each is given the lowest descriptor that is free (accept(2)), which is nearly always the same one: so the object is
+    nearly always right as it is, and none is made and thrown away for each client.
     """
 
-    def __init__(self, listener: socket.socket) -> None:
-        self._kind = int(listener.family), int(listener.type), listener.proto
+    def __init__(self, like: socket.socket) -> None:
+        # the clients of a listener are of its kind
+        self._kind = int(like.family), int(like.type), like.proto
         self._client: _socket.socket
         self._descriptor = -1
 
@@ -102,7 +103,8 @@ class Seat:
         except OSError as error:
             return reason_for(error)
         finally:
-            try:  # noqa: SIM105 - a context manager, or close() below, would cost more than the system call
+            # close(), in place: a call that no client needs; contextlib would make three
+            try:  # noqa: SIM105
                 _close(descriptor)
             except OSError:
                 pass

@@ -96,10 +96,10 @@ class Worker:
         accept = listener._accept  # type: ignore[attr-defined]
         if nameless:
             accept = _accept_nameless(accept)
-        # counted here, and told in the slot, to which nobody else writes
+        # counted here and only stored in the slot, to which nobody else writes: reading it back costs as much again
         accepted = served = 0
-        with session.Seat(listener) as seat:
-            serve = seat.serve
+        with session.ClientSocket(listener) as client:
+            serve = client.serve
             while True:
                 try:
                     descriptor, peer = accept()
@@ -131,7 +131,6 @@ class Worker:
 
     def _answer_datagrams(self, client_log: ClientLog, wake: Callable[[], None]) -> None:
         server, slot = self.listener.socket, self.slot
-        accepted = 0
         try:
             # replies leave by a copy of our own: a stop closes the listener while a client may be in our hands
             sender = server.dup()
@@ -149,8 +148,7 @@ class Worker:
                         continue
                     return
                 now = time.monotonic_ns()
-                accepted += 1
-                slot[ACCEPTED] = accepted
+                slot[ACCEPTED] += 1
                 if not self.head[WATCHED]:
                     wake()
                 size, dropped = session.answer(sender, request, self.own_ports, self.gate.judge, self.reply)

@@ -34,11 +34,11 @@ def connection(family: socket.AddressFamily = socket.AF_INET) -> Iterator[tuple[
 
 
 def serve(accepted: socket.socket, reply: bytes) -> int | None:
-    """Serve a client, and hold that its descriptor is closed, of which the socket object learns here."""
+    """Serve a client; hold that its descriptor is closed, whatever happens, which the detached object cannot tell."""
     descriptor = accepted.fileno()
     try:
-        with session.Seat(accepted) as seat:
-            return seat.serve(accepted.detach(), reply)
+        with session.ClientSocket(accepted) as client:
+            return client.serve(accepted.detach(), reply)
     finally:
         with pytest.raises(OSError, match=os.strerror(errno.EBADF)):
             os.fstat(descriptor)
@@ -168,14 +168,14 @@ def test_error_without_a_number_has_a_reason() -> None:
     assert OS_ERROR == session.reason_for(OSError("no number"))
 
 
-def test_seat_serves_each_client_in_turn_and_closes_nothing_else() -> None:
+def test_client_socket_serves_each_client_in_turn_and_closes_nothing_else() -> None:
     """Whatever has the number that a client had once, it stays open: when the next has another one, and at the end."""
-    with contextlib.ExitStack() as stack, session.Seat(stack.enter_context(socket.socket())) as seat:
+    with contextlib.ExitStack() as stack, session.ClientSocket(stack.enter_context(socket.socket())) as served:
         other = stack.enter_context(open(os.devnull)).fileno()
         pairs = [stack.enter_context(connection()) for _ in range(3)]
         for client, accepted in pairs:
             descriptor = accepted.detach()
-            assert (None, REPLY) == (seat.serve(descriptor, REPLY), read_to_end(client))
+            assert (None, REPLY) == (served.serve(descriptor, REPLY), read_to_end(client))
             stack.callback(os.close, os.dup2(other, descriptor))
         # no exception at the end either: each is still there to be closed
 

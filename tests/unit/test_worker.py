@@ -242,7 +242,7 @@ def test_clients_are_served_one_after_another(scheme: str, tmp_path: Path) -> No
 
 @pytest.mark.parametrize("name", ["", "/tmp/client", b"\0abstract", b"\0"])
 def test_client_of_a_unix_socket_may_call_itself_anything(name: str | bytes, tmp_path: Path) -> None:
-    """It is served, and told as what it is; its name is not asked for."""
+    """It is served, and told as what it is, without that name."""
     if isinstance(name, str) and name:
         name = str(tmp_path / "client")
     with opened(f"unix://{tmp_path}/socket") as listener, socket.socket(socket.AF_UNIX) as client:
