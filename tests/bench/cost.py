@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -78,7 +79,8 @@ def ratios(results: Results, server: Server, figure: str, clients: int = USUAL) 
 
     own = next(iter(results.values()))
     # a server that never answers has no latency
-    return [value(mine) / (value(its) or float("nan")) for mine, its in zip(own, results[server], strict=True)]
+    pairs = ((value(mine) or math.nan, value(its) or math.nan) for mine, its in zip(own, results[server], strict=True))
+    return [mine / its for mine, its in pairs]
 
 
 def tables(results: Results, missing: Mapping[str, str], replies: int, write: int) -> Iterator[Table]:

@@ -19,8 +19,8 @@ from running import running
 CLIENTS = 16
 #: For what a process has open besides.
 _SPARE = 100
-#: How long an idle daemon is watched; it is idle when for so long nothing has happened.
-IDLE_S, QUIET_S = 5.0, 2.0
+#: How long an idle daemon is watched; it is idle when for so long nothing has happened, or after so long anyhow.
+IDLE_S, QUIET_S, SETTLED_S = 5.0, 2.0, 20.0
 
 WORKERS, LISTENERS, ASKING, HELD = "workers", "listeners", "clients", "idle connections"
 STEPS = {
@@ -29,8 +29,6 @@ STEPS = {
     ASKING: (10, 30, 100, 300, 1000),
     HELD: (0, 10000),
 }
-
-
 #: Why a curve is not flat.
 _REASONS = {
     WORKERS: "The kernel wakes the worker that has slept longest: the more, the colder are its caches, in C too.",
@@ -106,8 +104,8 @@ def _count_wakeups() -> int:
     """Return how often a daemon that has served, and is idle, is given a CPU in a while."""
     with running(lineup.own()) as run:
         run.ask(CLIENTS, 1000)
-        before = -1
-        while before != (before := tree.switches(run.pid)):
+        before, deadline = -1, time.monotonic() + SETTLED_S
+        while before != (before := tree.switches(run.pid)) and time.monotonic() < deadline:
             time.sleep(QUIET_S)
         time.sleep(IDLE_S)
         return tree.switches(run.pid) - before

@@ -169,5 +169,4 @@ def running(server: Server, listeners: int = 1) -> Iterator[Running]:
 
 def _read(line: bytes) -> Answers:
     told = json.loads(line)
-    del told["seconds"], told["max_us"]
     return Answers(**{**told, "errors": Counter(told["errors"])})

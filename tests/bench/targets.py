@@ -12,6 +12,7 @@ import growth
 import starts
 from document import Table, spread
 from lineup import FLOOR, GO, INETUTILS, NGINX, OPENBSD, OWN, PLAIN, XINETD, Server
+from running import Answers
 
 #: Most CPU a reply, as a multiple of a peer's. With each of them it is also to have as many replies a second.
 CPU = {PLAIN: 1.00, FLOOR: 1.15, NGINX: 0.90, INETUTILS: 0.85, OPENBSD: 0.85, XINETD: 0.65, GO: 0.65}
@@ -75,5 +76,9 @@ def _cost(results: cost.Results) -> Iterator[Target]:
 
 
 def _p99(results: cost.Results, clients: int) -> Callable[[Server], float]:
-    # a server that answered nobody is not the best
-    return lambda server: median(each.answers[clients].p99_us or math.inf for each in results[server])
+    """Return what says the p99 of a server: of all clients, and who got no reply has waited for ever."""
+
+    def p99(answers: Answers) -> float:
+        return math.inf if 99 * answers.errors.total() > answers.replies else answers.p99_us
+
+    return lambda server: median(p99(each.answers[clients]) for each in results[server])
