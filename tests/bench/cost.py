@@ -86,7 +86,7 @@ def ratios(results: Results, server: Server, figure: str, clients: int = USUAL) 
 def tables(results: Results, missing: Mapping[str, str], replies: int, write: int) -> Iterator[Table]:
     """Return the tables of it."""
     writing = f" that write {write:,} bytes first" * bool(write)
-    asked = f"{replies:,} replies a round, and half as many with 2 and 64 clients; slow peers fewer."
+    asked = f"{replies:,} replies a round, and half as many with 2 and 64 clients; slow peers a quarter or a tenth."
     first = next(iter(results))
     columns = ["server", "CPU µs/reply (min-max)", f"{OWN} / it (min-max)", "replies/s", "p50 µs", "p99 µs", "p99.9 µs"]
     rows = []
@@ -100,7 +100,9 @@ def tables(results: Results, missing: Mapping[str, str], replies: int, write: in
             f"{median(each.pss_mib for each in rounds):.1f}",
             counts(errors),
         ])  # fmt: skip
-    notes = [asked, *_notes(results), *(f"{each.name} {each.note}." for each in results if each.note)]
+    # listeners.py says why
+    same = "The peers have the system's TCP congestion control, daytimed always the simplest one (reno)."
+    notes = [asked, same, *_notes(results), *(f"{each.name} {each.note}." for each in results if each.note)]
     notes += [f"Missing: {name}: {why}." for name, why in missing.items()]
     yield Table(
         f"What a reply costs, {USUAL} clients{writing}, {WORKERS} workers", [*columns, "PSS MiB", "errors"], rows, notes

@@ -61,7 +61,8 @@ def conditions(busy: float, rounds: int, *versions: str) -> str:
     # which Python it is changes the figures
     whose = " of the distribution" * os.path.realpath(sys.executable).startswith("/usr/bin/")
     python = f"Python {platform.python_version()}{whose}"
-    system = ", ".join([f"Linux {kernel}", f"{os.cpu_count()} CPUs", python, *versions])
+    congestion = Path("/proc/sys/net/ipv4/tcp_congestion_control").read_text().strip()
+    system = ", ".join([f"Linux {kernel}", f"{os.cpu_count()} CPUs", f"TCP {congestion}", python, *versions])
     return f"{time.strftime('%F')}, {system}, load average {busy:.1f} before, {rounds} rounds."
 
 

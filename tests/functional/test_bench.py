@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+import shutil
 import sys
 from pathlib import Path
+from xml.etree import ElementTree
 
 from harness import UNTRACED, clean_environment, needs, run
 
@@ -58,6 +60,26 @@ def test_every_server_has_its_figures() -> None:
     assert re.search(r"^daytimed +[\d,]+ \([\d,]+-[\d,]+\) +[\d,]+ \([\d,]+-[\d,]+\)$", told, re.MULTILINE)
     assert re.search(r"^CPU a reply / C prefork +≤ 1.00 .* (met|missed)$", told, re.MULTILINE)
     assert re.search(r"^CPU a reply / xinetd .* not measured$", told, re.MULTILINE)
+
+
+def test_what_it_writes(tmp_path: Path) -> None:
+    """With --readme the figures stand between the marks, those before are gone, all else is as it was; and pictures."""
+    for name in ("daytimed", "tests/bench"):
+        shutil.copytree(PROJECT / name, tmp_path / name)
+    begin, end = "<!-- figures: made by make bench -->", "<!-- end of the figures -->"
+    readme = tmp_path / "README.md"
+    readme.write_text(f"before\n{begin}\nold\n{end}\nafter\n")
+    command = [sys.executable, str(tmp_path / "tests/bench/bench.py"), "--rounds", "1", "--replies", "100"]
+    run(*command, "--only", "cost", "--peer", "one segment", "--readme", env=clean_environment(UNTRACED))
+    before, _, rest = readme.read_text().partition(begin)
+    figures, _, after = rest.partition(end)
+    assert ("before\n", "\nafter\n") == (before, after)
+    assert "\nold\n" not in figures
+    assert re.search(r"^\| daytimed \| [\d.]+ \(", figures, re.MULTILINE)
+    for place in re.findall(r'src(?:set)?="([^"]+)"', figures):
+        texts = [each.text for each in ElementTree.parse(tmp_path / place).iter() if each.text]
+        assert {"daytimed", "C prefork, one segment"} <= set(texts)
+    assert 2 == len(list(tmp_path.glob("tests/bench/*.svg")))
 
 
 def test_every_reply_is_checked(tmp_path: Path) -> None:
