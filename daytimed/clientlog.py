@@ -17,8 +17,8 @@ Peer = tuple[Any, ...]
 NAMELESS: Peer = ("", 0)
 """The client of a unix socket."""
 
-#: How rarely the shared cells are asked while the budget is used up.
-ASKED_NS = 50_000_000
+#: At most so long after a refusal the budget is asked again; until then nobody reads the shared cell.
+ASK_AGAIN_NS = 50_000_000
 
 
 class Allowance(NamedTuple):
@@ -41,6 +41,7 @@ class ClientLog:
         self._allowance = allowance
         self._not_before_ns = 0
         """Until then there is nothing left of the budget, and nobody need ask."""
+        # counted here and only stored in the slot, as the worker does it
         self._suppressed = 0
         if allowance:
             self._slot = allowance.slot
@@ -88,6 +89,6 @@ class ClientLog:
         again_ns = allowance.budget.take(now_ns)
         if not again_ns:
             return True
-        self._not_before_ns = min(again_ns, now_ns + ASKED_NS)
+        self._not_before_ns = min(again_ns, now_ns + ASK_AGAIN_NS)
         self._talkers.begin(allowance.head[PERIOD])
         return False

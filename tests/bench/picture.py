@@ -66,8 +66,8 @@ def draw(title: str, bars: Mapping[str, Figures], ours: str, panels: Sequence[Pa
     if panels:
         names = zip(panels[0].curves, (theme.ours, theme.theirs), (20, 115), strict=True)
         parts += [_text(left, legend, f"● {name}", colour, weight="bold") for name, colour, left in names]
-        # what grows in proportion looks like an explosion there
-        parts.append(_text(WIDTH - 20, legend, "to the right: logarithmic", theme.ink, anchor="end"))
+        # what grows in proportion looks like an explosion on such a scale
+        parts.append(_text(WIDTH - 20, legend, "horizontal scales: logarithmic", theme.ink, anchor="end"))
     for number, panel in enumerate(panels):
         row, column = divmod(number, _COLUMNS)
         parts += _curves(panel, 60 + column * _COLUMN, legend + 50 + row * _ROW, theme)

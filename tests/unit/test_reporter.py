@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from daytimed.clientlog import ASKED_NS, Allowance, ClientLog
+from daytimed.clientlog import ASK_AGAIN_NS, Allowance, ClientLog
 from daytimed.counters import Counters, Counts
 from daytimed.limits import Budget, NetworkSet
 from daytimed.log import Log
@@ -88,7 +88,7 @@ class Suppressing:
 
     def come(self, host: str, dropped: int | None, count: int) -> None:
         # later than the last time, so that it sees which period this is
-        self._now_ns += ASKED_NS
+        self._now_ns += ASK_AGAIN_NS
         for _ in range(count):
             self.client_log.tell((host, 5), self._now_ns, 0, dropped)
 
