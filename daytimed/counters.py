@@ -27,8 +27,10 @@ SLOTS = 4096
 READY = 0
 """1 once the worker is about to accept for the first time."""
 ACCEPTED = 1
-SERVED = 2
-DROPPED = 3
+FINISHED = 2
+"""How many clients it is done with: that have been told of, too. Less than ACCEPTED means that one is at hand."""
+SERVED = 3
+DROPPED = 4
 """The first of one cell for each reason."""
 SUPPRESSED_SERVED = DROPPED + len(REASONS)
 SUPPRESSED_DROPPED = SUPPRESSED_SERVED + 1
@@ -52,11 +54,6 @@ HEAD_CELLS = 8
 RATE_CELLS = 2 * 65536
 
 Cells = memoryview
-
-
-def at_hand(slot: Cells) -> int:
-    """Return how many clients a worker has in its hands: 0 or 1, or less if it goes on while its cells are read."""
-    return int(slot[ACCEPTED] - slot[SERVED] - sum(slot[DROPPED : DROPPED + len(REASONS)]))
 
 
 class Counts:
@@ -134,7 +131,7 @@ class Counters:
             How many clients it had in its hands: 0 or 1.
         """
         slot = self.slot(index)
-        lost = at_hand(slot)
+        lost = int(slot[ACCEPTED] - slot[SERVED] - sum(slot[DROPPED : DROPPED + len(REASONS)]))
         slot[DROPPED + OS_ERROR] += lost
         self.gone.add(slot)
         self._talkers_gone += self._talkers_of(slot)

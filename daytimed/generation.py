@@ -10,7 +10,7 @@ from daytimed import addresses, clock, formats, limits
 from daytimed.addresses import Address, printable
 from daytimed.clientlog import Allowance, ClientLog
 from daytimed.config import MOST_WORKERS, Config, ListenerConfig
-from daytimed.counters import ACCEPTED, LOG_BUDGET, READY, Cells, Counters, at_hand
+from daytimed.counters import ACCEPTED, FINISHED, LOG_BUDGET, READY, Cells, Counters
 from daytimed.errors import ConfigError, ListenError
 from daytimed.limits import Budget, Gate, NetworkSet, RateLimit
 from daytimed.listeners import Listener, adopt, open_listeners
@@ -44,7 +44,7 @@ class Child:
     def look(self) -> bool:
         """Look at the slot; return whether there is a reason to look again."""
         accepted = self.cells[ACCEPTED]
-        busy = not self.cells[READY] or at_hand(self.cells) > 0
+        busy = not self.cells[READY] or accepted != self.cells[FINISHED]
         held = self.stopped or (busy and accepted == self.accepted)
         self.still = self.still + 1 if held else 0
         self.accepted = accepted

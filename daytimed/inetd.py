@@ -82,7 +82,7 @@ def _serve_stream(client: socket.socket, reply: formats.Reply, gate: Gate) -> _O
         session.close(client.detach())
         return _Outcome(peer, 0, dropped)
     line = reply(time.time_ns())
-    with session.ClientSocket(client) as served:
+    with session.ClientSocket((client.family, client.type, client.proto)) as served:
         return _Outcome(peer, len(line), served.serve(client.detach(), line))
 
 

@@ -30,8 +30,11 @@ class Listener:
 
     def __init__(self, sock: socket.socket, requested: Address, opening: object, name: str | None = None) -> None:
         self.socket = sock
-        # asked once: each answer of the socket is made into an enum
+        # asked once, by the master: each answer of the socket is made into an enum
+        self.kind = int(sock.family), int(sock.type), sock.proto
+        """Family, type and protocol, as socket(2) takes them."""
         self.is_datagram = sock.type == socket.SOCK_DGRAM
+        self.is_unix = sock.family == socket.AF_UNIX
         self.requested = requested
         self.name = name
         """What the service manager that bound it calls it; None if it was bound here."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import _socket
 import errno
+import mmap
 import socket
 import time
 from collections.abc import Callable
@@ -35,9 +36,9 @@ _unread = memoryview(_unread_bytes).cast("i")
 
 #: Most that is read and thrown away of what a client has sent.
 DISCARDED = 1 << 18
-#: Where that goes, though TCP does not even copy it (MSG_TRUNC, tcp(7)). A recv() of this size would map and unmap
-#: memory for every client, which can double what it costs.
-_discarded = bytearray(DISCARDED)
+#: Where that goes, though TCP does not even copy it (MSG_TRUNC, tcp(7)), so that none of this memory is ever used. A
+#: recv() of this size would map and unmap it for every client, which can double what it costs.
+_discarded = mmap.mmap(-1, DISCARDED, mmap.MAP_PRIVATE)
 
 _REASONS = {
     errno.ECONNRESET: RESET,
@@ -68,9 +69,9 @@ class ClientSocket:
     nearly always right as it is, and none is made and thrown away for each client.
     """
 
-    def __init__(self, like: socket.socket) -> None:
-        # the clients of a listener are of its kind
-        self._kind = int(like.family), int(like.type), like.proto
+    def __init__(self, kind: tuple[int, int, int]) -> None:
+        """Take the family, type and protocol of the listener, which are those of its clients."""
+        self._kind = kind
         self._client: _socket.socket
         self._descriptor = -1
 

@@ -74,7 +74,9 @@ class Talkers:
         if networks[least]:
             self.place.cache_clear()
         first = 1 + 3 * least
-        self.counts[first], self.counts[first + 2] = network, counts[least]
+        # in this order: the master may look in between, and the count is still that of the other
+        self.counts[first + 2] = counts[least]
+        self.counts[first] = network
         return first + 1
 
 

@@ -10,14 +10,13 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import socket
 import time
 from collections.abc import Callable
 from typing import Any
 
 from daytimed import formats, session, signals
 from daytimed.clientlog import NAMELESS, ClientLog, Peer
-from daytimed.counters import ACCEPTED, DROPPED, READY, SERVED, WATCHED, Cells
+from daytimed.counters import ACCEPTED, DROPPED, FINISHED, READY, SERVED, WATCHED, Cells
 from daytimed.datagram import CONTROL_SPACE
 from daytimed.limits import Gate
 from daytimed.listeners import Listener
@@ -86,8 +85,7 @@ class Worker:
 
     def _accept_clients(self, client_log: ClientLog, wake: Callable[[], None]) -> None:
         # everything the loop touches is a local name: it runs for every client
-        listener = self.listener.socket
-        nameless = listener.family == socket.AF_UNIX
+        listener, nameless = self.listener.socket, self.listener.is_unix
         slot, head, reply = self.slot, self.head, self.reply
         monotonic_ns, time_ns = time.monotonic_ns, time.time_ns
         judge = self.gate.judge if self.gate and not nameless else None
@@ -98,7 +96,7 @@ class Worker:
             accept = _accept_nameless(accept)
         # counted here and only stored in the slot, to which nobody else writes: reading it back costs as much again
         accepted = served = 0
-        with session.ClientSocket(listener) as client:
+        with session.ClientSocket(self.listener.kind) as client:
             serve = client.serve
             while True:
                 try:
@@ -126,6 +124,7 @@ class Worker:
                     slot[DROPPED + dropped] += 1
                 if tell:
                     tell(peer, now, len(line), dropped)
+                slot[FINISHED] = accepted
                 if self._pauses:
                     self._resume()
 
@@ -154,6 +153,7 @@ class Worker:
                 size, dropped = session.answer(sender, request, self.own_ports, self.gate.judge, self.reply)
                 slot[SERVED if dropped is None else DROPPED + dropped] += 1
                 client_log.tell(request[3], now, size, dropped)
+                slot[FINISHED] += 1
                 if self._pauses:
                     self._resume()
 

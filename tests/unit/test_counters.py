@@ -10,6 +10,7 @@ from daytimed import talkers
 from daytimed.counters import (
     ACCEPTED,
     DROPPED,
+    FINISHED,
     HEAD_CELLS,
     LOG_BUDGET,
     LOG_LOST,
@@ -54,7 +55,7 @@ def test_reasons_are_those_of_the_design() -> None:
 def test_cells_do_not_overlap() -> None:
     """Each figure has a cell of its own, and head and slots are whole cache lines of 64 bytes."""
     reasons = range(len(REASONS))
-    cells = [READY, ACCEPTED, SERVED, *(DROPPED + each for each in reasons), SUPPRESSED_SERVED, LOG_LOST]
+    cells = [READY, ACCEPTED, FINISHED, SERVED, *(DROPPED + each for each in reasons), SUPPRESSED_SERVED, LOG_LOST]
     cells += [*(SUPPRESSED_DROPPED + each for each in reasons), *range(TALKERS, TALKERS + talkers.CELLS)]
     assert len(cells) == len(set(cells))
     assert max(cells) < SLOT_CELLS
@@ -113,7 +114,7 @@ def test_client_in_the_hands_of_a_killed_worker_is_dropped() -> None:
     shared = Counters()
     index = acquire(shared)
     slot = shared.slot(index)
-    slot[ACCEPTED], slot[SERVED], slot[DROPPED + NO_FD], slot[READY] = 10, 7, 2, 1
+    slot[ACCEPTED], slot[SERVED], slot[DROPPED + NO_FD], slot[FINISHED], slot[READY] = 10, 7, 2, 9, 1
     assert 1 == shared.release(index)
     assert (10, 7, {"no_fd": 2, "os_error": 1}, 0, 0, 0) == figures(shared.total())
 

@@ -105,6 +105,12 @@ def test_sentence_tells_the_instant(seconds: int, zone: str) -> None:
     assert seconds == int(datetime.strptime(" ".join(words[4:7]), "%Y-%m-%d %H:%M:%S %z").timestamp())
 
 
+@pytest.mark.parametrize("now_ns", [-1, -NS // 2, -NS, -NS - 1])
+def test_first_sentence_may_be_of_a_second_before_1970(now_ns: int) -> None:
+    """The first reply of a worker tells the instant whatever it is: no second is known before it is asked for."""
+    assert compiled("sentence", "UTC")(now_ns) == uncached("sentence", clock.load_zone("UTC"), now_ns)
+
+
 @given(seconds=SECONDS, zone=st.sampled_from(ZONES))
 def test_iso8601_parses_back(seconds: int, zone: str) -> None:
     """An ISO 8601 reply means the second it was made for, by the standard library's parser."""

@@ -7,10 +7,9 @@ from typing import Any
 
 import pytest
 
-from daytimed.counters import ACCEPTED, DROPPED, READY, SERVED, Cells, Counters
+from daytimed.counters import ACCEPTED, FINISHED, READY, Cells, Counters
 from daytimed.errors import ListenError
 from daytimed.generation import Child, adopt_passed, stored_name
-from daytimed.reasons import RESET
 
 
 @pytest.mark.parametrize("rest", ["", "xx", "tcp;//::", "unix;//relative"])
@@ -53,18 +52,17 @@ def test_worker_that_does_not_get_ready_stands_still() -> None:
     assert [(False, 0)] == looks(worker, 1)
 
 
-@pytest.mark.parametrize("end", [SERVED, DROPPED + RESET])
-def test_worker_with_the_same_client_stands_still(end: int) -> None:
-    """As long as that client is neither served nor dropped; one with another client at each look does not."""
+def test_worker_with_the_same_client_stands_still() -> None:
+    """As long as it is not done with that client; one with another client at each look does not."""
     worker, cells = child()
     cells[READY] = 1
     for _ in range(3):
         cells[ACCEPTED] += 1
         assert [(True, 0)] == looks(worker, 1)
-        cells[end] += 1
+        cells[FINISHED] += 1
     cells[ACCEPTED] += 1
     assert [(True, 0), (True, 1), (True, 2)] == looks(worker, 3)
-    cells[end] += 1
+    cells[FINISHED] += 1
     assert [(False, 0)] == looks(worker, 1)
 
 

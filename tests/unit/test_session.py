@@ -33,11 +33,18 @@ def connection(family: socket.AddressFamily = socket.AF_INET) -> Iterator[tuple[
         yield client, accepted
 
 
+TCP = (socket.AF_INET, socket.SOCK_STREAM, 0)
+
+
+def kind_of(sock: socket.socket) -> tuple[int, int, int]:
+    return sock.family, sock.type, sock.proto
+
+
 def serve(accepted: socket.socket, reply: bytes) -> int | None:
     """Serve a client; hold that its descriptor is closed, whatever happens, which the detached object cannot tell."""
     descriptor = accepted.fileno()
     try:
-        with session.ClientSocket(accepted) as client:
+        with session.ClientSocket(kind_of(accepted)) as client:
             return client.serve(accepted.detach(), reply)
     finally:
         with pytest.raises(OSError, match=os.strerror(errno.EBADF)):
@@ -170,7 +177,7 @@ def test_error_without_a_number_has_a_reason() -> None:
 
 def test_client_socket_serves_each_client_in_turn_and_closes_nothing_else() -> None:
     """Whatever has the number that a client had once, it stays open: when the next has another one, and at the end."""
-    with contextlib.ExitStack() as stack, session.ClientSocket(stack.enter_context(socket.socket())) as served:
+    with contextlib.ExitStack() as stack, session.ClientSocket(TCP) as served:
         other = stack.enter_context(open(os.devnull)).fileno()
         pairs = [stack.enter_context(connection()) for _ in range(3)]
         for client, accepted in pairs:

@@ -23,13 +23,13 @@ from daytimed.clientlog import NAMELESS, Allowance, ClientLog, Peer
 from daytimed.counters import (
     ACCEPTED,
     DROPPED,
+    FINISHED,
     READY,
     SERVED,
     SUPPRESSED_DROPPED,
     SUPPRESSED_SERVED,
     WATCHED,
     Counters,
-    at_hand,
     name_reasons,
 )
 from daytimed.limits import Budget, Gate, NetworkSet, RateLimit
@@ -170,10 +170,11 @@ class Bench:
         self.head, self.slot = counters.head, counters.slot(1)
         self.wakes = 0
         self.busy: list[bool] = []
+        self.busy_telling: list[bool] = []
         self.worker = Worker(listener, "daytime", self.reply, gate, self.head, self.slot, own_ports)
 
     def reply(self, now_ns: int) -> bytes:
-        self.busy.append(at_hand(self.slot) == 1)
+        self.busy.append(self.slot[ACCEPTED] == self.slot[FINISHED] + 1)
         return REPLY
 
     def run(self, clients: int, *, told: bool = False, log: str = "all", budget: Budget | None = None) -> Events:
@@ -185,6 +186,7 @@ class Bench:
                 self.worker.stop()
 
         def count(event: dict[str, Any]) -> None:
+            self.busy_telling.append(self.slot[ACCEPTED] == self.slot[FINISHED] + 1)
             if told and len(events.seen) == clients:
                 self.worker.stop()
 
@@ -196,7 +198,7 @@ class Bench:
         return events
 
     def counted(self) -> dict[str, int]:
-        assert at_hand(self.slot) == 0
+        assert self.slot[ACCEPTED] == self.slot[FINISHED]
         names = {"ready": READY, "accepted": ACCEPTED, "served": SERVED}
         names |= {reason: DROPPED + index for index, reason in enumerate(REASONS)}
         names |= {f"suppressed_{reason}": SUPPRESSED_DROPPED + index for index, reason in enumerate(REASONS)}
@@ -250,6 +252,20 @@ def test_client_of_a_unix_socket_may_call_itself_anything(name: str | bytes, tmp
         client.connect(listener.requested.path)
         assert [("unix", 0)] == [(event["client"], event["port"]) for event in Bench(listener).run(1).seen]
         assert REPLY == read_to_end(client)
+
+
+@pytest.mark.parametrize("dropped", [False, True])
+@pytest.mark.parametrize("scheme", ["tcp4", "udp4"])
+def test_worker_is_busy_until_its_client_is_told(scheme: str, dropped: bool) -> None:
+    """One that hangs in its log, on a disk that does not answer for one, is seen to be stuck."""
+    kind = socket.SOCK_STREAM if scheme == "tcp4" else socket.SOCK_DGRAM
+    everybody = NetworkSet([ipaddress.ip_network("127.0.0.0/8")])
+    with opened(f"{scheme}://127.0.0.1:0") as listener, socket.socket(socket.AF_INET, kind) as client:
+        client.connect(("127.0.0.1", listener.port))
+        client.send(b"x")
+        bench = Bench(listener, Gate(NOBODY, everybody if dropped else NOBODY, None))
+        assert ["client_dropped" if dropped else "client_served"] == bench.run(1).names
+        assert [True] == bench.busy_telling
 
 
 def test_master_is_woken_only_while_it_sleeps() -> None:
