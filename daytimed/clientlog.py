@@ -86,7 +86,7 @@ class ClientLog:
 
     def _take(self, allowance: Allowance, now_ns: int) -> bool:
         """Take one line from the allowance; False if it is used up."""
-        again_ns = allowance.budget.take(now_ns)
+        again_ns = allowance.budget.ask(now_ns)
         if not again_ns:
             return True
         self._not_before_ns = min(again_ns, now_ns + ASK_AGAIN_NS)

@@ -62,7 +62,7 @@ class Budget:
         self._tolerance_ns = (burst - 1) * self._interval_ns
         self._longest_ns = burst * self._interval_ns
 
-    def take(self, now_ns: int) -> int:
+    def ask(self, now_ns: int) -> int:
         """Take one and return 0; or return when there will be one, at the earliest, if the budget is used up."""
         full_at = self._cells[self._index]
         # spend(), in place

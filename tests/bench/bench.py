@@ -174,7 +174,7 @@ def line_up(options: argparse.Namespace) -> tuple[list[Server], dict[str, str]]:
                 there.append(server)
         except MissingError as error:
             if server.ours or options.against:
-                raise MissingError(f"{server.name}: {error}") from error
+                raise
             missing[server.name] = str(error)
     return there, missing
 

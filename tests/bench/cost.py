@@ -32,14 +32,12 @@ class Round:
     """All clients, those of the warm-up too; of them the next two are in the journal, and counted as lost."""
     logged: int
     lost: int
+    errors: Counter[str]
+    """Of all clients."""
 
     @property
     def usual(self) -> Answers:
         return self.answers[USUAL]
-
-    @property
-    def errors(self) -> Counter[str]:
-        return sum((each.errors for each in self.answers.values()), Counter[str]())
 
 
 def measure(server: Server, replies: int, write: int) -> Round:
@@ -51,7 +49,7 @@ def measure(server: Server, replies: int, write: int) -> Round:
     """
     replies = max(1, replies // server.share)
     with running(server) as run:
-        run.ask(USUAL, max(1, replies // 10), write)
+        warm_up = run.ask(USUAL, max(1, replies // 10), write)
         answers = {clients: run.ask(clients, max(1, replies // 2), write) for clients in CLIENTS if clients != USUAL}
         before, journal_before = tree.cpu_ns(run.pid), _journal_ns(run)
         answers[USUAL] = run.ask(USUAL, replies, write)
@@ -59,7 +57,8 @@ def measure(server: Server, replies: int, write: int) -> Round:
         cpu_us = (tree.cpu_ns(run.pid) - before) / 1000 / replies
         logged, lost = run.journal.account(run.answered) if run.journal else (0, 0)
         journal_us = (_journal_ns(run) - journal_before) / 1000 / replies
-        return Round(answers, cpu_us, tree.pss_mib(run.pid), journal_us, run.answered, logged, lost)
+        errors = sum((each.errors for each in answers.values()), warm_up.errors)
+        return Round(answers, cpu_us, tree.pss_mib(run.pid), journal_us, run.answered, logged, lost, errors)
 
 
 def _journal_ns(run: Running) -> int:
@@ -101,7 +100,7 @@ def tables(results: Results, missing: Mapping[str, str], replies: int, write: in
             counts(errors),
         ])  # fmt: skip
     # listeners.py says why
-    same = "The peers have the system's TCP congestion control, daytimed always the simplest one (reno)."
+    same = "daytimed and the floor use the simplest TCP congestion control (reno), the others what the system has."
     notes = [asked, same, *_notes(results), *(f"{each.name} {each.note}." for each in results if each.note)]
     notes += [f"Missing: {name}: {why}." for name, why in missing.items()]
     yield Table(

@@ -92,12 +92,12 @@ def _measure(server: Server, what: str, much: int, replies: int) -> Point:
     listeners = much if what == LISTENERS else 1
     clients = much if what == ASKING else CLIENTS
     with running(server, listeners) as run:
-        run.ask(clients, max(clients, replies // 10))
+        warm_up = run.ask(clients, max(clients, replies // 10))
         with run.holding(much if what == HELD else 0) as held:
             before = tree.cpu_ns(run.pid)
             answers = run.ask(clients, max(clients, replies))
             cpu_us = (tree.cpu_ns(run.pid) - before) / 1000 / max(clients, replies)
-            return Point(cpu_us, tree.pss_mib(run.pid), answers.errors + held)
+            return Point(cpu_us, tree.pss_mib(run.pid), warm_up.errors + answers.errors + held)
 
 
 def _count_wakeups() -> int:

@@ -4,8 +4,9 @@
  *   load [-c CLIENTS] [-n REPLIES] [-w BYTES | -r REQUEST] [-k] TEMPLATE PORT...
  *
  * CLIENTS at a time, over all PORTs in turn. A client first writes so many BYTES, or the REQUEST. A reply counts if it
- * is as TEMPLATE says, to its last byte, and the end of file is clean. In the template a # is digits, an @ a word of
- * letters, digits and signs, a blank some blanks, a full stop a fraction or nothing, a * anything; the rest is itself.
+ * is as TEMPLATE says, to its last byte, with a time of day (this zone's) that is at most a second old, and the end of
+ * file is clean. In the template a # is digits, an @ a word of letters, digits and signs, a blank some blanks, a full
+ * stop a fraction or nothing, a * anything; the rest is itself.
  * What is timed is connect(2) to end of file. The source addresses vary, so that ephemeral ports do not run out.
  * With -k no client closes before standard input ends.
  * Prints one line of JSON; the exit status is 0 whatever the server did, 2 for wrong usage, 1 if it cannot run itself.
@@ -53,6 +54,14 @@ static uint64_t now_ns(void)
     struct timespec now;
     clock_gettime(CLOCK_MONOTONIC, &now);
     return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
+/* Of now; time(2) may be some milliseconds behind, and would call a reply false that is ahead of it. */
+static time_t second(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_REALTIME, &now);
+    return now.tv_sec;
 }
 
 static unsigned bucket_of(uint64_t us)
@@ -124,6 +133,18 @@ static int matches(const char *wanted, const char *reply, const char *end)
     return reply == end;
 }
 
+/* Whether there is one of these seconds in a reply, as a time of day. */
+static int is_timely(const char *reply, time_t first, time_t last)
+{
+    for (; last >= first; last--) {
+        struct tm civil;
+        char text[sizeof "00:00:00"];
+        if (localtime_r(&last, &civil) && strftime(text, sizeof text, "%H:%M:%S", &civil) && strstr(reply, text))
+            return 1;
+    }
+    return 0;
+}
+
 /* Be one client. Returns PHASES and sets *us if it was served, else the phase in which it was not, with errno set. */
 static enum phase ask(int fd, unsigned turn, uint64_t *us)
 {
@@ -138,6 +159,8 @@ static enum phase ask(int fd, unsigned turn, uint64_t *us)
     setsockopt(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &later, sizeof later);
     if (bind(fd, (struct sockaddr *)&source, sizeof source) < 0)
         return SOCKET;
+    /* a server may use time(2), or the clock as it was when its event loop began to turn */
+    time_t oldest = second() - 1;
     uint64_t start = now_ns();
     if (connect(fd, (struct sockaddr *)&server, sizeof server) < 0)
         return CONNECT;
@@ -159,7 +182,10 @@ static enum phase ask(int fd, unsigned turn, uint64_t *us)
     }
     *us = (now_ns() - start) / 1000;
     errno = 0;
-    return size < sizeof reply && matches(template, reply, reply + size) ? PHASES : REPLY;
+    if (size == sizeof reply || !matches(template, reply, reply + size))
+        return REPLY;
+    reply[size] = '\0';
+    return is_timely(reply, oldest, second()) ? PHASES : REPLY;
 }
 
 static void *run(void *argument)
@@ -232,6 +258,7 @@ int main(int argc, char **argv)
     port_count = (unsigned)(argc - optind - 1);
     request_size = request ? strlen(request) : (size_t)bytes;
     request = request ? request : nothing;
+    tzset();
     struct rlimit descriptors;
     getrlimit(RLIMIT_NOFILE, &descriptors);
     descriptors.rlim_cur = descriptors.rlim_max;

@@ -5,11 +5,13 @@
  *
  * It has so many workers for each port. Without an option it does what the inetds do: write(2), close(2). With -1 the
  * reply and the end of the stream leave in one segment, as daytimed does it. With -2 what the client has written is
- * thrown away as well, as RFC 867 wants it. Nothing is counted or checked here: it is the floor, not a server to use.
+ * thrown away as well, as RFC 867 wants it; both use plain congestion control, as daytimed does. Nothing is counted or
+ * checked here: it is the floor, not a server to use.
  */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -49,7 +51,7 @@ static void serve(int listener, char mode)
         /* a client that is gone is no error of ours */
         if (mode) {
             if (send(client, line, size, MSG_MORE | MSG_NOSIGNAL) == (ssize_t)size)
-                shutdown(client, mode == '1' ? SHUT_WR : SHUT_RDWR);
+                shutdown(client, SHUT_WR);
             if (mode == '2')
                 recv(client, unread, sizeof unread, MSG_TRUNC | MSG_DONTWAIT);
         } else if (write(client, line, size) < 0 && errno != EPIPE && errno != ECONNRESET) {
@@ -59,12 +61,14 @@ static void serve(int listener, char mode)
     }
 }
 
-static int listen_on(const char *port)
+static int listen_on(const char *port, char mode)
 {
     struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons((unsigned short)atoi(port)),
                                   .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     int listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), on = 1;
     setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
+    if (mode)
+        setsockopt(listener, IPPROTO_TCP, TCP_CONGESTION, "reno", 4);
     if (bind(listener, (struct sockaddr *)&address, sizeof address) < 0 || listen(listener, 65535) < 0) {
         perror("prefork");
         exit(1);
@@ -88,7 +92,7 @@ int main(int argc, char **argv)
     tzset();
     pid_t parent = getpid();
     for (int port = optind + 1; port < argc; port++) {
-        int listener = listen_on(argv[port]);
+        int listener = listen_on(argv[port], mode);
         for (int i = 0; i < atoi(argv[optind]); i++)
             if (fork() == 0) {
                 prctl(PR_SET_PDEATHSIG, SIGKILL);

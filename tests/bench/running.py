@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -76,7 +77,7 @@ class Running:
             # one that detaches ends with 0
             if time.monotonic() > deadline or self.process.poll():
                 said = (self._folder / "stderr").read_text(errors="replace").strip().rpartition("\n")[2]
-                raise MissingError(f"does not start: {said}")
+                raise MissingError(f"{self.server.name} does not start: {said}")
             time.sleep(0.01)
         if self.server.pid_file:
             while not (text := self._read_pid()) and time.monotonic() < deadline:
@@ -140,12 +141,14 @@ def environment(more: Mapping[str, str]) -> dict[str, str]:
 
 
 def free_ports(count: int) -> list[int]:
-    """Return ports that nobody uses."""
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for each in sockets:
-            each.bind((HOST, 0))
-        return [each.getsockname()[1] for each in sockets]
+    """Return ports that nobody uses, and that no client is given either (ip_local_port_range)."""
+    found: set[int] = set()
+    while len(found) < count:
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            port = random.randrange(20_000, 32_768)
+            probe.bind((HOST, port))
+            found.add(port)
+    return sorted(found)
 
 
 @contextlib.contextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import select
 import signal
 import socket
 import tempfile
@@ -158,8 +159,15 @@ def _spawn(
 
 
 def _end(pid: int) -> None:
-    os.kill(pid, signal.SIGTERM)
-    os.waitpid(pid, 0)
+    descriptor = os.pidfd_open(pid)
+    try:
+        for number in (signal.SIGTERM, signal.SIGKILL):
+            signal.pidfd_send_signal(descriptor, number)
+            if select.select([descriptor], [], [], _PATIENCE_S)[0]:
+                break
+        os.waitpid(pid, 0)
+    finally:
+        os.close(descriptor)
 
 
 def table(times: Times, missing: Mapping[str, str]) -> Table:

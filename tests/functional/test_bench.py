@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from xml.etree import ElementTree
 
+import pytest
 from harness import UNTRACED, clean_environment, needs, run
 
 PROJECT = Path(__file__).parents[2]
@@ -21,7 +22,7 @@ import socket, sys
 with socket.create_server(("127.0.0.1", int(sys.argv[-1].rpartition(":")[2]))) as server:
     while True:
         with server.accept()[0] as client:
-            client.sendall(b"The Date Time is: soon\\r\\n")
+            client.sendall(b"The Date Time is: LIE\\r\\n")
 """
 
 pytestmark = needs("cc")
@@ -60,6 +61,9 @@ def test_every_server_has_its_figures() -> None:
     assert re.search(r"^daytimed +[\d,]+ \([\d,]+-[\d,]+\) +[\d,]+ \([\d,]+-[\d,]+\)$", told, re.MULTILINE)
     assert re.search(r"^CPU a reply / C prefork +≤ 1.00 .* (met|missed)$", told, re.MULTILINE)
     assert re.search(r"^CPU a reply / xinetd .* not measured$", told, re.MULTILINE)
+    # what the kernel does for the peers' TCP is in their figures
+    control = Path("/proc/sys/net/ipv4/tcp_congestion_control").read_text().strip()
+    assert re.search(rf"^[\d-]+, Linux [\d.]+, \d+ CPUs, TCP {control}, ", told, re.MULTILINE)
 
 
 def test_what_it_writes(tmp_path: Path) -> None:
@@ -82,13 +86,14 @@ def test_what_it_writes(tmp_path: Path) -> None:
     assert 2 == len(list(tmp_path.glob("tests/bench/*.svg")))
 
 
-def test_every_reply_is_checked(tmp_path: Path) -> None:
-    """A server whose replies are none has as many errors as it was asked, and daytimed beside it none."""
+@pytest.mark.parametrize("lie", ["soon", "1970-01-01 61:61:61.5 +0000 UTC"])
+def test_every_reply_is_checked(tmp_path: Path, lie: str) -> None:
+    """A server whose replies are none, or never true, has as many errors as clients, and daytimed beside it none."""
     (tmp_path / "daytimed").mkdir()
     (tmp_path / "daytimed/__init__.py").touch()
-    (tmp_path / "daytimed/__main__.py").write_text(LIAR)
+    (tmp_path / "daytimed/__main__.py").write_text(LIAR.replace("LIE", lie))
     code, told = bench("--against", str(tmp_path))
     assert code == 0
-    # half as many with 2 and with 64 clients as with 16
-    assert row(told, str(tmp_path))[-1] == "200 wrong reply"
+    # half as many with 2 and with 64 clients as with 16, and a tenth before all of them
+    assert row(told, str(tmp_path))[-1] == "210 wrong reply"
     assert row(told, "daytimed")[-1] == "0"

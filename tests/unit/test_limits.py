@@ -90,7 +90,7 @@ def test_budget_decides_as_spend(steps: list[int], rate: float, burst: int) -> N
     table, full_at, interval = cells(), 0, int(NS / rate)
     budget = Budget(table, 3, rate, burst)
     for now in accumulate(steps):
-        spent, again = spend(full_at, now, interval, burst), budget.take(now)
+        spent, again = spend(full_at, now, interval, burst), budget.ask(now)
         assert (spent is not None) == (again == 0)
         if spent is None:
             assert [True, False] == [spend(full_at, at, interval, burst) is None for at in (again - 1, again)]
@@ -102,7 +102,7 @@ def test_budget_is_one_for_all_who_share_the_cell() -> None:
     """What one process takes is gone for the others."""
     table = cells()
     one, other = Budget(table, 0, 1.0, 2), Budget(table, 0, 1.0, 2)
-    assert [0, 0, 2 * NS, 2 * NS] == [each.take(NS) for each in (one, other, one, other)]
+    assert [0, 0, 2 * NS, 2 * NS] == [each.ask(NS) for each in (one, other, one, other)]
 
 
 @given(rate=RATES, burst=BURSTS, now_ns=st.integers(0, 10**18))
@@ -110,7 +110,7 @@ def test_budget_is_one_for_all_who_share_the_cell() -> None:
 def test_budget_works_at_any_rate_that_is_accepted(rate: float, burst: int, now_ns: int) -> None:
     """However low a rate the configuration accepts, the first client is logged and the sum goes into its cell."""
     budget = Budget(cells(), 0, rate, burst)
-    assert [0] * min(burst, 50) == [budget.take(now_ns) for _ in range(min(burst, 50))]
+    assert [0] * min(burst, 50) == [budget.ask(now_ns) for _ in range(min(burst, 50))]
 
 
 # -- networks --------------------------------------------------------------------------------------------------------
@@ -163,7 +163,7 @@ def test_budget_of_the_lowest_rate_fits_into_its_cell() -> None:
     # as if all but the last had been taken: one is left, and no more
     table[0] = now_ns + (1_000_000 - 1) * int(NS / config.LEAST_RATE)
     budget = Budget(table, 0, config.LEAST_RATE, 1_000_000)
-    assert [0, now_ns + int(NS / config.LEAST_RATE)] == [budget.take(now_ns), budget.take(now_ns)]
+    assert [0, now_ns + int(NS / config.LEAST_RATE)] == [budget.ask(now_ns), budget.ask(now_ns)]
 
 
 # -- the rate --------------------------------------------------------------------------------------------------------

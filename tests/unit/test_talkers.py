@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from ipaddress import IPv4Address, IPv6Address, ip_network
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -88,6 +90,43 @@ def test_a_flood_accuses_nobody_who_comes_after_it() -> None:
     come(talkers, "192.0.2.1")
     assert counted(table)["192.0.2.0/24"] == 1
     assert max(counted(table).values()) == 1
+
+
+class Watched:
+    """Cells that somebody looks at after every single store, as the master may."""
+
+    def __init__(self, look: Callable[[Cells], None]) -> None:
+        self._cells = cells()
+        self._look = look
+
+    def __getitem__(self, index: int) -> int:
+        return self._cells[index]
+
+    def __setitem__(self, index: int | slice, value: Any) -> None:
+        self._cells[index] = value
+        self._look(self._cells)
+
+    def tolist(self) -> list[int]:
+        return self._cells.tolist()
+
+
+def test_nobody_is_accused_in_the_midst_of_a_takeover() -> None:
+    """Another process that looks between two stores sees no network with more than it has sent."""
+    truth = Counter[str]()
+
+    def look(table: Cells) -> None:
+        found = counted(table)
+        assert found <= truth, found - truth
+
+    talkers = Talkers(Watched(look))  # type: ignore[arg-type]
+    talkers.begin(1)
+    for number in range(5 * ENTRIES):
+        for _ in range(3):
+            host = f"10.0.{number}.1"
+            # its network is known before it is counted
+            place = talkers.place(host)
+            truth[f"10.0.{number}.0/24"] += 1
+            talkers.counts[place] += 1
 
 
 def test_a_period_forgets_the_one_before() -> None:
