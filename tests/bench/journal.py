@@ -28,6 +28,7 @@ ReadKMsg=no
 Audit=no
 ForwardToSyslog=no
 """
+_NAMESPACES = ("unshare", "--mount", "--net")
 _START = f"""
 mount -t tmpfs none /run && mkdir -p /run/systemd/journald.conf.d && echo "$1" >/run/systemd/journald.conf.d/own.conf &&
 echo {_QUEUE} >/proc/sys/net/unix/max_dgram_qlen && exec {_JOURNALD}
@@ -72,15 +73,18 @@ def why_missing() -> str | None:
     if os.geteuid() != 0:
         return "needs root"
     programs = (_JOURNALD, "journalctl", "unshare", "nsenter")
-    missing = [each for each in programs if shutil.which(each) is None]
-    return f"{' and '.join(missing)} is not installed" if missing else None
+    if missing := [each for each in programs if shutil.which(each) is None]:
+        return f"{' and '.join(missing)} is not installed"
+    if subprocess.run([*_NAMESPACES, "true"], capture_output=True, check=False).returncode:
+        return "no mount namespace of its own is possible here (a chroot, for one)"
+    return None
 
 
 @contextlib.contextmanager
 def running() -> Iterator[Journal]:
     """Have a journal while the body runs."""
     null = subprocess.DEVNULL
-    command = ["unshare", "--mount", "--net", "sh", "-c", _START, "sh", _SETTINGS]
+    command = [*_NAMESPACES, "sh", "-c", _START, "sh", _SETTINGS]
     process = subprocess.Popen(command, stdin=null, stdout=null, stderr=null)
     try:
         journal, deadline = Journal(process.pid), time.monotonic() + _PATIENCE_S
