@@ -327,8 +327,14 @@ class Master:
                 if number == 0:
                     team.respawn.note_failed_fork(now, _jitter())
                 return
-            own = generation.make_worker(team, self._counters, slot)
-            yield team, slot, own, generation.make_client_log(team, generation.log, self._counters, slot)
+            try:
+                own = generation.make_worker(team, self._counters, slot)
+                client_log = generation.make_client_log(team, generation.log, self._counters, slot)
+            except Exception as error:
+                # for want of memory or by a fault of ours: the workers that are there serve on
+                self._note_no_worker(team, slot, f"could not be made: {error!r}", now)
+                return
+            yield team, slot, own, client_log
 
     def _judge(self, pending: Generation, now: float) -> None:
         if pending.is_ready:
@@ -354,14 +360,17 @@ class Master:
         try:
             pid = os.fork()
         except OSError as error:
-            self._counters.release(slot)
-            team.respawn.note_failed_fork(now, _jitter())
-            how, retry_s = f"could not be forked: {error.strerror}", round(team.respawn.not_before - now, 1)
-            self._log.event("worker_exited", level="warning", pid=None, listener=own.name, how=how, retry_s=retry_s)
+            self._note_no_worker(team, slot, f"could not be forked: {error.strerror}", now)
             return None
         if pid == 0:
             self._be_worker(generation, own, client_log)
         return pid
+
+    def _note_no_worker(self, team: Team, slot: int, how: str, now: float) -> None:
+        self._counters.release(slot)
+        team.respawn.note_failed_fork(now, _jitter())
+        name, retry_s = team.settings.name, round(team.respawn.not_before - now, 1)
+        self._log.event("worker_exited", level="warning", pid=None, listener=name, how=how, retry_s=retry_s)
 
     def _be_worker(self, generation: Generation, own: worker.Worker, client_log: ClientLog) -> NoReturn:
         """Run a worker in the child, and never return into the master's code."""

@@ -116,21 +116,53 @@ def is_accepting(pid: int) -> bool:
         return False
 
 
-def test_a_daemon_whose_workers_cannot_start_gives_up_with_70() -> None:
+@pytest.mark.parametrize(
+    ("broken", "how", "in_the_worker"),
+    [("worker.main", "failed", True), ("generation.Generation.make_worker", "could not be made", False)],
+)
+def test_a_daemon_whose_workers_cannot_start_gives_up_with_70(broken: str, how: str, in_the_worker: bool) -> None:
     """A worker that fails at its start, every time, ends the daemon, with one line and the reason in the log."""
     script = (
         "import sys\n"
-        "from daytimed import cli, worker\n"
-        "def main(*rest):\n"
+        "from daytimed import cli, generation, worker\n"
+        "def fail(*rest):\n"
         "    raise RuntimeError('it is broken')\n"
-        "worker.main = main\n"
+        f"{broken} = fail\n"
         "sys.exit(cli.main())\n"
     )
     program = [sys.executable, "-c", script]
-    with Daemon("-l", "127.0.0.1:0", "-w", "1", program=program, expect_exit=70, expect_traceback=True) as daemon:
+    with Daemon(
+        "-l", "127.0.0.1:0", "-w", "1", program=program, expect_exit=70, expect_traceback=in_the_worker
+    ) as daemon:
         assert daemon.wait() == 70
     assert daemon.lines[-1] == "daytimed: no worker of daytime can be started: 6 tries failed; the log says why"
-    assert len(daemon.find("worker_exited", level="error", how="failed: RuntimeError('it is broken')")) == 6
+    assert len(daemon.find("worker_exited", how=f"{how}: RuntimeError('it is broken')")) == 6
+
+
+def test_a_worker_that_cannot_be_made_costs_the_others_nothing(tmp_path: Path) -> None:
+    """Want of memory in the master, for one: those that are there serve on, and it is tried again until it works."""
+    flag = tmp_path / "flag"
+    script = (
+        "import os, sys\n"
+        "from daytimed import cli, generation\n"
+        "real = generation.Generation.make_worker\n"
+        "def make_worker(self, *rest):\n"
+        f"    if os.path.exists({str(flag)!r}):\n"
+        "        raise MemoryError\n"
+        "    return real(self, *rest)\n"
+        "generation.Generation.make_worker = make_worker\n"
+        "sys.exit(cli.main())\n"
+    )
+    with serving("-w", "2", program=[sys.executable, "-c", script]) as daemon:
+        first, second = daemon.live_workers()
+        flag.touch()
+        os.kill(first, signal.SIGKILL)
+        daemon.wait_event("worker_exited", pid=None, how="could not be made: MemoryError()")
+        assert fetch(daemon.port())
+        assert daemon.live_workers() == [second]
+        flag.unlink()
+        wait_until(lambda: len(daemon.live_workers()) == 2, "there are two again")
+        assert fetch(daemon.port())
 
 
 def test_a_stopped_worker_is_stuck_and_replaced() -> None:
