@@ -6,7 +6,7 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 from daytimed.addresses import unmap
-from daytimed.counters import PERIOD, SUPPRESSED_DROPPED, SUPPRESSED_SERVED, TALKERS, Cells
+from daytimed.counters import PERIOD, SLOT_CELLS, SUPPRESSED_DROPPED, SUPPRESSED_SERVED, TALKERS, Cells
 from daytimed.limits import REMEMBERED, Budget, NetworkSet
 from daytimed.log import Log
 from daytimed.reasons import REASONS
@@ -41,12 +41,10 @@ class ClientLog:
         self._allowance = allowance
         self._not_before_ns = 0
         """Until then there is nothing left of the budget, and nobody need ask."""
-        # counted here and only stored in the slot, as the worker does it
-        self._suppressed = 0
-        if allowance:
-            self._slot = allowance.slot
-            self._talkers = Talkers(allowance.slot[TALKERS : TALKERS + CELLS])
-            self._counts, self._place = self._talkers.counts, self._talkers.place
+        self.suppresses_until_ns = 0
+        """Until then whoever is served is but counted, and `tell` need not be called for that: see the worker."""
+        self._slot = allowance.slot if allowance else memoryview(bytes(8 * SLOT_CELLS)).cast("Q")
+        self.talkers = Talkers(self._slot[TALKERS : TALKERS + CELLS])
 
     def __bool__(self) -> bool:
         """Say whether there is anything to tell."""
@@ -69,13 +67,8 @@ class ClientLog:
         elif not self._tells_dropped:
             return
         if now_ns < self._not_before_ns or (self._allowance and not self._take(self._allowance, now_ns)):
-            # the way of nearly every client of a busy daemon, so all of it is here
-            if dropped is None:
-                self._suppressed += 1
-                self._slot[SUPPRESSED_SERVED] = self._suppressed
-            else:
-                self._slot[SUPPRESSED_DROPPED + dropped] += 1
-            self._counts[self._place(host)] += 1
+            self._slot[SUPPRESSED_SERVED if dropped is None else SUPPRESSED_DROPPED + dropped] += 1
+            self.talkers.counts[self.talkers.place(host)] += 1
             return
         client, port = unmap(host) or "unix", peer[1]
         if dropped is None:
@@ -90,5 +83,7 @@ class ClientLog:
         if not again_ns:
             return True
         self._not_before_ns = min(again_ns, now_ns + ASK_AGAIN_NS)
-        self._talkers.begin(allowance.head[PERIOD])
+        if self._tells_served and not self._is_quiet:
+            self.suppresses_until_ns = self._not_before_ns
+        self.talkers.begin(allowance.head[PERIOD])
         return False

@@ -16,7 +16,7 @@ from typing import Any
 
 from daytimed import formats, session, signals
 from daytimed.clientlog import NAMELESS, ClientLog, Peer
-from daytimed.counters import ACCEPTED, DROPPED, FINISHED, READY, SERVED, WATCHED, Cells
+from daytimed.counters import ACCEPTED, DROPPED, FINISHED, READY, SERVED, SUPPRESSED_SERVED, WATCHED, Cells
 from daytimed.datagram import CONTROL_SPACE
 from daytimed.limits import Gate
 from daytimed.listeners import Listener
@@ -90,6 +90,7 @@ class Worker:
         monotonic_ns, time_ns = time.monotonic_ns, time.time_ns
         judge = self.gate.judge if self.gate and not nameless else None
         tell = client_log.tell if client_log else None
+        talkers, place = client_log.talkers.counts, client_log.talkers.place
         # socket.accept() makes an enum and a Python object of every client; this is what it is made of
         accept = listener._accept  # type: ignore[attr-defined]
         if nameless:
@@ -122,7 +123,11 @@ class Worker:
                     slot[SERVED] = served
                 else:
                     slot[DROPPED + dropped] += 1
-                if tell:
+                if now < client_log.suppresses_until_ns and dropped is None:
+                    # ClientLog.tell(), in place: under load this is nearly everyone
+                    slot[SUPPRESSED_SERVED] += 1
+                    talkers[place(peer[0])] += 1
+                elif tell:
                     tell(peer, now, len(line), dropped)
                 slot[FINISHED] = accepted
                 if self._pauses:
