@@ -11,13 +11,14 @@ import cost
 import growth
 import starts
 from document import Table, spread
-from lineup import FLOOR, GO, INETUTILS, NGINX, OPENBSD, OWN, PLAIN, XINETD, Server
+from lineup import FAIR_FLOOR, FLOOR, GO, INETUTILS, NGINX, OPENBSD, OWN, PLAIN, XINETD, Server
 from running import Answers
 
 #: Most CPU a reply, as a multiple of a peer's. With each of them it is also to have as many replies a second.
 CPU = {PLAIN: 1.00, FLOOR: 1.15, NGINX: 0.90, INETUTILS: 0.85, OPENBSD: 0.85, XINETD: 0.65, GO: 0.65}
-#: Most p99, as a multiple of that of the best peer.
+#: Most p99, as a multiple of that of the best server, and of the best floor, which is no server to use.
 P99 = 1.10
+FLOORS = (FLOOR, FAIR_FLOOR)
 PSS_MIB, FURTHER_MIB = 20.0, 1.5
 READY_MS = 250.0
 WAKEUPS = 0
@@ -65,12 +66,14 @@ def _cost(results: cost.Results) -> Iterator[Target]:
         yield Target(f"CPU a reply / {name}", limit, ratios(name, "cpu_us"))
     for name in CPU:
         yield Target(f"replies/s / {name}", 1.0, ratios(name, "replies_per_s"), at_least=True)
-    peers = [server for server in results if not server.name.startswith(OWN)]
+    floors = [server for server in results if server.name in FLOORS]
+    servers = [server for server in results if not server.name.startswith(OWN) and server not in floors]
     for clients in cost.CLIENTS:
-        best = min(peers, key=_p99(results, clients), default=None)
-        figures = cost.ratios(results, best, "p99_us", clients) if best else []
-        name = best.name if best else "the best peer"
-        yield Target(f"p99, {clients} clients / {name}", P99, figures)
+        for kind, peers in (("server", servers), ("floor", floors)):
+            best = min(peers, key=_p99(results, clients), default=None)
+            figures = cost.ratios(results, best, "p99_us", clients) if best else []
+            name = best.name if best else "-"
+            yield Target(f"p99, {clients} clients / the best {kind}: {name}", P99, figures)
     own = next(iter(results.values()))
     yield Target("PSS of the tree, two workers, MiB", PSS_MIB, [each.pss_mib for each in own], 1)
 
