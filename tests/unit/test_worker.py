@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 from unit_help import NS, has_ipv6, read_to_end, reset, within
 
-from daytimed import addresses
+from daytimed import addresses, clientlog
 from daytimed.clientlog import NAMELESS, Allowance, ClientLog, Peer
 from daytimed.counters import (
     ACCEPTED,
@@ -166,8 +166,8 @@ class Bench:
     """
 
     def __init__(self, listener: Listener, gate: Gate = OPEN_GATE, own_ports: frozenset[int] = frozenset()) -> None:
-        counters = Counters()
-        self.head, self.slot = counters.head, counters.slot(1)
+        self.counters = Counters()
+        self.head, self.slot = self.counters.head, self.counters.slot(self.counters.acquire() or 0)
         self.wakes = 0
         self.busy: list[bool] = []
         self.busy_telling: list[bool] = []
@@ -177,7 +177,15 @@ class Bench:
         self.busy.append(self.slot[ACCEPTED] == self.slot[FINISHED] + 1)
         return REPLY
 
-    def run(self, clients: int, *, told: bool = False, log: str = "all", budget: Budget | None = None) -> Events:
+    def run(
+        self,
+        clients: int,
+        *,
+        told: bool = False,
+        log: str = "all",
+        budget: Budget | None = None,
+        quiet: NetworkSet = NOBODY,
+    ) -> Events:
         """Serve so many clients; `told` says that the last one is not only accepted but told of before the stop."""
 
         def wake() -> None:
@@ -194,7 +202,7 @@ class Bench:
         own = events.log()
         with within(20):
             allowance = Allowance(budget, self.head, self.slot) if budget else None
-            self.worker.run(own, ClientLog(own, "daytime", log, NOBODY, allowance), wake)
+            self.worker.run(own, ClientLog(own, "daytime", log, quiet, allowance), wake)
         return events
 
     def counted(self) -> dict[str, int]:
@@ -328,6 +336,40 @@ def test_clients_beyond_the_budget_are_counted() -> None:
         assert [] == bench.run(3, budget=used_up()).seen
     expected = {"accepted": 3, "served": 2, "reset": 1, "suppressed_served": 2, "suppressed_reset": 1}
     assert expected == bench.counted()
+    assert {"127.0.0.0/24": 3} == bench.counters.talkers()
+
+
+@pytest.mark.parametrize("scheme", ["tcp4", "tcp", "unix"])
+def test_clients_that_are_counted_in_place(scheme: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whom the worker counts without a call, beyond the budget, is counted as ClientLog.tell() counts the first."""
+    called = []
+    tell = ClientLog.tell
+
+    def count(self: ClientLog, peer: Peer, *rest: Any) -> None:
+        called.append(peer[0])
+        tell(self, peer, *rest)
+
+    monkeypatch.setattr(ClientLog, "tell", count)
+    monkeypatch.setattr(clientlog, "ASK_AGAIN_NS", 3600 * NS)
+    address = f"unix://{tmp_path}/socket" if scheme == "unix" else f"{scheme}://:0"
+    with opened(address) as listener, contextlib.ExitStack() as clients:
+        for _ in range(4):
+            clients.enter_context(connect(listener))
+        bench = Bench(listener)
+        assert [] == bench.run(4, budget=used_up()).seen
+    assert {"accepted": 4, "served": 4, "suppressed_served": 4} == bench.counted()
+    assert ({"unix" if scheme == "unix" else "127.0.0.0/24": 4}, 1) == (bench.counters.talkers(), len(called))
+
+
+@pytest.mark.parametrize(("clients", "quiet"), [("dropped", "192.0.2.0/24"), ("all", "127.0.0.0/8")])
+def test_clients_that_are_not_to_be_told_are_not_missed(clients: str, quiet: str) -> None:
+    """Who is served and would not be logged in any case is not counted as suppressed, whatever is left to log."""
+    with opened("tcp4://127.0.0.1:0") as listener, connect(listener) as bad, connect(listener), connect(listener):
+        reset(bad)
+        bench = Bench(listener)
+        quieted = NetworkSet([ipaddress.ip_network(quiet)])
+        assert [] == bench.run(3, log=clients, budget=used_up(), quiet=quieted).seen
+    assert {"accepted": 3, "served": 2, "reset": 1, "suppressed_reset": 1} == bench.counted()
 
 
 def test_log_that_tells_nothing_is_not_asked() -> None:
