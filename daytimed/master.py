@@ -325,7 +325,7 @@ class Master:
             slot = self._counters.acquire()
             if slot is None:
                 if number == 0:
-                    team.respawn.note_failed_fork(now, _jitter())
+                    team.respawn.note_no_process(now, _jitter())
                 return
             try:
                 own = generation.make_worker(team, self._counters, slot)
@@ -368,7 +368,7 @@ class Master:
 
     def _note_no_worker(self, team: Team, slot: int, how: str, now: float) -> None:
         self._counters.release(slot)
-        team.respawn.note_failed_fork(now, _jitter())
+        team.respawn.note_no_process(now, _jitter())
         name, retry_s = team.settings.name, round(team.respawn.not_before - now, 1)
         self._log.event("worker_exited", level="warning", pid=None, listener=name, how=how, retry_s=retry_s)
 

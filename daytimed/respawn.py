@@ -30,7 +30,7 @@ class Respawn:
         self._deaths = 0
         self._restarts_full_at = 0
 
-    def note_failed_fork(self, now: float, jitter: float) -> None:
+    def note_no_process(self, now: float, jitter: float) -> None:
         """There was no new process: try again later."""
         self.failed_starts += 1
         self._delay(now, jitter)

@@ -90,7 +90,7 @@ class Worker:
         monotonic_ns, time_ns = time.monotonic_ns, time.time_ns
         judge = self.gate.judge if self.gate and not nameless else None
         tell = client_log.tell if client_log else None
-        talkers, place = client_log.talkers.counts, client_log.talkers.place
+        networks, place = client_log.talkers.counts, client_log.talkers.place
         # socket.accept() makes an enum and a Python object of every client; this is what it is made of
         accept = listener._accept  # type: ignore[attr-defined]
         if nameless:
@@ -124,9 +124,9 @@ class Worker:
                 else:
                     slot[DROPPED + dropped] += 1
                 if now < client_log.suppresses_until_ns and dropped is None:
-                    # ClientLog.tell(), in place: under load this is nearly everyone
+                    # ClientLog.tell(), in place: under load this is nearly everyone; both add to the same cells
                     slot[SUPPRESSED_SERVED] += 1
-                    talkers[place(peer[0])] += 1
+                    networks[place(peer[0])] += 1
                 elif tell:
                     tell(peer, now, len(line), dropped)
                 slot[FINISHED] = accepted

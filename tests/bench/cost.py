@@ -100,7 +100,10 @@ def tables(results: Results, missing: Mapping[str, str], replies: int, write: in
             counts(errors),
         ])  # fmt: skip
     # listeners.py says why
-    same = "daytimed and the floor use the simplest TCP congestion control (reno), the others what the system has."
+    same = (
+        "The C servers of one segment are the floor: they count, check and log nothing. They and daytimed use the"
+        " simplest TCP congestion control (reno), the others what the system has."
+    )
     notes = [asked, same, *_notes(results), *(f"{each.name} {each.note}." for each in results if each.note)]
     notes += [f"Missing: {name}: {why}." for name, why in missing.items()]
     yield Table(

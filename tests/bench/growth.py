@@ -126,7 +126,8 @@ def tables(growth: Growth) -> Iterator[Table]:
         rows = [
             [f"{much:,}", *(cell for by in servers.values() for cell in _cells(by[much]))] for much in STEPS[what]
         ]  # fmt: skip
-        notes = [f"Errors of {names[name]}: {counts(_errors(by))}." for name, by in servers.items()]
+        notes = [f"C is `{lineup.FAIR_FLOOR}`."]
+        notes += [f"Errors of {names[name]}: {counts(_errors(by))}." for name, by in servers.items()]
         if what == WORKERS:
             notes.append(f"Each further worker has {spread(pss_of_a_worker(growth), 2)} MiB PSS.")
         notes += [_REASONS[what]] if what in _REASONS else []

@@ -25,11 +25,13 @@ BARE = "bare interpreter, the same imports"
 
 #: Imports them, those too that are looked for and not found, and says that it is ready.
 _BARE = """\
-for name in {}:
-    try:
-        __import__(name)
-    except ImportError:
-        pass
+from daytimed import deferral
+with deferral.until_used(deferral.UNUSED, deferral.OPTIONAL):
+    for name in {}:
+        try:
+            __import__(name)
+        except ImportError:
+            pass
 import os, socket
 socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM).sendto(b"READY=1", os.environ["NOTIFY_SOCKET"])
 """

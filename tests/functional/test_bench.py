@@ -61,6 +61,10 @@ def test_every_server_has_its_figures() -> None:
     assert re.search(r"^daytimed +[\d,]+ \([\d,]+-[\d,]+\) +[\d,]+ \([\d,]+-[\d,]+\)$", told, re.MULTILINE)
     assert re.search(r"^CPU a reply / C prefork +≤ 1.00 .* (met|missed)$", told, re.MULTILINE)
     assert re.search(r"^CPU a reply / xinetd .* not measured$", told, re.MULTILINE)
+    for clients in (2, 16, 64):
+        best = rf"^p99, {clients} clients / the best"
+        assert re.search(rf"{best} server: C prefork +≤ 1.10 .* (met|missed)$", told, re.MULTILINE)
+        assert re.search(rf"{best} floor: C prefork, one segment.* ≤ 1.10 .* (met|missed)$", told, re.MULTILINE)
     # what the kernel does for the peers' TCP is in their figures
     control = Path("/proc/sys/net/ipv4/tcp_congestion_control").read_text().strip()
     assert re.search(rf"^[\d-]+, Linux [\d.]+, \d+ CPUs, TCP {control}, ", told, re.MULTILINE)

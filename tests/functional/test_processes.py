@@ -121,7 +121,7 @@ def is_accepting(pid: int) -> bool:
     [("worker.main", "failed", True), ("generation.Generation.make_worker", "could not be made", False)],
 )
 def test_a_daemon_whose_workers_cannot_start_gives_up_with_70(broken: str, how: str, in_the_worker: bool) -> None:
-    """A worker that fails at its start, every time, ends the daemon, with one line and the reason in the log."""
+    """Workers that cannot be made, or fail at their start, every time, end the daemon: one line, reasons in the log."""
     script = (
         "import sys\n"
         "from daytimed import cli, generation, worker\n"

@@ -85,7 +85,7 @@ def test_forks_that_fail_are_hopeless_too() -> None:
     respawn = Respawn()
     found = []
     for _ in range(GIVE_UP_AFTER):
-        respawn.note_failed_fork(NOW, jitter=0)
+        respawn.note_no_process(NOW, jitter=0)
         found.append((round(respawn.not_before - NOW, 6), respawn.is_hopeless))
     delays_s, hopeless = [0.1, 0.2, 0.4, 0.8, 1.6, 3.2], [False] * 5 + [True]
     assert list(zip(delays_s, hopeless, strict=True)) == found
@@ -122,5 +122,5 @@ def test_delay_is_bounded(events: list[tuple[float, bool, bool, float, bool]]) -
         if forked:
             respawn.note_death(now, ready=ready, healthy=healthy, jitter=jitter)
         else:
-            respawn.note_failed_fork(now, jitter)
+            respawn.note_no_process(now, jitter)
         assert 0 <= respawn.not_before - now <= LONGEST_DELAY_S + 1e-6
