@@ -42,7 +42,7 @@ class ClientLog:
         self._not_before_ns = 0
         """Until then there is nothing left of the budget, and nobody need ask."""
         self.suppresses_until_ns = 0
-        """Until then all who are served are only counted, and the worker does it itself; 0 if some are not to be told."""
+        """Until then all who are served are only counted, by the worker itself; 0 where some are not to be told."""
         # nothing is counted where there is no allowance
         self._slot = allowance.slot if allowance else memoryview(bytes(8 * SLOT_CELLS)).cast("Q")
         self.talkers = Talkers(self._slot[TALKERS : TALKERS + CELLS])

@@ -332,7 +332,11 @@ class Master:
                 client_log = generation.make_client_log(team, generation.log, self._counters, slot)
             except Exception as error:
                 # for want of memory or by a fault of ours: the workers that are there serve on
-                self._note_no_worker(team, slot, f"could not be made: {error!r}", now)
+                if number == 0:
+                    self._note_no_worker(team, slot, f"could not be made: {error!r}", now)
+                else:
+                    # those before it are to be forked first; the next turn tells of it
+                    self._counters.release(slot)
                 return
             yield team, slot, own, client_log
 

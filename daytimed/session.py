@@ -24,7 +24,6 @@ from daytimed.reasons import DENIED, NO_FD, NO_MEMORY, OS_ERROR, RESET, TIMEOUT
 # combined once and as plain numbers: of enums that is done in Python
 _SEND_FLAGS = int(socket.MSG_MORE | socket.MSG_DONTWAIT)
 _DONTWAIT = int(socket.MSG_DONTWAIT)
-_SHUT_WR = socket.SHUT_WR
 _DISCARD_FLAGS = int(socket.MSG_DONTWAIT | socket.MSG_TRUNC)
 
 _close = socket.close
@@ -72,6 +71,7 @@ class ClientSocket:
     def __init__(self, kind: tuple[int, int, int]) -> None:
         """Take the family, type and protocol of the listener, which are those of its clients."""
         self._kind = kind
+        self._ends = int(socket.SHUT_RDWR if kind[0] == socket.AF_UNIX else socket.SHUT_WR)
         self._client: _socket.socket
         self._descriptor = -1
 
@@ -82,7 +82,8 @@ class ClientSocket:
         The system calls of a client, each of which the reply needs, behind accept4 in the worker:
 
         - sendto: the reply stays back (MSG_MORE) until the end of the stream goes with it in one segment;
-        - shutdown: sends both. A close straight after the send would lose the reply of a client that has written;
+        - shutdown: sends both. A close straight after the send would lose the reply of a client that has written. A unix
+          socket is ended for reading as well: what came between the look below and the close would be a reset there;
         - ioctl, and recvfrom if it finds something: what the client has written is thrown away (RFC 867), because
           closing with unread data is a reset (RFC 1122, 4.2.2.13), and would give up a reply that is still on its way.
           To try recvfrom at once would cost an exception where there is nothing; to end the side for reading before,
@@ -96,7 +97,7 @@ class ClientSocket:
             self._take(descriptor)
         try:
             sent = self._send(reply, _SEND_FLAGS)
-            self._shutdown(_SHUT_WR)
+            self._shutdown(self._ends)
             ioctl(descriptor, FIONREAD, _unread_bytes)
             if _unread[0]:
                 self._client.recv_into(_discarded, 0, _DISCARD_FLAGS)

@@ -165,6 +165,37 @@ def test_a_worker_that_cannot_be_made_costs_the_others_nothing(tmp_path: Path) -
         assert fetch(daemon.port())
 
 
+def test_a_worker_that_can_be_made_is_not_given_up_with_one_that_cannot(tmp_path: Path) -> None:
+    """With memory for one of two workers that are missing, there is one, and it serves."""
+    flag = tmp_path / "flag"
+    script = (
+        "import os, sys\n"
+        "from daytimed import cli, generation\n"
+        "real = generation.Generation.make_worker\n"
+        "made = []\n"
+        "def make_worker(self, *rest):\n"
+        f"    if os.path.exists({str(flag)!r}):\n"
+        "        if made:\n"
+        "            raise MemoryError\n"
+        "        made.append(rest)\n"
+        "    return real(self, *rest)\n"
+        "generation.Generation.make_worker = make_worker\n"
+        "sys.exit(cli.main())\n"
+    )
+    with serving("-w", "2", program=[sys.executable, "-c", script]) as daemon:
+        both = daemon.live_workers()
+        flag.touch()
+        os.kill(daemon.process.pid, signal.SIGSTOP)
+        for pid in both:
+            os.kill(pid, signal.SIGKILL)
+        os.kill(daemon.process.pid, signal.SIGCONT)
+        daemon.wait_event("worker_exited", pid=None, how="could not be made: MemoryError()")
+        assert fetch(daemon.port())
+        assert len(daemon.live_workers()) == 1
+        flag.unlink()
+        wait_until(lambda: len(daemon.live_workers()) == 2, "there are two again")
+
+
 def test_a_stopped_worker_is_stuck_and_replaced() -> None:
     """A worker held by SIGSTOP is seen, killed and replaced, and that is logged."""
     with serving("-w", "1") as daemon:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import socket
@@ -151,6 +152,21 @@ def test_a_unix_socket_is_served_and_removed(tmp_path: Path) -> None:
             assert SENTENCE.fullmatch(read_all(client))
         assert daemon.wait_event("client_served")["client"] == "unix"
     assert not path.exists()
+
+
+def test_a_client_that_writes_to_a_unix_socket_gets_a_clean_end(tmp_path: Path) -> None:
+    """However long it writes, in the very moment of the close too: the reply and an end of file, never a reset."""
+    path = tmp_path / "daytime.sock"
+    with serving("-l", f"unix://{path}") as daemon:
+        for _ in range(2000):
+            with socket.socket(socket.AF_UNIX) as client:
+                client.settimeout(DEADLINE_S)
+                client.connect(str(path))
+                with contextlib.suppress(BrokenPipeError):
+                    while True:
+                        client.send(bytes(512))
+                assert SENTENCE.fullmatch(read_all(client))
+        assert daemon.find("client_dropped") == []
 
 
 @pytest.mark.parametrize("name", ["\0abstract-{}", "{}/x", "{}/a\n\x1b[31m"])
