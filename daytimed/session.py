@@ -82,8 +82,8 @@ class ClientSocket:
         The system calls of a client, each of which the reply needs, behind accept4 in the worker:
 
         - sendto: the reply stays back (MSG_MORE) until the end of the stream goes with it in one segment;
-        - shutdown: sends both. A close straight after the send would lose the reply of a client that has written. A unix
-          socket is ended for reading as well: what came between the look below and the close would be a reset there;
+        - shutdown: sends both. A close straight after the send would lose the reply of a client that has written. Unix
+          sockets are ended for reading as well: what came between the look below and the close would be a reset there;
         - ioctl, and recvfrom if it finds something: what the client has written is thrown away (RFC 867), because
           closing with unread data is a reset (RFC 1122, 4.2.2.13), and would give up a reply that is still on its way.
           To try recvfrom at once would cost an exception where there is nothing; to end the side for reading before,

@@ -35,6 +35,8 @@ BEGIN, END = "<!-- figures: made by make bench -->", "<!-- end of the figures --
 COST, START, GROWTH = "cost", "start", "growth"
 #: What a run has at the least to be written into the README unasked.
 ROUNDS, REPLIES = 5, 30000
+#: As in load.c.
+MOST_WRITE = 1 << 20
 #: Starts in a round.
 STARTS = 3
 
@@ -98,6 +100,10 @@ def parse() -> argparse.Namespace:
     options = parser.parse_args()
     if min(options.rounds, options.replies) < 1:
         parser.error("--rounds and --replies are at least 1")
+    if not 0 <= options.write <= MOST_WRITE:
+        parser.error(f"--write is from 0 to {MOST_WRITE}")
+    if options.against and options.peer:
+        parser.error("--peer: there are no peers with --against")
     for each in options.against:
         # without this, -m would find the installed one and measure that
         if not (each / "daytimed/__init__.py").is_file():

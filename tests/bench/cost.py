@@ -10,7 +10,7 @@ from statistics import median
 
 import tree
 from document import Table, counts, spread
-from lineup import JUDGING, LOGGING, OWN, WORKERS, Server
+from lineup import JUDGING, LOGGING, OWN, STRANGERS, WORKERS, Server
 from running import Answers, Running, running
 
 #: Clients at a time; the CPU is measured with the second.
@@ -125,7 +125,10 @@ def _notes(results: Results) -> Iterator[str]:
         more = [100 * (each.cpu_us / plain.cpu_us - 1) for each, plain in zip(rounds, own, strict=True)]
         cost = f"{median(more):+.1f} % a reply ({min(more):+.1f} to {max(more):+.1f})"
         if server.name == JUDGING:
-            yield f"Access lists and the rate limit cost {cost}."
+            remembered = f"if a worker remembers the clients' addresses (here {server.sources})"
+            yield f"Access lists and the rate limit cost {cost}, {remembered}."
+        if server.name == STRANGERS:
+            yield f"If it does not (here {server.sources:,}), they cost {cost}, the count of networks included."
         if server.name == LOGGING:
             journald = f"{median(each.journal_us for each in rounds):.1f} µs of systemd-journald's CPU"
             figures = ("answered", "logged", "lost")

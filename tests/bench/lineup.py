@@ -24,11 +24,14 @@ BACKLOG = 65535
 SENTENCE = "The Date Time is: #-#-# #:#:#. @ @\r\n"
 OWN = "daytimed"
 JUDGING = "daytimed, access and rate"
+STRANGERS = "daytimed, access and rate, strangers"
 LOGGING = "daytimed, every client in the journal"
 PLAIN, FLOOR, FAIR_FLOOR = "C prefork", "C prefork, one segment", "C prefork, one segment, input thrown away"
 NGINX, INETUTILS, OPENBSD, XINETD, GO = "nginx return", "inetutils inetd", "OpenBSD inetd", "xinetd", "the Go original"
 GUNICORN, ASYNCIO, FORKING = "gunicorn, sync, HTTP", "asyncio, one process", "ForkingTCPServer"
 
+#: None of them comes again while a worker remembers it.
+MANY_SOURCES = 65536
 #: Every client is judged, and nobody is refused.
 JUDGING_FILE = """\
 [access]
@@ -94,6 +97,8 @@ class Server:
     cwd: Path = ROOT
     ours: bool = False
     """Nobody may fail here."""
+    sources: int = 64
+    """Addresses that it is asked from."""
     share: int = 1
     """A slow one is asked for so many times fewer replies."""
     journal: bool = False
@@ -134,6 +139,7 @@ def list_servers(against: Sequence[Path]) -> tuple[list[Server], dict[str, str]]
     makers: dict[str, Callable[[str], Server]] = {
         OWN: own,
         JUDGING: lambda name: own(name, settings=JUDGING_FILE),
+        STRANGERS: lambda name: replace(own(name, settings=JUDGING_FILE), sources=MANY_SOURCES),
         LOGGING: _logging,
         PLAIN: prefork,
         FLOOR: lambda name: prefork(name, "-1"),

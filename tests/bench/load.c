@@ -1,13 +1,14 @@
 /*
  * A closed-loop load generator for servers on this host: every thread connects, reads to the end of file, begins again.
  *
- *   load [-c CLIENTS] [-n REPLIES] [-w BYTES | -r REQUEST] [-k] TEMPLATE PORT...
+ *   load [-c CLIENTS] [-n REPLIES] [-s SOURCES] [-w BYTES | -r REQUEST] [-k] TEMPLATE PORT...
  *
  * CLIENTS at a time, over all PORTs in turn. A client first writes so many BYTES, or the REQUEST. A reply counts if it
  * is as TEMPLATE says, to its last byte, with a time of day (this zone's) that is at most a second old, and the end of
  * file is clean. In the template a # is digits, an @ a word of letters, digits and signs, a blank some blanks, a full
  * stop a fraction or nothing, a * anything; the rest is itself.
- * What is timed is connect(2) to end of file. The source addresses vary, so that ephemeral ports do not run out.
+ * What is timed is connect(2) to end of file. They ask from so many SOURCES in turn, addresses of 127/8 (64), so that
+ * ephemeral ports do not run out.
  * With -k no client closes before standard input ends.
  * Prints one line of JSON; the exit status is 0 whatever the server did, 2 for wrong usage, 1 if it cannot run itself.
  */
@@ -27,7 +28,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { SOURCES = 64, MOST_CLIENTS = 1024, TIMEOUT_S = 5, MOST_ERRNO = 256, MOST_WRITE = 1 << 20 };
+enum { MOST_CLIENTS = 1024, MOST_SOURCES = 1 << 16, TIMEOUT_S = 5, MOST_ERRNO = 256, MOST_WRITE = 1 << 20 };
 /* Buckets are 1 us wide below 2 * STEPS, then STEPS to each power of two: below 1.6 % off, up to 2^32 us. */
 enum { STEPS = 64, BUCKETS = STEPS * 28 };
 enum phase { SOCKET, CONNECT, WRITE, READ, REPLY, PHASES };
@@ -42,7 +43,7 @@ struct client {
 };
 
 static char **ports;
-static unsigned port_count;
+static unsigned port_count, sources = 64;
 static const char *template, *request;
 static size_t request_size;
 static int keep;
@@ -151,7 +152,7 @@ static enum phase ask(int fd, unsigned turn, uint64_t *us)
     struct timeval patience = {.tv_sec = TIMEOUT_S};
     setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
     setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof patience);
-    struct sockaddr_in source = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK + turn % SOURCES)};
+    struct sockaddr_in source = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK + turn % sources)};
     struct sockaddr_in server = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK),
                                  .sin_port = htons((uint16_t)atoi(ports[turn % port_count]))};
     int later = 1;
@@ -237,22 +238,26 @@ static void print(const struct client *sum, double seconds)
 
 int main(int argc, char **argv)
 {
-    long count = 1, total = 1, bytes = 0;
+    long count = 1, total = 1, from = sources, bytes = 0;
     int option, wrong = 0;
-    while ((option = getopt(argc, argv, "c:n:w:r:k")) != -1) {
+    while ((option = getopt(argc, argv, "c:n:s:w:r:k")) != -1) {
         switch (option) {
         case 'c': count = atol(optarg); break;
         case 'n': total = atol(optarg); break;
+        case 's': from = atol(optarg); break;
         case 'w': bytes = atol(optarg); break;
         case 'r': request = optarg; break;
         case 'k': keep = 1; break;
         default: wrong = 1;
         }
     }
-    if (wrong || argc - optind < 2 || count < 1 || count > MOST_CLIENTS || total < 1 || bytes < 0 || bytes > MOST_WRITE) {
-        fprintf(stderr, "usage: load [-c CLIENTS] [-n REPLIES] [-w BYTES | -r REQUEST] [-k] TEMPLATE PORT...\n");
+    if (wrong || argc - optind < 2 || count < 1 || count > MOST_CLIENTS || total < 1 || from < 1 ||
+        from > MOST_SOURCES || bytes < 0 || bytes > MOST_WRITE) {
+        fprintf(stderr,
+                "usage: load [-c CLIENTS] [-n REPLIES] [-s SOURCES] [-w BYTES | -r REQUEST] [-k] TEMPLATE PORT...\n");
         return 2;
     }
+    sources = (unsigned)from;
     template = argv[optind];
     ports = argv + optind + 1;
     port_count = (unsigned)(argc - optind - 1);

@@ -121,7 +121,7 @@ class Running:
         server = self.server
         # a client of HTTP has something to write already
         writing = ["-r", server.request] if server.request else ["-w", str(write)]
-        options = ["-c", str(clients), "-n", str(replies), *writing]
+        options = ["-c", str(clients), "-n", str(replies), "-s", str(server.sources), *writing]
         return [str(build("load.c")), *options, server.reply, *map(str, self.ports)]
 
     def _fill(self, texts: Mapping[str, str]) -> dict[str, str]:
