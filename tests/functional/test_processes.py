@@ -117,10 +117,10 @@ def is_accepting(pid: int) -> bool:
 
 
 @pytest.mark.parametrize(
-    ("broken", "how", "in_the_worker"),
-    [("worker.main", "failed", True), ("generation.Generation.make_worker", "could not be made", False)],
+    ("broken", "how", "level"),
+    [("worker.main", "failed", "error"), ("generation.Generation.make_worker", "could not be made", "warning")],
 )
-def test_a_daemon_whose_workers_cannot_start_gives_up_with_70(broken: str, how: str, in_the_worker: bool) -> None:
+def test_a_daemon_whose_workers_cannot_start_gives_up_with_70(broken: str, how: str, level: str) -> None:
     """Workers that cannot be made, or fail at their start, every time, end the daemon: one line, reasons in the log."""
     script = (
         "import sys\n"
@@ -132,42 +132,15 @@ def test_a_daemon_whose_workers_cannot_start_gives_up_with_70(broken: str, how: 
     )
     program = [sys.executable, "-c", script]
     with Daemon(
-        "-l", "127.0.0.1:0", "-w", "1", program=program, expect_exit=70, expect_traceback=in_the_worker
+        "-l", "127.0.0.1:0", "-w", "1", program=program, expect_exit=70, expect_traceback=level == "error"
     ) as daemon:
         assert daemon.wait() == 70
     assert daemon.lines[-1] == "daytimed: no worker of daytime can be started: 6 tries failed; the log says why"
-    assert len(daemon.find("worker_exited", how=f"{how}: RuntimeError('it is broken')")) == 6
+    assert len(daemon.find("worker_exited", level=level, how=f"{how}: RuntimeError('it is broken')")) == 6
 
 
-def test_a_worker_that_cannot_be_made_costs_the_others_nothing(tmp_path: Path) -> None:
-    """Want of memory in the master, for one: those that are there serve on, and it is tried again until it works."""
-    flag = tmp_path / "flag"
-    script = (
-        "import os, sys\n"
-        "from daytimed import cli, generation\n"
-        "real = generation.Generation.make_worker\n"
-        "def make_worker(self, *rest):\n"
-        f"    if os.path.exists({str(flag)!r}):\n"
-        "        raise MemoryError\n"
-        "    return real(self, *rest)\n"
-        "generation.Generation.make_worker = make_worker\n"
-        "sys.exit(cli.main())\n"
-    )
-    with serving("-w", "2", program=[sys.executable, "-c", script]) as daemon:
-        first, second = daemon.live_workers()
-        flag.touch()
-        os.kill(first, signal.SIGKILL)
-        daemon.wait_event("worker_exited", pid=None, how="could not be made: MemoryError()")
-        assert fetch(daemon.port())
-        assert daemon.live_workers() == [second]
-        flag.unlink()
-        wait_until(lambda: len(daemon.live_workers()) == 2, "there are two again")
-        assert fetch(daemon.port())
-
-
-def test_a_worker_that_can_be_made_is_not_given_up_with_one_that_cannot(tmp_path: Path) -> None:
-    """With memory for one of two workers that are missing, there is one, and it serves."""
-    flag = tmp_path / "flag"
+def scarce(flag: Path, workers: int) -> list[str]:
+    """Return a daemon that has memory for no more than so many further workers while there is a file."""
     script = (
         "import os, sys\n"
         "from daytimed import cli, generation\n"
@@ -175,25 +148,34 @@ def test_a_worker_that_can_be_made_is_not_given_up_with_one_that_cannot(tmp_path
         "made = []\n"
         "def make_worker(self, *rest):\n"
         f"    if os.path.exists({str(flag)!r}):\n"
-        "        if made:\n"
+        f"        if len(made) == {workers}:\n"
         "            raise MemoryError\n"
         "        made.append(rest)\n"
         "    return real(self, *rest)\n"
         "generation.Generation.make_worker = make_worker\n"
         "sys.exit(cli.main())\n"
     )
-    with serving("-w", "2", program=[sys.executable, "-c", script]) as daemon:
-        both = daemon.live_workers()
+    return [sys.executable, "-c", script]
+
+
+@pytest.mark.parametrize(("killed", "memory_for"), [(1, 0), (2, 1)])
+def test_a_worker_that_cannot_be_made_costs_the_others_nothing(tmp_path: Path, killed: int, memory_for: int) -> None:
+    """Those that are there or can be made serve, whoever is missing is told, and is tried again until it works."""
+    flag = tmp_path / "flag"
+    with serving("-w", "2", program=scarce(flag, memory_for)) as daemon:
+        victims = daemon.live_workers()[:killed]
         flag.touch()
+        # so that it misses them all at once
         os.kill(daemon.process.pid, signal.SIGSTOP)
-        for pid in both:
+        for pid in victims:
             os.kill(pid, signal.SIGKILL)
         os.kill(daemon.process.pid, signal.SIGCONT)
-        daemon.wait_event("worker_exited", pid=None, how="could not be made: MemoryError()")
+        daemon.wait_event("worker_exited", level="warning", pid=None, how="could not be made: MemoryError()")
         assert fetch(daemon.port())
         assert len(daemon.live_workers()) == 1
         flag.unlink()
         wait_until(lambda: len(daemon.live_workers()) == 2, "there are two again")
+        assert fetch(daemon.port())
 
 
 def test_a_stopped_worker_is_stuck_and_replaced() -> None:
