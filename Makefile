@@ -20,10 +20,10 @@ test: $(VENV)/.test ## run the tests, with coverage; as root it installs the cli
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
 
-system-test: $(VENV)/.test ## boot Debian 12 and 13 in containers and drive the service there (root; SYSTEM_TEST_SUITE='trixie' for one)
+system-test: $(VENV)/.test ## boot Debian 12 and 13 in containers and drive the service there (root; SYSTEM_TEST_SUITE=trixie for one; ARGS=-rP shows more)
 	tests/programs mmdebstrap systemd-container
 	$(BIN)/python tests/system/package.py
-	$(BIN)/python -m pytest -rP --numprocesses=2 --dist=loadfile tests/system $(ARGS)
+	$(BIN)/python -m pytest --numprocesses=2 --dist=loadfile tests/system $(ARGS)
 
 soak: $(VENV)/.test ## ten minutes of full load and chaos (SECONDS=60 for one; SEED=867 for a known order)
 	SOAK_SECONDS=$(or $(SECONDS),600) SOAK_SEED=$(or $(SEED),$(shell date +%s)) $(BIN)/python -m pytest --capture=no tests/functional/test_soak.py

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from container import PROJECT
+from clients import bring_load
 from package import SUITES, Host
 
 
@@ -19,5 +19,5 @@ def container(suite: str) -> Iterator[Host]:
     """Boot a release, with the package installed and the load that clients can be."""
     with Host(suite, "service") as host:
         host.install()
-        host.copy(PROJECT / "tests/functional/load.py", "/usr/local/lib/load.py")
+        bring_load(host)
         yield host

@@ -7,7 +7,6 @@ The tests of a release are in the order of that life: each begins where the one 
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 import shutil
 import subprocess
@@ -15,11 +14,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from clients import bring_load, none_is_lost
 from container import PROJECT
 from package import APT, NEXT_VERSION, SUITES, Host, build, copy_tree, in_builder, make_host, package
 
-#: In one round together more than 10,000 clients; as many rounds as an upgrade lasts.
-THREADS, CLIENTS = 16, 1000
 UNITS = "daytimed.socket daytimed.service"
 CONFIG = "/etc/daytimed/daytimed.toml"
 
@@ -30,7 +28,7 @@ def host(suite: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]
     root = tmp_path_factory.mktemp("life") / suite
     subprocess.run(["cp", "-ax", make_host(suite), root], check=True)
     with Host(suite, "life", root=root) as booted:
-        booted.copy(PROJECT / "tests/functional/load.py", "/srv/load.py")
+        bring_load(booted)
         yield booted
 
 
@@ -115,18 +113,8 @@ def test_an_upgrade_under_load_loses_nobody(host: Host) -> None:
     """A new version replaces the old one while clients come: all are served, and what the administrator set stays."""
     host.run(f"sed -i 's/^level = .*/level = \"warning\"/' {CONFIG} && systemctl reload daytimed")
     pid = host.run("systemctl show -P MainPID daytimed")
-    rounds = f"until [ -e /run/upgraded ]; do python3 /srv/load.py 6000 {THREADS} {CLIENTS} && echo || exit 1; done"
-    load = host.popen(rounds)
-    host.install(NEXT_VERSION)
-    host.run("touch /run/upgraded")
-    printed, _ = load.communicate(timeout=300)
-    print("outcomes of the clients:", printed)
-    assert load.returncode == 0
-    outcomes = [json.loads(line) for line in printed.splitlines()]
-    assert outcomes
-    assert max(each.pop("longest_s") for each in outcomes) < 30, "a client waited as long as nobody would"
-    assert sum(each.pop("seconds") for each in outcomes) > 0
-    assert outcomes == [{"whole": THREADS * CLIENTS}] * len(outcomes)
+    with none_is_lost(host):
+        host.install(NEXT_VERSION)
     assert host.run("systemctl show -P MainPID daytimed") != pid, "the new version does not run"
     assert NEXT_VERSION in host.run("daytimed --version")
     assert 'level = "warning"' in host.run(f"cat {CONFIG}")

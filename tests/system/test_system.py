@@ -5,14 +5,13 @@ from __future__ import annotations
 import contextlib
 import json
 import re
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from clients import CLIENTS, THREADS, assert_nobody_lost, begin_load, none_is_lost, outcomes
 from container import Container
 
-THREADS, CLIENTS = 16, 2500
 #: The losses that were told; the statistics are an event that finds out whether the journal takes one again.
 LOSSES = "journalctl -u daytimed DAYTIMED_EVENT=log_lost --no-pager -q"
 ASK_FOR_LOSSES = "systemctl kill -s USR1 --kill-whom=main daytimed"
@@ -52,25 +51,6 @@ def configuration(container: Container, text: str) -> Iterator[None]:
         container.run(f"mv {file}.kept {file}")
 
 
-def begin_load(container: Container, clients: int = CLIENTS) -> subprocess.Popen[str]:
-    return container.popen(f"exec python3 /usr/local/lib/load.py 6000 {THREADS} {clients}")
-
-
-def outcomes(load: subprocess.Popen[str]) -> dict[str, float]:
-    printed, _ = load.communicate(timeout=300)
-    print("outcomes of the clients:", printed)
-    assert load.returncode == 0, printed
-    return json.loads(printed)  # type: ignore[no-any-return]
-
-
-def assert_nobody_lost(ended: dict[str, float], clients: int = CLIENTS) -> None:
-    ended = dict(ended)
-    longest_s = ended.pop("longest_s")
-    ended.pop("seconds")
-    assert ended == {"whole": THREADS * clients}
-    assert longest_s < 30, "a client waited as long as nobody would"
-
-
 def main_pid(container: Container) -> int:
     return int(container.run("systemctl show -P MainPID daytimed"))
 
@@ -107,20 +87,16 @@ def test_the_journal_has_the_fields(container: Container) -> None:
 def test_restarts_under_load_lose_nobody(container: Container) -> None:
     """Twenty restarts with the socket unit: no client is refused, reset or unanswered."""
     container.run("systemctl start daytimed")
-    load = begin_load(container, 3 * CLIENTS)
-    container.run("for i in $(seq 20); do systemctl restart daytimed || exit 1; done")
-    assert load.poll() is None, "the load was over before the last restart"
-    assert_nobody_lost(outcomes(load), 3 * CLIENTS)
+    with none_is_lost(container):
+        container.run("for i in $(seq 20); do systemctl restart daytimed || exit 1; done")
 
 
 def test_reloads_under_load_lose_nobody(container: Container) -> None:
     """Twenty reloads, each waited for: nobody is lost, and the process is the same."""
     container.run("systemctl start daytimed")
     pid = main_pid(container)
-    load = begin_load(container, 3 * CLIENTS)
-    container.run("for i in $(seq 20); do systemctl reload daytimed || exit 1; done")
-    assert load.poll() is None, "the load was over before the last reload"
-    assert_nobody_lost(outcomes(load), 3 * CLIENTS)
+    with none_is_lost(container):
+        container.run("for i in $(seq 20); do systemctl reload daytimed || exit 1; done")
     assert main_pid(container) == pid
 
 
@@ -162,11 +138,9 @@ def test_own_sockets_without_the_socket_unit(container: Container) -> None:
     try:
         with drop_in(container, "daytimed.service", "own-sockets"):
             container.run("systemctl start daytimed")
-            load = begin_load(container, 3 * CLIENTS)
             both = "systemctl restart daytimed && systemctl reload daytimed"
-            container.run(f"for i in $(seq 20); do {both} || exit 1; done")
-            assert load.poll() is None, "the load was over before the last reload"
-            assert_nobody_lost(outcomes(load), 3 * CLIENTS)
+            with none_is_lost(container):
+                container.run(f"for i in $(seq 20); do {both} || exit 1; done")
     finally:
         container.run("systemctl unmask --runtime daytimed.socket")
 
@@ -209,8 +183,8 @@ def test_a_stopped_journal_holds_nobody_up_and_the_loss_is_told(container: Conta
         # every client is logged: to a journal that takes nothing that costs less, never more
         print(f"clients took {frozen['seconds']} s with the journal frozen, and {lively['seconds']} s without")
         assert frozen["seconds"] < 4 * lively["seconds"]
-        assert_nobody_lost(frozen, 500)
-        assert_nobody_lost(lively, 500)
+        assert_nobody_lost(frozen)
+        assert_nobody_lost(lively)
         container.until(f"{ASK_FOR_LOSSES}; {LOSSES} | grep 'could not be logged'", "the loss is told")
 
 
@@ -224,7 +198,7 @@ def test_a_journal_that_is_gone_holds_nobody_up_and_the_loss_is_told(container: 
             f"systemctl stop {units} systemd-journald-audit.socket 2>/dev/null; ! systemctl is-active {units}"
         )
         try:
-            assert_nobody_lost(outcomes(begin_load(container, 500)), 500)
+            assert_nobody_lost(outcomes(begin_load(container, 500)))
         finally:
             container.run(f"systemctl start {units}")
         container.run("daytime-get")

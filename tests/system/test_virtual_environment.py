@@ -30,7 +30,7 @@ def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
     made = tmp_path_factory.mktemp("environment")
     tree = copy_tree(made / "tree")
     command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--disable-pip-version-check", "--wheel-dir"]
-    subprocess.run([*command, made / "wheels", tree, "hatchling"], check=True, stdin=subprocess.DEVNULL, timeout=180)
+    subprocess.run([*command, made / "wheels", tree, "hatchling"], check=True, stdin=subprocess.DEVNULL, timeout=600)
     subprocess.run(["tar", "-C", made, "-cf", made / "archive", "tree", "wheels"], check=True)
     return made / "archive"
 
