@@ -8,6 +8,7 @@ it shall last, the system is booted on a writable layer in memory.
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -180,12 +181,12 @@ class Container:
         """Return the newest lines of the daemon's journal."""
         return self.run("journalctl --no-pager -n 60 -u daytimed -u daytimed.socket -o short-monotonic", check=False)
 
-    def until(self, command: str, what: str) -> str:
-        """Wait for a state of the system, by a command that succeeds then."""
+    def until(self, command: str, what: str, answer: str = "") -> str:
+        """Wait for a state of the system, by a command that succeeds then, with an answer in what it prints."""
         deadline = time.monotonic() + COMMAND_S
         while True:
             process = self.popen(command)
             printed, _ = process.communicate(timeout=COMMAND_S)
-            if process.returncode == 0:
+            if process.returncode == 0 and re.search(answer, printed, re.MULTILINE):
                 return printed
             assert time.monotonic() < deadline, f"never came true: {what}\n{printed}\n{self.journal()}"
