@@ -7,6 +7,7 @@ it shall last, the system is booted on a writable layer in memory.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shutil
@@ -31,13 +32,14 @@ NEEDED = {
 BOOT_S = 300.0
 COMMAND_S = 300.0
 
-#: Runs a command where /sys/fs/cgroup is a pure cgroup2 of its own: systemd 258 and later want that, and two booted
-#: containers would otherwise share their groups.
-_OWN_CGROUP = """
-umount -R /sys/fs/cgroup && mount -t cgroup2 cgroup2 /sys/fs/cgroup || exit 125
-group=/sys/fs/cgroup/daytimed-test-$$
-mkdir "$group" && echo $$ >"$group/cgroup.procs" || exit 125
+_BEGIN = """
+mkdir "$1"; echo $$ >"$1/cgroup.procs"; shift
 SYSTEMD_NSPAWN_UNIFIED_HIERARCHY=1 exec "$@"
+"""
+_END = """
+[ -d "$1" ] || exit 0
+echo 1 >"$1/cgroup.kill"
+until find "$1" -depth -type d -exec rmdir {} + 2>/dev/null; do sleep 0.1; done
 """
 
 
@@ -78,6 +80,16 @@ def make_root(suite: str, purpose: str, packages: str, options: tuple[str, ...] 
     return root
 
 
+def with_groups(script: str, *arguments: str) -> list[str]:
+    """
+    Return a command that runs a script where /sys/fs/cgroup is a pure cgroup2.
+
+    systemd 258 and later want that, and two booted containers have to have groups of their own.
+    """
+    mounted = "umount -R /sys/fs/cgroup; mount -t cgroup2 cgroup2 /sys/fs/cgroup\n"
+    return ["unshare", "--mount", "--propagation", "private", "sh", "-ec", mounted + script, "sh", *arguments]
+
+
 class Container:
     """A booted system. Use it in a `with`."""
 
@@ -90,19 +102,21 @@ class Container:
     def __enter__(self) -> Self:
         self._folder = tempfile.TemporaryDirectory()
         folder = Path(self._folder.name)
+        # not by a pid, which may have been that of another
+        self.group = f"/sys/fs/cgroup/daytimed-test-{folder.name}"
         self._log = (folder / "console").open("w+")
         # another init has a terminal for its console, as hosts have, and a script at /srv that tells when it has booted
         other = ["--console=read-only", f"--bind={folder}/notify:/srv/notify"]
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify:
             notify.bind(str(folder / "notify"))
             self._process = subprocess.Popen(
-                [
-                    "unshare", "--mount", "--propagation", "private", "sh", "-c", _OWN_CGROUP, "sh",
+                with_groups(
+                    _BEGIN, self.group,
                     "systemd-nspawn", "--quiet", f"--directory={self.root}", f"--machine={self.name}", "--register=no",
                     "--keep-unit", "--private-network", "--notify-ready=yes", f"--volatile={self._volatile}",
                     "--capability=all", "--system-call-filter=bpf @clock adjtimex clock_adjtime", "--boot",
                     *(["--console=pipe"] if self._init == "systemd" else other),
-                ],
+                ),
                 env={**os.environ, "NOTIFY_SOCKET": str(folder / "notify")},
                 stdin=subprocess.DEVNULL, stdout=self._log, stderr=subprocess.STDOUT,
             )  # fmt: skip
@@ -111,14 +125,17 @@ class Container:
 
     def _wait_for_boot(self, notify: socket.socket) -> int:
         leader, deadline = 0, time.monotonic() + BOOT_S
+        # what has ended says nothing any more
+        notify.settimeout(1)
         while True:
-            notify.settimeout(max(0.1, deadline - time.monotonic()))
             try:
                 lines = notify.recv(65536).decode(errors="replace").splitlines()
             except TimeoutError:
-                self._log.seek(0)
-                self._process.kill()
-                raise AssertionError(f"{self.name} has not booted within {BOOT_S:g} s:\n{self._log.read()}") from None
+                if self._process.poll() is None and time.monotonic() < deadline:
+                    continue
+                said = self.console()
+                self._end()
+                raise AssertionError(f"{self.name} has not booted:\n{said}") from None
             for line in lines:
                 name, _, value = line.partition("=")
                 if name == "X_NSPAWN_LEADER_PID":
@@ -130,11 +147,13 @@ class Container:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.run("poweroff", check=False)
-        try:
+        with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(60)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
+        self._end()
+
+    def _end(self) -> None:
+        subprocess.run(with_groups(_END, self.group), check=True, timeout=COMMAND_S)
+        self._process.wait(COMMAND_S)
         self._log.close()
         self._folder.cleanup()
 

@@ -1,0 +1,29 @@
+"""The containers themselves: what is left of one, and one that does not boot."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+from container import Container, with_groups
+from package import make_host
+
+
+def has_groups(container: Container) -> bool:
+    return subprocess.run(with_groups('[ -d "$1" ]', container.group), check=False).returncode == 0
+
+
+def test_its_groups_end_with_it(suite: str) -> None:
+    """Nothing is left that could be in the way of another."""
+    with Container(make_host(suite), f"daytimed-ends-{suite}") as container:
+        assert has_groups(container)
+    assert not has_groups(container)
+
+
+def test_one_that_does_not_boot_is_told_at_once(tmp_path: Path) -> None:
+    """With what was said of it, and not when a slow one would be given up; its groups have ended too."""
+    container = Container(tmp_path, "daytimed-empty")
+    with pytest.raises(AssertionError, match=r"has not booted:\n.* doesn't look like "), container:
+        pass
+    assert not has_groups(container)
