@@ -21,13 +21,14 @@ def zombies(pid: int) -> list[int]:
     return [each for each in children(pid) if process_state(each) == "Z"]
 
 
-def memory_kib(daemon: Daemon) -> int:
-    """Return what master and workers have of memory, without the files that they share with other programs."""
-    kib = 0
-    for pid in [daemon.process.pid, *daemon.live_workers()]:
-        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
-        kib += sum(int(line.split()[1]) for line in lines if line.startswith(("Pss_Anon:", "Pss_Shmem:")))
-    return kib
+def memory_kib(daemon: Daemon) -> list[int]:
+    """Return what master and workers have of memory, each, without the files that they share with other programs."""
+    return [_memory_kib(pid) for pid in (daemon.process.pid, *daemon.live_workers())]
+
+
+def _memory_kib(pid: int) -> int:
+    lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    return sum(int(line.split()[1]) for line in lines if line.startswith(("Pss_Anon:", "Pss_Shmem:")))
 
 
 def figures_of(daemon: Daemon, accepted: int = 0) -> Event:

@@ -225,7 +225,7 @@ def try_out(attack: Attack, plan: Plan) -> Trial:
                 left = connections(inside, attack.leaves)
 
         ask_honestly(inside, attack, WARM_UP)
-        files, memory = open_files(daemon), memory_kib(daemon)
+        files, memory = open_files(daemon), sum(memory_kib(daemon))
         without = ask_honestly(inside, attack, plan.asks)
         during, reports = attack_beside(inside, attack, plan, look)
         after = ask_honestly(inside, attack, 1)
@@ -240,7 +240,7 @@ def try_out(attack: Attack, plan: Plan) -> Trial:
             wait_until(lambda: open_files(daemon) == files, "the open files are those of before")
         if open_files(daemon) != files:
             faults.append(f"open files: {files} before, {open_files(daemon)} after")
-        grown = memory_kib(daemon)
+        grown = sum(memory_kib(daemon))
         if grown - memory > MOST_GROWTH_KIB:
             faults.append(f"memory: {memory} KiB before, {grown} KiB after")
     return Trial(
