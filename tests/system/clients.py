@@ -45,6 +45,8 @@ def none_is_lost(host: Container) -> Iterator[None]:
     """Have clients as long as the block lasts: all of them are served."""
     load = begin_load(host, None)
     try:
+        # sockets of the clients; what is left of earlier ones is the server's
+        host.until("ss -Htn 'src 127.0.1.0/24' | grep .", "clients come")
         yield
     finally:
         ended = outcomes(load)
