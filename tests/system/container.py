@@ -131,11 +131,13 @@ class Container:
             try:
                 lines = notify.recv(65536).decode(errors="replace").splitlines()
             except TimeoutError:
-                if self._process.poll() is None and time.monotonic() < deadline:
+                has_ended = self._process.poll() is not None
+                if not has_ended and time.monotonic() < deadline:
                     continue
+                how = "has ended" if has_ended else f"has not booted within {BOOT_S:g} s"
                 said = self.console()
                 self._end()
-                raise AssertionError(f"{self.name} has not booted:\n{said}") from None
+                raise AssertionError(f"{self.name} {how}:\n{said}") from None
             for line in lines:
                 name, _, value = line.partition("=")
                 if name == "X_NSPAWN_LEADER_PID":

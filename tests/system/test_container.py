@@ -24,6 +24,6 @@ def test_its_groups_end_with_it(suite: str) -> None:
 def test_one_that_does_not_boot_is_told_at_once(tmp_path: Path) -> None:
     """With what was said of it, and not when a slow one would be given up; its groups have ended too."""
     container = Container(tmp_path, "daytimed-empty")
-    with pytest.raises(AssertionError, match=r"has not booted:\n.* doesn't look like "), container:
+    with pytest.raises(AssertionError, match=r"has ended:\n.* doesn't look like "), container:
         pass
     assert not has_groups(container)

@@ -184,8 +184,8 @@ def test_a_stopped_journal_holds_nobody_up_and_the_loss_is_told(container: Conta
         # every client is logged: to a journal that takes nothing that costs less, never more
         print(f"clients took {frozen['seconds']} s with the journal frozen, and {lively['seconds']} s without")
         assert frozen["seconds"] < 4 * lively["seconds"]
-        assert_nobody_lost(frozen)
-        assert_nobody_lost(lively)
+        assert_nobody_lost(frozen, 500)
+        assert_nobody_lost(lively, 500)
         container.until(f"{ASK_FOR_LOSSES}; {LOSSES} | grep 'could not be logged'", "the loss is told")
 
 
@@ -199,7 +199,7 @@ def test_a_journal_that_is_gone_holds_nobody_up_and_the_loss_is_told(container: 
             f"systemctl stop {units} systemd-journald-audit.socket 2>/dev/null; ! systemctl is-active {units}"
         )
         try:
-            assert_nobody_lost(outcomes(begin_load(container, 500)))
+            assert_nobody_lost(outcomes(begin_load(container, 500)), 500)
         finally:
             container.run(f"systemctl start {units}")
         container.run("daytime-get")
