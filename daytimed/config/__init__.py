@@ -1,0 +1,1 @@
+"""The configuration: its settings, and how it is loaded and written."""
