@@ -14,11 +14,14 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import cache, partial
 from typing import Any, NoReturn
 
-from daytimed import __version__, addresses, config, systemd
+from daytimed import __version__, addresses, systemd
 from daytimed.addresses import printable
-from daytimed.config import Config
+from daytimed.config import load, settings, toml
+from daytimed.config.settings import SETTINGS, Config, Setting
 from daytimed.errors import EXIT_INTERNAL, EXIT_OK, DaytimedError, UsageError
-from daytimed.log import Journal, Log, Output, error_descriptor, stream_sink, syslog_sink
+from daytimed.log.log import Log
+from daytimed.log.output import Output
+from daytimed.log.sinks import Journal, error_descriptor, stream_sink, syslog_sink
 from daytimed.master import Master
 
 DEFAULT_PIDFILE = "/run/daytimed.pid"
@@ -86,7 +89,7 @@ def _make_master(
         return output().make_log(loaded.log.format, loaded.log.level, on_lost)
 
     about: dict[str, str] = {"config": options.config or _default_file() or "built-in defaults"}
-    unknown = config.unknown_variables(os.environ)
+    unknown = load.unknown_variables(os.environ)
     if unknown:
         about["ignored_variables"] = " ".join(unknown)
     return Master(lambda: _load(options), make_log, about, notifier or systemd.Notifier({}))
@@ -106,20 +109,20 @@ def _find_journal() -> Journal | None:
 def _load(options: argparse.Namespace) -> Config:
     set_here: Mapping[str, Any] = {
         each.path: getattr(options, each.path)
-        for each in config.SETTINGS
+        for each in SETTINGS
         if each.flags and getattr(options, each.path) is not None
     }
-    return config.load(options.config, os.environ, set_here, options.listen or [])
+    return load.load(options.config, os.environ, set_here, options.listen or [])
 
 
 def _default_file() -> str | None:
-    return config.DEFAULT_PATH if os.path.exists(config.DEFAULT_PATH) else None
+    return load.DEFAULT_PATH if os.path.exists(load.DEFAULT_PATH) else None
 
 
 def _show_config(options: argparse.Namespace) -> int:
     loaded = _load(options)
     source = options.config or _default_file() or "built-in defaults"
-    text = config.to_toml(loaded) if options.print_config else f"{source}: ok\n"
+    text = toml.to_toml(loaded) if options.print_config else f"{source}: ok\n"
     try:
         sys.stdout.write(text)
         sys.stdout.flush()
@@ -145,10 +148,10 @@ class _Parser(argparse.ArgumentParser):
         raise UsageError(f"{message}; see {self.prog} --help")
 
 
-def _option(setting: config.Setting) -> Callable[[str], Any]:
+def _option(setting: Setting) -> Callable[[str], Any]:
     def check(text: str) -> Any:
         try:
-            return config.check_option(setting, text)
+            return load.check_option(setting, text)
         except ValueError as error:
             raise argparse.ArgumentTypeError(str(error)) from None
 
@@ -184,14 +187,14 @@ def make_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "-c", "--config", metavar="FILE", type=_path,
-        help=f"configuration file (default: {config.DEFAULT_PATH}, if it exists)",
+        help=f"configuration file (default: {load.DEFAULT_PATH}, if it exists)",
     )  # fmt: skip
     parser.add_argument(
-        *config.LISTEN_FLAGS, metavar="ADDRESS", type=_address, action="append",
+        *settings.LISTEN_FLAGS, metavar="ADDRESS", type=_address, action="append",
         help="listen here and not where the file says, may be repeated: "
-        + config.SECTIONS["listener"]["address"].help.partition(": ")[2],
+        + settings.SECTIONS["listener"]["address"].help.partition(": ")[2],
     )  # fmt: skip
-    for setting in config.SETTINGS:
+    for setting in SETTINGS:
         if setting.flags:
             parser.add_argument(
                 *setting.flags, dest=setting.path, metavar=setting.metavar, type=_option(setting),

@@ -1,8 +1,8 @@
 """
 `--inetd`: answer the one client on standard input, for xinetd, inetd and systemd's Accept=yes.
 
-Standard error is often the client's socket too, so nothing is ever written there: the log goes to it only where it is
-something else, and else to the system log.
+Standard error is often the client's socket too, and nothing is ever written there: the log goes to standard error only
+if that is another file, and otherwise to the system log.
 """
 
 from __future__ import annotations
@@ -10,17 +10,24 @@ from __future__ import annotations
 import os
 import socket
 import time
-from typing import NamedTuple
 
 from daytimed import clock, formats, session
-from daytimed.clientlog import NAMELESS, ClientLog, Peer
-from daytimed.config import Config
+from daytimed.config.settings import Config
 from daytimed.datagram import CONTROL_SPACE, ask_for_destinations
 from daytimed.errors import EXIT_OK, UsageError
-from daytimed.limits import Gate, NetworkSet
-from daytimed.log import Output
+from daytimed.gate import Gate
+from daytimed.log.clients import NAMELESS, ClientLog, Peer
+from daytimed.log.output import Output
+from daytimed.networks import NetworkSet
 
 _STDIN = 0
+_KINDS = (
+    (socket.AF_INET, socket.SOCK_STREAM),
+    (socket.AF_INET6, socket.SOCK_STREAM),
+    (socket.AF_UNIX, socket.SOCK_STREAM),
+    (socket.AF_INET, socket.SOCK_DGRAM),
+    (socket.AF_INET6, socket.SOCK_DGRAM),
+)
 
 
 def run(config: Config, output: Output) -> int:
@@ -28,70 +35,60 @@ def run(config: Config, output: Output) -> int:
     Answer the client.
 
     Args:
-        output: Where the log goes.
+        output: The destination of the log.
 
     Raises:
-        UsageError: If standard input is no client.
+        UsageError: If standard input is not a client.
     """
     settings = config.listeners[0]
     reply = formats.compile_format(settings.format, clock.load_zone(settings.timezone), clock.ask_kernel_clock)
+    gate = Gate(NetworkSet(config.access.allow), NetworkSet(config.access.deny), None)
+    client = _client()
+    if client.type == socket.SOCK_DGRAM:
+        answered = _answer_datagram(client, gate, reply)
+    else:
+        answered = _serve_stream(client, gate, reply)
+    if answered:
+        log = output.make_log(config.log.format, config.log.level, lambda: None)
+        client_log = ClientLog(log, settings.name, config.log.clients, NetworkSet(config.log.quiet), None)
+        peer, (size, dropped) = answered
+        client_log.record(peer, 0, size, dropped)
+    return EXIT_OK
+
+
+def _client() -> socket.socket:
     try:
         client = socket.socket(fileno=os.dup(_STDIN))
     except OSError:
         raise UsageError(
-            "--inetd: standard input is no socket; an inetd or Accept=yes of systemd makes it one"
+            "--inetd: standard input is not a socket; run it from an inetd, or from a systemd socket with Accept=yes"
         ) from None
-    datagram = client.type == socket.SOCK_DGRAM
-    families = (socket.AF_INET, socket.AF_INET6) if datagram else (socket.AF_INET, socket.AF_INET6, socket.AF_UNIX)
-    if client.family not in families or client.type not in (socket.SOCK_STREAM, socket.SOCK_DGRAM):
-        raise UsageError(
-            "--inetd: standard input is a socket of a kind that is not served; use TCP, UDP or a unix stream"
-        )
-    gate = Gate(NetworkSet(config.access.allow), NetworkSet(config.access.deny), None)
-    if datagram:
-        outcome = _answer_datagram(client, reply, gate)
-    elif client.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+    if (client.family, client.type) not in _KINDS:
+        raise UsageError("--inetd: standard input is not a TCP, UDP or unix stream socket; use one of these")
+    if client.type == socket.SOCK_STREAM and client.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
         raise UsageError("--inetd: standard input is a listening socket; use wait = no, nowait or Accept=yes")
-    else:
-        outcome = _serve_stream(client, reply, gate)
-    if outcome is not None:
-        log = output.make_log(config.log.format, config.log.level, lambda: None)
-        client_log = ClientLog(log, settings.name, config.log.clients, NetworkSet(config.log.quiet), None)
-        client_log.tell(outcome.peer, 0, outcome.size, outcome.dropped)
-    return EXIT_OK
+    return client
 
 
-class _Outcome(NamedTuple):
-    peer: Peer
-    size: int
-    dropped: int | None
-
-
-def _serve_stream(client: socket.socket, reply: formats.Reply, gate: Gate) -> _Outcome:
+def _serve_stream(client: socket.socket, gate: Gate, reply: formats.Reply) -> tuple[Peer, session.Outcome]:
     try:
         peer: Peer = client.getpeername()
     except OSError as error:
-        # gone before anybody looked; it has no name any more
-        return _Outcome(("unknown", 0), 0, session.reason_for(error))
-    dropped = None
-    if client.family == socket.AF_UNIX:
-        peer = NAMELESS
-    elif gate:
-        dropped = gate.judge(peer[0], 0)
-    if dropped is not None:
-        session.close(client.detach())
-        return _Outcome(peer, 0, dropped)
-    line = reply(time.time_ns())
-    with session.ClientSocket((client.family, client.type, client.proto)) as served:
-        return _Outcome(peer, len(line), served.serve(client.detach(), line))
+        # the client has gone, and its address with it
+        return ("unknown", 0), (0, session.reason_for(error))
+    streams = session.Streams((client.family, client.type, client.proto), gate, reply, None)
+    outcome = streams.serve((client.detach(), peer), time.monotonic_ns())
+    streams.wait()
+    streams.close()
+    return NAMELESS if client.family == socket.AF_UNIX else peer, outcome
 
 
-def _answer_datagram(server: socket.socket, reply: formats.Reply, gate: Gate) -> _Outcome | None:
+def _answer_datagram(server: socket.socket, gate: Gate, reply: formats.Reply) -> tuple[Peer, session.Outcome] | None:
     ask_for_destinations(server)
     try:
         request = server.recvmsg(1, CONTROL_SPACE, socket.MSG_DONTWAIT)
     except BlockingIOError:
-        # another server that waited on the same socket has taken it
+        # another server that waits on the same socket was faster
         return None
-    size, dropped = session.answer(server, request, frozenset({server.getsockname()[1]}), gate.judge, reply)
-    return _Outcome(request[3], size, dropped)
+    datagrams = session.Datagrams(server, gate, reply, frozenset({server.getsockname()[1]}))
+    return request[3], datagrams.serve(request, time.monotonic_ns())

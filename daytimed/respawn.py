@@ -7,7 +7,7 @@ has not is followed after a delay that doubles. One that has is followed at once
 
 from __future__ import annotations
 
-from daytimed.limits import spend
+from daytimed.budget import spend
 
 FIRST_DELAY_S = 0.1
 LONGEST_DELAY_S = 30.0
@@ -17,7 +17,8 @@ HEALTHY_AFTER_S = 10.0
 GIVE_UP_AFTER = 6
 #: Workers that worked and died are replaced at once so often, and one a second more; beyond that they are delayed too.
 RESTART_BURST = 1000
-RESTART_INTERVAL_S = 1
+RESTART_INTERVAL_S = 1.0
+_TOLERANCE_S = (RESTART_BURST - 1) * RESTART_INTERVAL_S
 
 
 class Respawn:
@@ -28,7 +29,7 @@ class Respawn:
         self.failed_starts = 0
         """Starts in a row that did not come as far as accepting."""
         self._deaths = 0
-        self._restarts_full_at = 0
+        self._restarts_full_at = 0.0
 
     def note_no_process(self, now: float, jitter: float) -> None:
         """There was no new process: try again later."""
@@ -51,7 +52,7 @@ class Respawn:
         """
         if not ready:
             self.failed_starts += 1
-        full_at = spend(self._restarts_full_at, int(now), RESTART_INTERVAL_S, RESTART_BURST) if healthy else None
+        full_at = spend(self._restarts_full_at, now, RESTART_INTERVAL_S, _TOLERANCE_S) if healthy else None
         if full_at is None:
             self._delay(now, jitter)
             return

@@ -68,19 +68,26 @@ def wait_for_go() -> bool:
     return signal.sigwaitinfo({GO, signal.SIGTERM}).si_signo == GO
 
 
-def prepare_worker(stop: Callable[[], None]) -> None:
+def prepare_worker(stop: Callable[[], None], tick: Callable[[], None]) -> None:
     """
     Give a fresh child its own handlers, and only then unblock.
 
     Args:
-        stop: Runs in the handler of SIGTERM, as often as that comes.
+        stop: Runs in the handler of SIGTERM, each time.
+        tick: Runs in the handler of SIGALRM, which a timer of the worker sends.
     """
     # of `_signal`: making enums of what was set before would write to memory that the processes share
     _signal.signal(signal.SIGTERM, lambda number, frame: stop())
+    _signal.signal(signal.SIGALRM, lambda number, frame: tick())
     # these are the master's: Ctrl-C reaches the whole process group, and someone may send the others to it
     for number in (signal.SIGINT, RELOAD, STATISTICS, WAKE):
         _signal.signal(number, _signal.SIG_IGN)
-    _signal.pthread_sigmask(signal.SIG_UNBLOCK, MASTER)
+    _signal.pthread_sigmask(signal.SIG_UNBLOCK, MASTER | {signal.SIGALRM})
+
+
+def set_timer(interval_s: float) -> None:
+    """Have SIGALRM sent to this process at this interval, setitimer(2); 0 ends it."""
+    signal.setitimer(signal.ITIMER_REAL, interval_s, interval_s)
 
 
 def find_prctl() -> Callable[..., int]:

@@ -1,0 +1,1 @@
+"""The log: events, rendered and written without waiting."""
