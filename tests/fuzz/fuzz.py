@@ -27,7 +27,7 @@ CACHE = PROJECT / ".cache/fuzz"
 #: Longer than any input may take.
 HANGS_AFTER_S = 10
 
-sys.path.insert(0, str(PROJECT / "tests/unit"))
+sys.path[:0] = [str(PROJECT / "tests/unit"), str(PROJECT / "tests/support")]
 # what is instrumented is told on standard error, file by file
 with contextlib.redirect_stderr(io.StringIO()), atheris.instrument_imports(include=["daytimed"]):
     import reply_table
