@@ -209,13 +209,13 @@ def test_a_blocked_pipe_holds_nobody_up_and_the_loss_is_told() -> None:
         assert process.wait(DEADLINE_S) == 0
     reader.join(DEADLINE_S)
     events = [json.loads(line) for line in lines]
-    told = sum(event["lost"] for event in events if event["event"] == "log_lost")
+    reported = sum(event["lost"] for event in events if event["event"] == "log_lost")
     served = events[-1]["served"]
     logged = sum(1 for event in events if event["event"] == "client_served")
     assert events[-1]["event"] == "daemon_stopped"
-    assert told > 0
+    assert reported > 0
     # apart from a few lines of the start, the stop and the signals, all are of clients
-    assert served <= logged + told <= served + 10
+    assert served <= logged + reported <= served + 10
 
 
 def test_the_pipe_of_the_shell_stays_blocking() -> None:

@@ -204,8 +204,8 @@ def test_a_fork_that_fails_for_a_time_is_told_and_tried_again(name: str) -> None
             daemon.wait_event("worker_exited", pid=victim)
             serve_until(daemon, "worker_exited", 3, pid=None)
             daemon.wait_events("worker_started", 3)
-        told = {event["how"].partition(":")[0] for event in daemon.find("worker_exited", pid=None)}
-        assert told == {"could not be forked"}
+        ways = {event["how"].partition(":")[0] for event in daemon.find("worker_exited", pid=None)}
+        assert ways == {"could not be forked"}
 
 
 def test_a_reload_waits_for_forks_that_fail_for_a_time() -> None:

@@ -148,12 +148,12 @@ def run(name: str, seconds: str) -> bool:
     ended = subprocess.run(
         arguments, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False
     )
-    told = ended.stdout.decode(errors="backslashreplace")
-    stats = dict(re.findall(r"^stat::(\w+): +(\d+)$", told, re.MULTILINE))
+    output = ended.stdout.decode(errors="backslashreplace")
+    stats = dict(re.findall(r"^stat::(\w+): +(\d+)$", output, re.MULTILINE))
     tried, speed = (int(stats.get(key, 0)) for key in ("number_of_executed_units", "average_exec_per_sec"))
     print(f"{name:18}{tried:>12,} tried {speed:>9,} a second  {'FOUND' if ended.returncode else 'ok'}", flush=True)
     if ended.returncode:
-        print(told)
+        print(output)
         for path in sorted((CACHE / name / "findings").iterdir()):
             print(f"{path.relative_to(PROJECT)}: {path.read_bytes()!r}")
     return ended.returncode != 0

@@ -430,20 +430,20 @@ def main() -> None:
     first = count if attack.holds else min(count, FIRST)
     if sys.argv[5:] == ["idle"]:
         os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
-    told: list[str] = []
+    printed: list[str] = []
     while attacker.goes_on:
         if not attack.holds or attacker.done < count:
             attack.act(attacker)
         else:
             # a poll for the signal, not a wait
             time.sleep(0.01)
-        if not told and attacker.done >= first:
-            told.append(UNDER_WAY)
-        elif told == [UNDER_WAY] and (attacker.done >= count or attacker.age_s >= longest_s):
-            told.append(ENOUGH)
+        if not printed and attacker.done >= first:
+            printed.append(UNDER_WAY)
+        elif printed == [UNDER_WAY] and (attacker.done >= count or attacker.age_s >= longest_s):
+            printed.append(ENOUGH)
         else:
             continue
-        print(told[-1], flush=True)
+        print(printed[-1], flush=True)
     os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
     report = {
         "done": attacker.done,
