@@ -22,7 +22,7 @@ test: $(VENV)/.test ## run the tests, with coverage; as root it installs the cli
 
 system-test: $(VENV)/.test ## boot Debian 12 and 13 in containers and drive the service there (root; SYSTEM_TEST_SUITE=trixie for one; ARGS=-rP shows more)
 	tests/programs mmdebstrap systemd-container
-	$(BIN)/python tests/system/package.py
+	$(BIN)/python tests/support/package.py
 	$(BIN)/python -m pytest --numprocesses=2 --dist=loadfile tests/system $(ARGS)
 
 soak: $(VENV)/.test ## ten minutes of full load and chaos (SECONDS=60 for one; SEED=867 for a known order)
@@ -44,7 +44,7 @@ bench: .cache/bench/.run ## measure it beside its peers, into the README (best a
 
 attacks: $(VENV)/.test ## measure what attacks cost an honest client, into SECURITY.md (root; ARGS='--rounds 3' for less)
 	tests/programs nftables iproute2 util-linux
-	PYTHONPATH=tests/functional $(BIN)/python tests/bench/figures.py $(ARGS)
+	PYTHONPATH=tests/support $(BIN)/python tests/bench/figures.py $(ARGS)
 
 completions: $(VENV)/.test ## write the completions for bash, zsh and fish anew
 	$(BIN)/python packaging/completions/generate.py

@@ -1,7 +1,7 @@
 """
 What the attacks of a hostile network cost an honest client, written into SECURITY.md.
 
-In each round every attack is tried once, on a daemon of its own (tests/functional/trials.py). All ratios are taken
+In each round every attack is tried once, on a daemon of its own (tests/support/trials.py). All ratios are taken
 within a trial; the figures of latency are medians over the rounds, counts are sums.
 Other programs on the machine can spoil them: whoever has a time slice keeps a client waiting for milliseconds.
 """
@@ -20,7 +20,7 @@ from statistics import median
 import document
 import pytest
 
-# of tests/functional, which PYTHONPATH names
+# of tests/support, which PYTHONPATH names
 from attacks import ATTACKS, Attack
 from trials import Plan, Trial, try_out
 

@@ -1,4 +1,4 @@
-"""The attacks of a hostile network, each on a daemon of its own, and what an honest client beside it notices."""
+"""The attacks of a hostile network, each on its own daemon, beside an honest client."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from trials import Plan, start, started, stop, try_out, wait_for
 ASKS, LONGEST_S = 300, 5.0
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="a network of its own, forged sources and ten thousand files need root")
+@pytest.mark.skipif(os.geteuid() != 0, reason="a network namespace, forged sources and ten thousand files need root")
 @pytest.mark.parametrize("attack", ATTACKS.values(), ids=ATTACKS.keys())
 def test_an_attack_hurts_no_honest_client(attack: Attack) -> None:
-    """While it is under way every reply is whole; after it nothing is left of it, and the figures add up."""
+    """During an attack every reply is whole; after it nothing is left behind, and the figures add up."""
     trial = try_out(attack, Plan(attack.quick, LONGEST_S, ASKS))
     print(f"{attack.name}: {trial.done} {attack.unit}, dropped {trial.dropped}, memory {trial.memory_kib} KiB")
     print(
@@ -30,17 +30,17 @@ def test_an_attack_hurts_no_honest_client(attack: Attack) -> None:
     assert trial.faults == []
 
 
-#: Of a second, so that a machine that stands still for less costs the source nothing.
+#: The burst is that of one second, so that a machine that stalls for less costs the source nothing.
 RATE = BURST = 500
-#: It takes seconds, so that there is more of the rate than of the burst.
+#: The tries take seconds, so that the rate contributes more than the burst.
 PROCESSES, TRIES = 4, 15_000
 
 
 @pytest.mark.parametrize("disturb", [contextlib.nullcontext, killing], ids=["left alone", "killed all the time"])
 def test_the_rate_is_exact_under_contention(disturb: Callable[[Daemon], AbstractContextManager[object]]) -> None:
     """
-    Eight workers and one source that never pauses: it has its burst and its rate, within a tenth; no worker that is
-    killed every 100 ms keeps any of it from the others.
+    One source that asks eight workers without a pause gets its burst and its rate, within a tenth, even if a worker is
+    killed every 100 ms: no dead worker keeps a part of the rate from the others.
     """
     limit = {"DAYTIMED_ACCESS_RATE": str(RATE), "DAYTIMED_ACCESS_BURST": str(BURST)}
     with serving("-w", "8", env={**UNTRACED, **limit}) as daemon:
@@ -57,7 +57,7 @@ def test_the_rate_is_exact_under_contention(disturb: Callable[[Daemon], Abstract
 
 
 def test_the_figures_tell_of_every_attack() -> None:
-    """SECURITY.md has a row for each of the table, in its order, and no other; `make attacks` writes them."""
+    """SECURITY.md has one row for each attack in the table, in the same order; `make attacks` writes them."""
     text = Path(__file__).parents[2].joinpath("SECURITY.md").read_text()
     table = text.partition("<!-- figures: made by make attacks -->")[2].partition("<!-- end of the figures -->")[0]
     rows = [[cell.strip() for cell in line.split("|")[1:3]] for line in table.splitlines() if line.startswith("| ")]

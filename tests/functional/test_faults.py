@@ -1,4 +1,4 @@
-"""What else a machine does to a daemon: no memory, no disk, held and killed processes, storms, files that change."""
+"""Faults of the machine: no memory, a full disk, stopped and killed processes, signal storms, changing files."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ from harness import (
 )
 from loads import load, outcomes
 
-#: What is random is the same every time.
+#: The same random choices in every run.
 SEED = 867
-#: So that the log is not what is measured.
+#: Logging no clients keeps the log out of the way.
 QUIET = {**UNTRACED, "DAYTIMED_LOG_CLIENTS": "none"}
 
 LISTENER = 'workers = 1\n[[listener]]\naddress = "127.0.0.1:0"\n'
@@ -43,7 +43,7 @@ LISTENER = 'workers = 1\n[[listener]]\naddress = "127.0.0.1:0"\n'
 
 @contextlib.contextmanager
 def without_memory(*pids: int, more: int = 0) -> Iterator[None]:
-    """Let processes have only so many bytes more than they have; in the end those that are left, what they want."""
+    """Limit processes to `more` bytes more than they have; restore the limits of those that still run at the end."""
     kinds = (resource.RLIMIT_AS, resource.RLIMIT_DATA)
     before = {(pid, kind): resource.prlimit(pid, kind) for pid in pids for kind in kinds}
     for (pid, kind), (_, hard) in before.items():
@@ -56,7 +56,7 @@ def without_memory(*pids: int, more: int = 0) -> Iterator[None]:
 
 
 def test_workers_that_get_no_more_memory_serve_on() -> None:
-    """Every client has its reply, those that write too; what a worker needs for one it has from the start."""
+    """A worker needs no new memory for a client: every one gets its reply, even if it writes."""
     with serving("-w", "2", env=UNTRACED) as daemon, unharmed(daemon):
         workers = daemon.live_workers()
         with without_memory(*workers):
@@ -66,7 +66,7 @@ def test_workers_that_get_no_more_memory_serve_on() -> None:
 
 
 def test_a_master_that_gets_no_more_memory_replaces_counts_and_rejects(tmp_path: Path) -> None:
-    """It replaces a worker, tells its statistics and rejects a reload; with memory again, the reload is taken."""
+    """Without memory it replaces a worker, logs its statistics and rejects a reload; with memory, it reloads."""
     config = tmp_path / "daytimed.toml"
     config.write_text(LISTENER)
     with serving(config=config, env=UNTRACED) as daemon, unharmed(daemon):
@@ -83,7 +83,7 @@ def test_a_master_that_gets_no_more_memory_replaces_counts_and_rejects(tmp_path:
             assert rejected["error"] == "there is not enough memory for the configuration"
             assert fetch(daemon.port()).startswith(b"The Date Time is: ")
             assert daemon.live_workers() == workers
-        # forked while there was none, the worker may have none: it goes with the reload
+        # the worker that was forked without memory may still lack it: the reload replaces that worker
         daemon.send(signal.SIGHUP)
         daemon.wait_event("daemon_reloaded")
         assert fetch(daemon.port()).strip().isdigit()
@@ -91,7 +91,7 @@ def test_a_master_that_gets_no_more_memory_replaces_counts_and_rejects(tmp_path:
 
 @pytest.mark.parametrize("more_mib", [3, 6])
 def test_a_configuration_that_memory_does_not_suffice_for_is_rejected(more_mib: int, tmp_path: Path) -> None:
-    """It may fail at any point of the reload, again and again: the workers serve on, and a smaller one is taken."""
+    """Memory may run out at any point of a reload, repeatedly: the workers serve on, and a smaller file is loaded."""
     config = tmp_path / "daytimed.toml"
     config.write_text(LISTENER)
     networks = ", ".join(f'"10.{number >> 8 & 255}.{number & 255}.0/24"' for number in range(40_000))
@@ -109,7 +109,7 @@ def test_a_configuration_that_memory_does_not_suffice_for_is_rejected(more_mib: 
 
 
 def test_a_reload_that_fails_when_its_sockets_are_open_closes_them(tmp_path: Path) -> None:
-    """Whatever fails, nobody is left to connect to a socket that no worker accepts from."""
+    """A reload that fails leaves no socket to which clients connect and from which no worker accepts."""
     config, flag, path = tmp_path / "daytimed.toml", tmp_path / "flag", tmp_path / "socket"
     script = (
         "import os, sys\n"
@@ -140,11 +140,11 @@ def test_a_reload_that_fails_when_its_sockets_are_open_closes_them(tmp_path: Pat
 
 @needs("unshare", "tail")
 def test_a_disk_that_is_full_for_a_time_costs_nothing_but_lines(tmp_path: Path) -> None:
-    """The log's file system fills while it serves: all are served; with room again, the loss is told, and is exact."""
+    """While the log's file system is full, all clients are served; with room again, log_lost has the exact loss."""
     skip_without_mounts("unshare", "--mount")
     disk = tmp_path / "disk"
     disk.mkdir()
-    # what the log says is read from the file, by a process that ends with the daemon
+    # a process that ends with the daemon reads the log from the file
     script = (
         f"mount -t tmpfs -o size=64k none {disk} && : >{disk}/log && "
         f'{{ tail --pid=$$ --lines=+1 --follow {disk}/log >&2 & exec "$@" 2>{disk}/log; }}'
@@ -157,7 +157,7 @@ def test_a_disk_that_is_full_for_a_time_costs_nothing_but_lines(tmp_path: Path) 
         with contextlib.suppress(OSError), ballast.open("wb", buffering=0) as file:
             while True:
                 file.write(bytes(4096))
-        # the page that the log is in has room for some
+        # the last page of the log has room for some lines
         for _ in range(100):
             assert fetch(daemon.port())
         assert not daemon.find("log_lost")
@@ -179,12 +179,12 @@ def test_a_disk_that_is_full_for_a_time_costs_nothing_but_lines(tmp_path: Path) 
 
 
 def test_a_master_that_is_held_under_load_costs_only_the_client_of_a_killed_worker() -> None:
-    """SIGSTOP of the master: its workers serve on; one that is killed meanwhile is replaced when it goes on."""
+    """Workers serve on while SIGSTOP holds the master, which replaces a killed one when it continues."""
     with serving("-w", "2", env=QUIET) as daemon, unharmed(daemon):
         running = load(daemon.port(), threads=10, clients=200)
         figures_of(daemon, accepted=100)
         daemon.send(signal.SIGSTOP)
-        wait_until(lambda: process_state(daemon.process.pid) == "T", "the master is held")
+        wait_until(lambda: process_state(daemon.process.pid) == "T", "the master is stopped")
         victim = daemon.live_workers()[0]
         os.kill(victim, signal.SIGKILL)
         wait_until(lambda: process_state(victim) == "Z", "the worker has ended")
@@ -199,15 +199,15 @@ def test_a_master_that_is_held_under_load_costs_only_the_client_of_a_killed_work
 
 
 def test_processes_held_and_killed_at_random_are_made_good() -> None:
-    """Fifty times, master or worker, held for a client or killed: the others serve."""
+    """Fifty times, the master or a worker is killed, or stopped for one client: the others serve."""
     dice = random.Random(SEED)
     with serving("-w", "3", env=QUIET) as daemon, unharmed(daemon):
         for _ in range(50):
-            wait_until(lambda: len(daemon.live_workers()) == 3, "every worker is there")
+            wait_until(lambda: len(daemon.live_workers()) == 3, "every worker runs")
             victim = dice.choice([daemon.process.pid, *daemon.live_workers()])
             if victim == daemon.process.pid or dice.random() < 0.5:
                 os.kill(victim, signal.SIGSTOP)
-                wait_until(lambda victim=victim: process_state(victim) == "T", "it is held")  # type: ignore[misc]
+                wait_until(lambda victim=victim: process_state(victim) == "T", "it is stopped")  # type: ignore[misc]
                 assert fetch(daemon.port())
                 os.kill(victim, signal.SIGCONT)
             else:
@@ -224,34 +224,34 @@ SIX = (signal.SIGTERM, signal.SIGINT, *HARMLESS)
 
 
 def ask_to_end(pid: int) -> bool:
-    """Send SIGTERM, and say whether there is nobody any more to send it to."""
+    """Send SIGTERM; return whether the process has gone."""
     with contextlib.suppress(ProcessLookupError):
         os.kill(pid, signal.SIGTERM)
     return process_state(pid) == ""
 
 
 def test_a_worker_that_a_stranger_ends_is_replaced_at_once() -> None:
-    """SIGTERM of somebody else is obeyed, and is no failure: no delay, though it had no client; INT is not obeyed."""
+    """A worker obeys SIGTERM from any process and is replaced at once, though it had no client; it ignores INT."""
     with serving("-w", "1", env=UNTRACED) as daemon, unharmed(daemon):
         for count in range(2, 13):
             (worker,) = daemon.live_workers()
             os.kill(worker, signal.SIGINT)
-            # again and again, as the master asks: one that falls just before accept is seen at the next client only
+            # repeated, as the master does: a worker notices a signal just before accept only at the next client
             wait_until(lambda worker=worker: ask_to_end(worker), "the worker has ended")  # type: ignore[misc]
             assert daemon.wait_event("worker_exited", pid=worker)["how"] == "exited with status 0"
             daemon.wait_events("worker_started", count)
-        # after delays that double, the last would come later than any test waits
+        # with delays that double, the last replacement would come after any deadline of a test
         assert fetch(daemon.port())
 
 
 def reloads_under_way(daemon: Daemon) -> int:
-    """Return how many have begun and not ended; one whose workers are asked to end again and again may be given up."""
+    """Return the number of reloads that have begun and not ended; a reload whose workers keep ending is rejected."""
     ended = len(daemon.find("daemon_reloaded")) + len(daemon.find("reload_rejected"))
     return len(daemon.find("daemon_reloading")) - ended
 
 
 def test_a_storm_of_signals_loses_no_client() -> None:
-    """10,000 signals: any of the six to workers, those that do not stop it to the master; all clients are served."""
+    """10,000 signals, any of the six to workers and the harmless ones to the master: all clients are served."""
     dice = random.Random(SEED)
     with serving("-w", "2", env=QUIET) as daemon, unharmed(daemon):
         master = daemon.process.pid
@@ -269,19 +269,19 @@ def test_a_storm_of_signals_loses_no_client() -> None:
         figures = figures_of(daemon, accepted=1201)
         assert (figures["accepted"], figures["dropped"]) == (1201, 0)
         wait_until(lambda: bool(daemon.find("log_lost")) or not reloads_under_way(daemon), "every reload has ended")
-        # without all its lines the log cannot say what has ended
+        # a log with lost lines cannot show which reloads have ended
         assert not daemon.find("log_lost")
         assert daemon.find("daemon_reloaded")
 
 
 def test_a_storm_of_all_signals_stops_the_master_with_0() -> None:
-    """Any of the six, until it has ended: it adds up to the end, and nobody is left."""
+    """The master gets any of the six signals until it has ended: its figures add up, and no process is left."""
     dice = random.Random(SEED)
     with serving("-w", "2", env=QUIET, expect_killed=True) as daemon:
         assert fetch(daemon.port())
         over = time.monotonic() + DEADLINE_S
         while daemon.process.poll() is None:
-            assert time.monotonic() < over, "it does not end"
+            assert time.monotonic() < over, "the master does not end"
             daemon.send(dice.choice(SIX))
         assert daemon.wait() == 0
         stopped = daemon.wait_event("daemon_stopped")
@@ -292,17 +292,17 @@ def test_a_storm_of_all_signals_stops_the_master_with_0() -> None:
 
 
 def version(number: int) -> str:
-    """Return a configuration whose every part but the whole is wrong, and that every reply shows."""
+    """Return a configuration of which every part is invalid, and which shows in every reply."""
     return 'format = "strftime:' + f"{number} " * 20 + '."\n'
 
 
 def is_whole(reply: bytes) -> bool:
-    """Say whether it is as a whole version has it; an empty file, as it is when it is cut, has the default format."""
+    """Return whether a reply is that of a whole version; an empty file, after a cut, has the default format."""
     return reply.startswith(b"The Date Time is: ") or re.fullmatch(rb"(\d+ )\1{19}\.\r\n", reply) is not None
 
 
 def test_a_configuration_rewritten_while_it_is_reloaded_is_taken_whole_or_not_at_all(tmp_path: Path) -> None:
-    """Replaced, or cut and written in pieces, with HUPs in between: no reply is of a half, and the last one counts."""
+    """A file is replaced, or cut and written in pieces, with HUPs in between: no reply shows a part of a version."""
     dice = random.Random(SEED)
     config, new = tmp_path / "daytimed.toml", tmp_path / "new"
     config.write_text(version(0))
@@ -333,12 +333,12 @@ def test_a_configuration_rewritten_while_it_is_reloaded_is_taken_whole_or_not_at
 
 @needs("setpriv")
 def test_a_configuration_that_cannot_be_read_is_rejected_and_nothing_changes(tmp_path: Path) -> None:
-    """Deleted, a folder, in a folder that is closed to it, or a link to itself: the workers of before serve on."""
+    """A file that is missing, unreadable, a folder or a link to itself: the old workers serve on."""
     folder = tmp_path / "folder"
     folder.mkdir()
     config = folder / "daytimed.toml"
     config.write_text(LISTENER)
-    # root reads everything, without these too
+    # root can read every file, unless it lacks these capabilities
     prefix = (
         ["setpriv", "--bounding-set=-dac_override,-dac_read_search", "--inh-caps=-all"] if os.geteuid() == 0 else []
     )
@@ -376,7 +376,7 @@ def ask_unix(path: Path) -> bytes:
 
 
 def test_a_stolen_unix_path_is_told_at_the_reload_and_left_to_the_thief(tmp_path: Path) -> None:
-    """Another process binds there: the reload is rejected, the port is served on, and the thief's socket stays."""
+    """If another process binds the path, the reload is rejected; the port is served, and the thief's socket stays."""
     path = tmp_path / "socket"
     with serving("-l", "127.0.0.1:0", "-l", f"unix://{path}", "-w", "1", env=UNTRACED) as daemon, unharmed(daemon):
         workers = daemon.live_workers()
@@ -392,7 +392,7 @@ def test_a_stolen_unix_path_is_told_at_the_reload_and_left_to_the_thief(tmp_path
             )
             assert fetch(daemon.port())
             assert daemon.live_workers() == workers
-        # its socket is stale now, and whoever binds next may have the path
+        # the thief's socket is stale now, so that the daemon may take the path
         daemon.send(signal.SIGHUP)
         daemon.wait_event("daemon_reloaded")
         assert ask_unix(path)

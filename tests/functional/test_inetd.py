@@ -1,4 +1,4 @@
-"""--inetd: one client on standard input, under a real xinetd and by hand."""
+"""--inetd: one client on standard input, by hand and under the real xinetd."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SENTENCE = re.compile(rb"The Date Time is: .* \+0000 UTC\r\n")
 
 
 def serve_pair(*arguments: str, stderr: int | None = None) -> tuple[int, bytes]:
-    """Run it on one end of a TCP connection; return its exit code and what the other end got."""
+    """Run it on one end of a TCP connection; return its exit code and what the other end reads."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         client = socket.create_connection(server.getsockname(), timeout=DEADLINE_S)
         accepted, _ = server.accept()
@@ -33,26 +33,26 @@ def serve_pair(*arguments: str, stderr: int | None = None) -> tuple[int, bytes]:
 
 
 def test_the_client_gets_its_reply_and_nothing_else() -> None:
-    """With 0, 1 and 2 on the client, as the inetds have it, no line of the log reaches the client."""
+    """With descriptors 0, 1 and 2 on the client, as inetd sets them, no line of the log reaches the client."""
     code, got = serve_pair()
     assert code == 0
     assert SENTENCE.fullmatch(got)
 
 
 def test_the_flags_are_those_of_the_daemon() -> None:
-    """The format and the zone may be given."""
+    """--inetd accepts a format and a zone."""
     code, got = serve_pair("-f", "iso8601", "-z", "Asia/Kolkata")
     assert code == 0
     assert re.fullmatch(rb"[-0-9]{10}T[:0-9]{8}\+05:30\r\n", got)
 
 
 def test_a_fault_of_the_administrator_is_not_told_to_the_client() -> None:
-    """A bad configuration ends with 78, and the client reads end of file."""
+    """With an invalid configuration it exits with 78, and the client reads end of file."""
     assert serve_pair("-c", "/nonexistent/daytimed.toml") == (78, b"")
 
 
 def test_the_log_goes_to_a_standard_error_of_its_own() -> None:
-    """Under systemd standard error is not the client: one event tells who was served."""
+    """A standard error that is not the client, as under systemd, gets one event with the client's address."""
     reading, writing = os.pipe()
     code, got = serve_pair("--log-format", "json", stderr=writing)
     os.close(writing)
@@ -66,14 +66,14 @@ def test_the_log_goes_to_a_standard_error_of_its_own() -> None:
 
 
 def test_a_client_of_a_denied_network_gets_nothing(tmp_path: Path) -> None:
-    """The access lists hold here too."""
+    """--inetd obeys the access lists."""
     config = tmp_path / "daytimed.toml"
     config.write_text('[access]\ndeny = ["127.0.0.0/8"]\n')
     assert serve_pair("-c", str(config)) == (0, b"")
 
 
 def test_a_datagram_socket_is_answered_once() -> None:
-    """dgram/wait: the server's socket itself is on standard input."""
+    """With dgram/wait, standard input is the server's socket itself."""
     with (
         socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as server,
         socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client,
@@ -87,14 +87,14 @@ def test_a_datagram_socket_is_answered_once() -> None:
 
 
 def test_a_datagram_that_another_has_taken_is_no_error() -> None:
-    """Nothing to read on a datagram socket: the end, with 0."""
+    """With nothing to read on a datagram socket, it exits with 0."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as server:
         server.bind(("127.0.0.1", 0))
         assert run(*DAYTIMED, "--inetd", stdin=server, stdout=server, stderr=server).returncode == 0
 
 
 def test_a_datagram_of_a_loop_is_not_answered(tmp_path: Path) -> None:
-    """One from our own port, or of a denied network, is dropped."""
+    """A datagram from our own port or from a denied network is dropped."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as server:
         server.bind(("127.0.0.1", 0))
         server.sendto(b"", server.getsockname())
@@ -111,7 +111,7 @@ def test_a_datagram_of_a_loop_is_not_answered(tmp_path: Path) -> None:
 
 
 def test_a_listening_socket_is_refused_with_a_sentence() -> None:
-    """stream/wait hands over the listener, which this mode does not take."""
+    """stream/wait passes the listener, which --inetd does not accept."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         done = run(*DAYTIMED, "--inetd", stdin=server, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     assert done.returncode == 2
@@ -124,7 +124,7 @@ def test_a_listening_socket_is_refused_with_a_sentence() -> None:
     ("family", "kind"), [(socket.AF_UNIX, socket.SOCK_DGRAM), (socket.AF_NETLINK, socket.SOCK_RAW)]
 )
 def test_a_socket_of_another_kind_is_refused(family: socket.AddressFamily, kind: socket.SocketKind) -> None:
-    """Neither TCP nor UDP nor a unix stream: a sentence, not a traceback."""
+    """A socket that is neither TCP nor UDP nor a unix stream causes a sentence, not a traceback."""
     with socket.socket(family, kind) as odd:
         done = run(*DAYTIMED, "--inetd", stdin=odd, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     assert done.returncode == 2
@@ -134,7 +134,7 @@ def test_a_socket_of_another_kind_is_refused(family: socket.AddressFamily, kind:
 
 
 def test_a_client_that_is_gone_is_no_error() -> None:
-    """The client reset before it was looked at: the end, with 0."""
+    """When the client has reset before the start, it exits with 0."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         client = socket.create_connection(server.getsockname())
         accepted, _ = server.accept()
@@ -160,7 +160,7 @@ def test_a_unix_client_is_served() -> None:
 
 @pytest.mark.skipif(shutil.which("xinetd") is None, reason="xinetd is not installed")
 def test_under_a_real_xinetd(tmp_path: Path) -> None:
-    """Xinetd starts it for each client, and each gets one whole line."""
+    """Xinetd starts it for each client, and each client gets one whole line."""
     with socket.create_server(("127.0.0.1", 0)) as reserved:
         port = reserved.getsockname()[1]
     user = "root" if os.geteuid() == 0 else os.environ.get("USER", "")

@@ -1,4 +1,4 @@
-"""Clients and servers that nobody here wrote, against ours. Each that is missing is skipped by its name."""
+"""Third-party clients against our server. A missing one is skipped by its name."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ EPOCH_1900 = 2_208_988_800
     ],
 )
 def test_a_plain_client_shows_the_line_and_ends(command: list[str]) -> None:
-    """The line is printed and the client ends by itself, because the server closes."""
+    """The client prints the line and ends, because the server closes."""
     with serving() as daemon:
         done = run(*(part.replace("PORT", str(daemon.port())) for part in command))
     assert SENTENCE.fullmatch(done.stdout), done
@@ -32,7 +32,7 @@ def test_a_plain_client_shows_the_line_and_ends(command: list[str]) -> None:
 
 @needs("telnet")
 def test_telnet_shows_the_line() -> None:
-    """`telnet localhost PORT`, as in the tutorial, with a keyboard that nobody touches."""
+    """`telnet localhost PORT`, as in the tutorial, prints the line and ends without any input."""
     with serving("-l", "tcp://:0") as daemon:
         telnet = subprocess.Popen(
             ["telnet", "localhost", str(daemon.port())],
@@ -53,7 +53,7 @@ def test_telnet_shows_the_line() -> None:
     ("listen", "target"), [("udp4://127.0.0.1:0", "UDP4:127.0.0.1"), ("udp6://[::1]:0", "UDP6:[::1]")]
 )
 def test_socat_asks_over_udp(listen: str, target: str) -> None:
-    """One datagram for one datagram."""
+    """One datagram gets one datagram."""
     with serving("-l", listen) as daemon:
         done = run("socat", "-t", "1", "-", f"{target}:{daemon.port()},shut-null", input=b"\n", stdin=None)
     assert SENTENCE.match(done.stdout), done
@@ -66,7 +66,7 @@ def test_perls_net_time_reads_daytime_and_time(function: str, protocol: str) -> 
     """Perl's own library reads the daytime line (RFC 867) and the binary time (RFC 868), over TCP and UDP."""
     style = "rfc868" if function == "inet_time" else "ctime"
     with serving("-l", f"{protocol}4://127.0.0.1:0", "-f", style) as daemon:
-        # Net::Time looks the port up by the protocol's name; this gives it ours
+        # Net::Time looks the port up by the service's name; this passes ours
         script = (
             "use Net::Time; no warnings; *IO::Socket::INET::real = \\&IO::Socket::INET::new;"
             f"*IO::Socket::INET::new = sub {{ my ($class, %a) = @_; $a{{PeerPort}} = {daemon.port()};"

@@ -1,4 +1,4 @@
-"""A hundred thousand clients, half of them writing 64 KiB first, and what is done to the daemon meanwhile."""
+"""A hundred thousand clients, half of which write 64 KiB first, while the daemon is left alone or disturbed."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ def daemon() -> Iterator[Daemon]:
 
 
 def test_a_hundred_thousand_clients_get_their_replies(daemon: Daemon) -> None:
-    """Every reply is whole; none is reset, short or missing; and the daemon counted just as many."""
+    """Every client gets a whole reply, and the daemon counts exactly as many."""
     assert outcomes(load(daemon.port())) == {"whole": THREADS * CLIENTS}
     figures = daemon.statistics(accepted=THREADS * CLIENTS)
     assert (figures["accepted"], figures["served"], figures["dropped"]) == (100_000, 100_000, 0)
 
 
 def test_reloads_under_load_lose_nobody(daemon: Daemon) -> None:
-    """SIGHUP every 100 ms: no client notices."""
+    """With a SIGHUP every 100 ms, every client gets a whole reply."""
     with every(0.1, lambda: daemon.send(signal.SIGHUP)):
         assert outcomes(load(daemon.port())) == {"whole": THREADS * CLIENTS}
     assert len(daemon.find("daemon_reloaded")) >= 10
@@ -35,7 +35,7 @@ def test_reloads_under_load_lose_nobody(daemon: Daemon) -> None:
 
 
 def test_killed_workers_lose_only_the_client_in_their_hands(daemon: Daemon) -> None:
-    """SIGKILL to a worker every 100 ms: each costs one client at the most, and the figures still add up."""
+    """With a SIGKILL to a worker every 100 ms, each costs at most one client, and the figures add up."""
     with killing(daemon) as killed:
         ended = outcomes(load(daemon.port()))
     failed = sum(ended.values()) - ended["whole"]
@@ -44,12 +44,12 @@ def test_killed_workers_lose_only_the_client_in_their_hands(daemon: Daemon) -> N
     assert failed <= len(killed)
     figures = daemon.statistics()
     assert figures["accepted"] == figures["served"] + figures["dropped"]
-    # killed between its accept and its note of it, a worker has told nobody of the client
+    # a worker that is killed between accepting and counting a client has not counted it
     assert 0 <= THREADS * CLIENTS - figures["accepted"] <= len(killed)
 
 
 def test_a_stop_under_load_loses_no_accepted_client(daemon: Daemon) -> None:
-    """SIGTERM in the middle: whom the daemon has accepted has a whole reply; the rest never had a byte of one."""
+    """After SIGTERM under load, every accepted client gets a whole reply; the others do not get a byte."""
     running = load(daemon.port(), clients=400)
     daemon.wait_event("client_served")
     daemon.statistics(accepted=2000)
@@ -58,14 +58,14 @@ def test_a_stop_under_load_loses_no_accepted_client(daemon: Daemon) -> None:
     ended = outcomes(running)
     stopped = daemon.wait_event("daemon_stopped")
     assert stopped["accepted"] == stopped["served"] == ended["whole"]
-    # refused, or still in the queue of the kernel when the port was closed (which one that was writing learns from its
-    # write, and then reads nothing): nobody has read a part of a reply
+    # the others were refused, or still in the backlog when the port closed (a write then fails, and nothing is read):
+    # none of them has read a part of a reply
     others = set(ended) - {"whole", "empty"}
     assert not [outcome for outcome in others if not outcome.endswith("after 0 bytes")]
 
 
 def test_a_worker_frozen_under_load_costs_one_client_at_the_most(daemon: Daemon) -> None:
-    """SIGSTOP of a worker that serves without a pause: seen, killed, replaced, logged; all others are served."""
+    """A worker that SIGSTOP holds under load is logged, killed and replaced; at most one client is lost."""
     running = load(daemon.port(), clients=1000)
     daemon.statistics(accepted=1000)
     frozen = daemon.live_workers()[0]
@@ -77,6 +77,6 @@ def test_a_worker_frozen_under_load_costs_one_client_at_the_most(daemon: Daemon)
     assert sum(ended.values()) == THREADS * 1000
     assert THREADS * 1000 - ended["whole"] <= 1
     assert exited["lost"] <= 1
-    print("clients in the hands of the frozen worker:", exited["lost"])
+    print("clients of the frozen worker:", exited["lost"])
     figures = daemon.statistics()
     assert figures["accepted"] == figures["served"] + figures["dropped"]

@@ -1,4 +1,4 @@
-"""The log: what it says, how much of it, and that the service never waits for it."""
+"""The log: its content and its budget; the service never waits for it."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def config_file(folder: Path, text: str) -> Path:
 
 
 def test_every_event_has_a_time_a_level_a_name_and_a_sentence(tmp_path: Path) -> None:
-    """Each line of the JSON log is one object with the four, and no event is unknown to the table."""
+    """Each line of the JSON log is one object with these four keys, and the table has every event."""
     with serving(config=config_file(tmp_path, "")) as daemon:
         fetch(daemon.port())
         os.kill(daemon.live_workers()[0], signal.SIGKILL)
@@ -46,7 +46,7 @@ def test_every_event_has_a_time_a_level_a_name_and_a_sentence(tmp_path: Path) ->
 
 
 def test_a_flood_is_logged_within_its_budget_and_summed_up(tmp_path: Path) -> None:
-    """The burst is logged one by one, the rest in clients_suppressed; together they are all there were."""
+    """The burst is logged client by client, the rest in clients_suppressed; together they are all the clients."""
     config = config_file(tmp_path, f"workers = {WORKERS}\n[log]\nclient_rate = 1\nclient_burst = 50\n")
     with serving(config=config) as daemon:
         for _ in range(1000):
@@ -59,15 +59,15 @@ def test_a_flood_is_logged_within_its_budget_and_summed_up(tmp_path: Path) -> No
     for event in summaries:
         network, _, count = event["networks"].partition("=")
         assert network == "127.0.0.0/24"
-        # the two are not read in one moment: between them, each worker may note the client in its hands
+        # the two counts are not read at once: between them, each worker may count a client
         assert abs(int(count) - event["served"]) <= WORKERS
-    # the budget, what grew while the test ran, and what two workers may take in the same moment
+    # the burst, the rate during the test, and what two workers may log at once
     assert 50 <= logged <= 50 + DEADLINE_S + 5
 
 
 @pytest.mark.parametrize(("clients", "served", "dropped"), [("all", 1, 1), ("dropped", 0, 1), ("none", 0, 0)])
 def test_which_clients_are_logged(tmp_path: Path, clients: str, served: int, dropped: int) -> None:
-    """log.clients says which; nothing that a client does is louder than info."""
+    """log.clients selects the clients that are logged; no client is logged above info."""
     config = config_file(tmp_path, f'[access]\ndeny = ["127.0.0.9"]\n[log]\nclients = "{clients}"\n')
     with serving(config=config) as daemon:
         fetch(daemon.port())
@@ -85,7 +85,7 @@ def be_denied(port: int) -> None:
 
 
 def test_quiet_networks_are_served_without_a_line(tmp_path: Path) -> None:
-    """The served clients of log.quiet are not logged and not summed up; their drops are."""
+    """Served clients of log.quiet are neither logged nor summed up; dropped ones are logged."""
     config = config_file(tmp_path, '[access]\ndeny = ["127.0.0.9"]\n[log]\nquiet = ["127.0.0.0/8"]\n')
     with serving(config=config) as daemon:
         fetch(daemon.port())
@@ -99,7 +99,7 @@ def test_quiet_networks_are_served_without_a_line(tmp_path: Path) -> None:
 
 
 def test_a_level_above_info_leaves_only_what_is_wrong(tmp_path: Path) -> None:
-    """At `warning` a good run says nothing, and a killed worker does."""
+    """At `warning`, the log of a normal run is empty; a killed worker is logged."""
     port = free_port()
     process = subprocess.Popen(
         [*DAYTIMED, "-l", f"127.0.0.1:{port}", "--log-level", "warning", "--log-format", "json", "-w", "1"],
@@ -129,7 +129,7 @@ def connects(port: int) -> bool:
 
 
 def serve_with_stderr(stderr: int) -> None:
-    """Serve three hundred clients with a standard error that is of no use, reload, and stop with 0."""
+    """Serve three hundred clients with a broken standard error, reload, and stop with 0."""
     port = free_port()
     process = subprocess.Popen([*DAYTIMED, "-l", f"127.0.0.1:{port}"], env=clean_environment(), stderr=stderr)
     try:
@@ -145,7 +145,7 @@ def serve_with_stderr(stderr: int) -> None:
 
 
 def test_a_standard_error_whose_reader_is_gone_costs_nothing_but_lines() -> None:
-    """EPIPE at every line: it serves on."""
+    """The daemon serves on when every line fails with EPIPE."""
     reading, writing = os.pipe()
     os.close(reading)
     serve_with_stderr(writing)
@@ -153,14 +153,14 @@ def test_a_standard_error_whose_reader_is_gone_costs_nothing_but_lines() -> None
 
 
 def test_a_full_disk_behind_standard_error_costs_nothing_but_lines() -> None:
-    """ENOSPC at every line: it serves on."""
+    """The daemon serves on when every line fails with ENOSPC."""
     full = os.open("/dev/full", os.O_WRONLY)
     serve_with_stderr(full)
     os.close(full)
 
 
 def test_a_terminal_that_is_stopped_costs_nothing_but_lines() -> None:
-    """A terminal that takes no more (Ctrl-S) holds nobody up."""
+    """A stopped terminal (Ctrl-S) delays no client."""
     controller, terminal = pty.openpty()
     import termios
 
@@ -171,14 +171,14 @@ def test_a_terminal_that_is_stopped_costs_nothing_but_lines() -> None:
 
 
 def test_a_socket_that_nobody_reads_costs_nothing_but_lines() -> None:
-    """Standard error may be a socket (a supervisor's), and that may be full."""
+    """The daemon serves on when standard error is a full socket, such as a supervisor's."""
     ours, theirs = socket.socketpair()
     with ours, theirs:
         serve_with_stderr(theirs.fileno())
 
 
 def test_a_blocked_pipe_holds_nobody_up_and_the_loss_is_told() -> None:
-    """A pipe that is not read fills; clients are served; when it is read again, log_lost says how many are missing."""
+    """An unread pipe fills, and clients are served; when it is read again, log_lost has the number of lost lines."""
     reading, writing = os.pipe()
     port = free_port()
     process = subprocess.Popen(
@@ -209,17 +209,17 @@ def test_a_blocked_pipe_holds_nobody_up_and_the_loss_is_told() -> None:
         assert process.wait(DEADLINE_S) == 0
     reader.join(DEADLINE_S)
     events = [json.loads(line) for line in lines]
-    told = sum(event["lost"] for event in events if event["event"] == "log_lost")
+    reported = sum(event["lost"] for event in events if event["event"] == "log_lost")
     served = events[-1]["served"]
     logged = sum(1 for event in events if event["event"] == "client_served")
     assert events[-1]["event"] == "daemon_stopped"
-    assert told > 0
-    # the start, the stop and the signals are few; all else were clients
-    assert served <= logged + told <= served + 10
+    assert reported > 0
+    # apart from a few lines of the start, the stop and the signals, all are of clients
+    assert served <= logged + reported <= served + 10
 
 
 def test_the_pipe_of_the_shell_stays_blocking() -> None:
-    """O_NONBLOCK is never set on the standard error that others share."""
+    """The daemon never sets O_NONBLOCK on standard error, which other processes share."""
     reading, writing = os.pipe()
     port = free_port()
     process = subprocess.Popen([*DAYTIMED, "-l", f"127.0.0.1:{port}"], env=clean_environment(), stderr=writing)
@@ -234,7 +234,7 @@ def test_the_pipe_of_the_shell_stays_blocking() -> None:
 
 
 def test_on_a_terminal_the_console_shows_sentence_and_name() -> None:
-    """`auto` on a terminal: the sentence, the name of the event, the fields, in colour; NO_COLOR is honoured."""
+    """On a terminal, `auto` shows sentence, name and fields of an event in colour; NO_COLOR turns colour off."""
     for environment, coloured in (({"TERM": "xterm"}, True), ({"TERM": "xterm", "NO_COLOR": "1"}, False)):
         controller, terminal = pty.openpty()
         process = subprocess.Popen(

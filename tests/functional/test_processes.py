@@ -1,4 +1,4 @@
-"""The master and its workers: start, stop, reload, respawn, and what happens when one of them is gone."""
+"""The master and its workers: start, stop, reload, respawn, and the loss of either."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from harness import DAYTIMED, DEADLINE_S, Daemon, clean_environment, fetch, proc
 
 
 def test_the_master_forks_the_workers_that_are_wanted_and_has_no_threads() -> None:
-    """`-w 3` is three workers of one listener; the master has one thread."""
+    """`-w 3` starts three workers for one listener; the master has one thread."""
     with serving("-w", "3") as daemon:
         assert sorted(children(daemon.process.pid)) == sorted(daemon.live_workers())
         assert len(daemon.live_workers()) == 3
@@ -27,14 +27,14 @@ def test_the_master_forks_the_workers_that_are_wanted_and_has_no_threads() -> No
 
 
 def test_workers_default_to_one_for_each_usable_cpu() -> None:
-    """Without a number there is one worker for each CPU that the daemon may use."""
+    """Without a number, the daemon starts one worker for each CPU that it may use."""
     with serving() as daemon:
         assert len(daemon.live_workers()) == len(os.sched_getaffinity(0))
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_term_and_int_stop_with_status_0(number: signal.Signals) -> None:
-    """Each of the two stops the daemon, which says by which, and adds up."""
+    """Either signal stops the daemon, which logs its name and figures that add up."""
     with serving() as daemon:
         fetch(daemon.port())
         daemon.send(number)
@@ -45,7 +45,7 @@ def test_term_and_int_stop_with_status_0(number: signal.Signals) -> None:
 
 
 def test_a_signal_to_the_whole_process_group_is_a_clean_stop() -> None:
-    """Ctrl-C reaches master and workers alike; every worker still ends as asked."""
+    """Ctrl-C reaches the master and the workers; every worker still stops as asked."""
     with serving("-w", "4", start_new_session=True) as daemon:
         os.killpg(daemon.process.pid, signal.SIGINT)
         assert daemon.wait() == 0
@@ -53,7 +53,7 @@ def test_a_signal_to_the_whole_process_group_is_a_clean_stop() -> None:
 
 
 def test_a_second_term_stops_at_once() -> None:
-    """A worker that cannot stop is killed at the second TERM and not at the deadline."""
+    """The second TERM kills a worker that cannot stop, before the deadline."""
     with serving("-w", "1", expect_killed=True) as daemon:
         worker = daemon.live_workers()[0]
         os.kill(worker, signal.SIGSTOP)
@@ -67,7 +67,7 @@ def test_a_second_term_stops_at_once() -> None:
 
 
 def test_a_worker_that_does_not_stop_is_killed_at_the_deadline() -> None:
-    """One TERM is enough: a held worker is killed, and the daemon ends with 0."""
+    """One TERM is enough: the master kills a stopped worker, and the daemon exits with 0."""
     with serving("-w", "1", expect_killed=True) as daemon:
         worker = daemon.live_workers()[0]
         os.kill(worker, signal.SIGSTOP)
@@ -77,10 +77,10 @@ def test_a_worker_that_does_not_stop_is_killed_at_the_deadline() -> None:
 
 
 def test_a_killed_worker_is_replaced_at_once_when_it_has_served() -> None:
-    """The one listener goes on being served by a worker that knows nothing of the dead one."""
+    """The replacement serves the listener, and the figures include those of the dead worker."""
     with serving("-w", "1") as daemon:
         fetch(daemon.port())
-        # logged after it was counted
+        # the worker counts a client before it logs it
         daemon.wait_event("client_served")
         os.kill(daemon.live_workers()[0], signal.SIGKILL)
         event = daemon.wait_event("worker_exited")
@@ -92,13 +92,13 @@ def test_a_killed_worker_is_replaced_at_once_when_it_has_served() -> None:
 
 
 def test_a_worker_that_dies_again_and_again_before_its_first_client_is_delayed_ever_longer() -> None:
-    """The third replacement of a worker that never served comes later than the first did."""
+    """The delay grows with each replacement of a worker that has not served."""
     with serving("-w", "1") as daemon:
         stamps = []
         for count in range(1, 5):
             daemon.wait_events("worker_started", count)
             pid = daemon.worker_pids()[-1]
-            # ready, so that it is no failed start: its stop signal is no longer blocked
+            # a ready worker, whose stop signal is no longer blocked: its death is not a failed start
             wait_until(lambda pid=pid: is_accepting(pid), "the worker accepts")  # type: ignore[misc]
             os.kill(pid, signal.SIGKILL)
             daemon.wait_event("worker_exited", pid=pid)
@@ -121,7 +121,7 @@ def is_accepting(pid: int) -> bool:
     [("worker.main", "failed", "error"), ("generation.Generation.make_worker", "could not be made", "warning")],
 )
 def test_a_daemon_whose_workers_cannot_start_gives_up_with_70(broken: str, how: str, level: str) -> None:
-    """Workers that cannot be made, or fail at their start, every time, end the daemon: one line, reasons in the log."""
+    """If no worker can be made or started, the daemon exits with one line; the log has the reasons."""
     script = (
         "import sys\n"
         "from daytimed import cli, generation, worker\n"
@@ -140,7 +140,7 @@ def test_a_daemon_whose_workers_cannot_start_gives_up_with_70(broken: str, how: 
 
 
 def scarce(flag: Path, workers: int) -> list[str]:
-    """Return a daemon that has memory for no more than so many further workers while there is a file."""
+    """Return the command of a daemon that has memory for `workers` more workers while the file exists."""
     script = (
         "import os, sys\n"
         "from daytimed import cli, generation\n"
@@ -160,12 +160,12 @@ def scarce(flag: Path, workers: int) -> list[str]:
 
 @pytest.mark.parametrize(("killed", "memory_for"), [(1, 0), (2, 1)])
 def test_a_worker_that_cannot_be_made_costs_the_others_nothing(tmp_path: Path, killed: int, memory_for: int) -> None:
-    """Those that are there or can be made serve, whoever is missing is told, and is tried again until it works."""
+    """The other workers serve; the master logs the missing one and retries until it starts."""
     flag = tmp_path / "flag"
     with serving("-w", "2", program=scarce(flag, memory_for)) as daemon:
         victims = daemon.live_workers()[:killed]
         flag.touch()
-        # so that it misses them all at once
+        # the master finds all of them dead at once
         os.kill(daemon.process.pid, signal.SIGSTOP)
         for pid in victims:
             os.kill(pid, signal.SIGKILL)
@@ -174,12 +174,12 @@ def test_a_worker_that_cannot_be_made_costs_the_others_nothing(tmp_path: Path, k
         assert fetch(daemon.port())
         assert len(daemon.live_workers()) == 1
         flag.unlink()
-        wait_until(lambda: len(daemon.live_workers()) == 2, "there are two again")
+        wait_until(lambda: len(daemon.live_workers()) == 2, "two workers run again")
         assert fetch(daemon.port())
 
 
 def test_a_stopped_worker_is_stuck_and_replaced() -> None:
-    """A worker held by SIGSTOP is seen, killed and replaced, and that is logged."""
+    """The master kills and replaces a worker that SIGSTOP holds, and logs it."""
     with serving("-w", "1") as daemon:
         held = daemon.live_workers()[0]
         os.kill(held, signal.SIGSTOP)
@@ -189,7 +189,7 @@ def test_a_stopped_worker_is_stuck_and_replaced() -> None:
 
 
 def test_a_worker_that_is_stopped_and_goes_on_is_left_alone() -> None:
-    """SIGCONT in time makes a held worker a good one again."""
+    """A worker that gets SIGCONT in time serves on and is not replaced."""
     with serving("-w", "1") as daemon:
         held = daemon.live_workers()[0]
         os.kill(held, signal.SIGSTOP)
@@ -201,7 +201,7 @@ def test_a_worker_that_is_stopped_and_goes_on_is_left_alone() -> None:
 
 @pytest.mark.parametrize("load", [False, True])
 def test_orphans_end_themselves(load: bool) -> None:
-    """When the master is killed its workers end too, so that the port is free for the next start."""
+    """Workers end when the master is killed, so that the port is free for the next start."""
     with serving("-w", "4", expect_exit=-signal.SIGKILL) as daemon:
         port, workers = daemon.port(), daemon.live_workers()
         if load:
@@ -214,7 +214,7 @@ def test_orphans_end_themselves(load: bool) -> None:
 
 
 def test_a_reload_takes_the_new_configuration_and_keeps_the_socket(tmp_path: Path) -> None:
-    """HUP: new workers with the new format on the same socket, then the old ones retire."""
+    """HUP starts new workers with the new format on the same socket, and then the old ones retire."""
     config = tmp_path / "daytimed.toml"
     config.write_text('workers = 1\n[[listener]]\naddress = "127.0.0.1:0"\n')
     with serving(config=config) as daemon:
@@ -229,7 +229,7 @@ def test_a_reload_takes_the_new_configuration_and_keeps_the_socket(tmp_path: Pat
 
 
 def test_a_reload_opens_and_closes_listeners(tmp_path: Path) -> None:
-    """What the new file lists and the old did not is opened, and the other way round."""
+    """A reload opens the listeners that the file adds and closes those that it removes."""
     config, path = tmp_path / "daytimed.toml", tmp_path / "socket"
     config.write_text(f'[[listener]]\naddress = "127.0.0.1:0"\n[[listener]]\naddress = "unix://{path}"\n')
     with serving(config=config) as daemon:
@@ -243,7 +243,7 @@ def test_a_reload_opens_and_closes_listeners(tmp_path: Path) -> None:
 
 
 def test_a_reload_keeps_every_port_that_the_kernel_chose(tmp_path: Path) -> None:
-    """Listeners on port 0 keep each its own port over a reload, also where one name stands for two addresses."""
+    """Each listener on port 0 keeps its port across a reload, even if its host name has two addresses."""
     config = tmp_path / "daytimed.toml"
     config.write_text(
         '[[listener]]\naddress = "127.0.0.1:0"\n[[listener]]\nformat = "unix"\naddress = "127.0.0.1:0"\n'
@@ -269,7 +269,7 @@ def test_a_reload_keeps_every_port_that_the_kernel_chose(tmp_path: Path) -> None
     ],
 )
 def test_a_reload_that_fails_changes_nothing(tmp_path: Path, text: str | None, reason: str) -> None:
-    """A bad file, a missing one, or an address that is taken: reload_rejected, and the same workers serve on."""
+    """An invalid file, a missing file or an address in use: reload_rejected, and the same workers serve on."""
     config = tmp_path / "daytimed.toml"
     config.write_text('[[listener]]\naddress = "127.0.0.1:0"\n')
     with serving(config=config) as daemon, socket.create_server(("127.0.0.1", 0)) as taken:
@@ -292,7 +292,7 @@ def test_a_reload_that_fails_changes_nothing(tmp_path: Path, text: str | None, r
 
 
 def test_a_reload_that_runs_out_of_descriptors_changes_nothing(tmp_path: Path) -> None:
-    """More listeners than descriptors: rejected, in one sentence, and the old workers serve on."""
+    """A reload with more listeners than descriptors is rejected with one sentence, and the old workers serve on."""
     config = tmp_path / "daytimed.toml"
     config.write_text('[[listener]]\naddress = "127.0.0.1:0"\n')
     with serving(config=config, prefix=["prlimit", "--nofile=16:16"]) as daemon:
@@ -305,7 +305,7 @@ def test_a_reload_that_runs_out_of_descriptors_changes_nothing(tmp_path: Path) -
 
 
 def test_a_reload_whose_workers_do_not_start_is_rejected_and_has_served_nobody(tmp_path: Path) -> None:
-    """Workers of a configuration begin together or not at all: one that fails keeps the others from serving."""
+    """The workers of a generation start together or not at all: if one fails, none of them serves."""
     config, flag = tmp_path / "daytimed.toml", tmp_path / "flag"
     script = (
         "import os, sys\n"
@@ -329,7 +329,7 @@ def test_a_reload_whose_workers_do_not_start_is_rejected_and_has_served_nobody(t
         while not daemon.find("reload_rejected"):
             assert fetch(daemon.port()).startswith(b"The Date Time is: ")
         assert daemon.wait_event("reload_rejected")["error"].startswith("the workers of the new configuration do not")
-        wait_until(lambda: daemon.live_workers() == workers, "only the workers of before are left")
+        wait_until(lambda: daemon.live_workers() == workers, "only the old workers are left")
         flag.unlink()
         daemon.send(signal.SIGHUP)
         daemon.wait_event("daemon_reloaded")
@@ -337,7 +337,7 @@ def test_a_reload_whose_workers_do_not_start_is_rejected_and_has_served_nobody(t
 
 
 def test_a_worker_that_hangs_before_it_is_ready_is_replaced(tmp_path: Path) -> None:
-    """A start that goes nowhere is seen as one that does nothing, and tried again."""
+    """A worker that makes no progress at its start is stuck, and is replaced."""
     flag = tmp_path / "flag"
     flag.touch()
     script = (
@@ -359,7 +359,7 @@ def test_a_worker_that_hangs_before_it_is_ready_is_replaced(tmp_path: Path) -> N
 
 
 def test_datagrams_are_answered_through_reloads() -> None:
-    """HUP again and again: every datagram that was taken from the queue gets its reply."""
+    """Through 20 reloads, every datagram gets its reply."""
     with serving("-l", "udp4://127.0.0.1:0", env={"DAYTIMED_ACCESS_RATE": "1000000"}) as daemon:
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
             client.settimeout(DEADLINE_S)
@@ -376,7 +376,7 @@ def test_datagrams_are_answered_through_reloads() -> None:
 
 
 def test_a_local_zone_that_is_replaced_is_read_again_at_a_reload(tmp_path: Path) -> None:
-    """`local` is what the file of the zone says at the reload, as after `timedatectl set-timezone`."""
+    """A reload reads the file of the zone `local` again, as after `timedatectl set-timezone`."""
     zone = tmp_path / "localtime"
     shutil.copy("/usr/share/zoneinfo/Asia/Kolkata", zone)
     with serving("-f", "iso8601", env={"TZ": f":{zone}"}) as daemon:
@@ -389,7 +389,7 @@ def test_a_local_zone_that_is_replaced_is_read_again_at_a_reload(tmp_path: Path)
 
 
 def test_a_worker_killed_by_a_signal_without_a_name_is_replaced() -> None:
-    """Signal 35 is one of the real-time signals, which have no names of their own."""
+    """The master replaces a worker that a real-time signal kills; signal 35 has no name."""
     with serving("-w", "1") as daemon:
         os.kill(daemon.live_workers()[0], 35)
         assert daemon.wait_event("worker_exited")["how"] == "was killed by signal 35"
@@ -398,7 +398,7 @@ def test_a_worker_killed_by_a_signal_without_a_name_is_replaced() -> None:
 
 
 def test_a_reload_to_a_looser_limit_is_felt_at_once(tmp_path: Path) -> None:
-    """What a source, or the log, had used up under the old rate is no debt under the new one."""
+    """A reload applies a higher rate at once, to sources and to the log: the old use is no debt."""
     config = tmp_path / "daytimed.toml"
     listener = '[[listener]]\naddress = "127.0.0.1:0"\n'
     tight = "[access]\nrate = 0.001\nburst = 1\n[log]\nclient_rate = 0.001\nclient_burst = 1\n"
@@ -408,13 +408,13 @@ def test_a_reload_to_a_looser_limit_is_felt_at_once(tmp_path: Path) -> None:
         config.write_text(listener + "[access]\nrate = 1000\nburst = 1000\n[log]\nclient_rate = 1000\n")
         daemon.send(signal.SIGHUP)
         daemon.wait_event("daemon_reloaded")
-        # the first may still be too much: what was used up counts as used up, in the new unit
+        # the first may still be dropped: the used-up burst carries over, in the new unit
         wait_until(lambda: bool(fetch(daemon.port())), "the source is served")
         wait_until(lambda: bool(fetch(daemon.port())) and len(daemon.find("client_served")) > 1, "clients are logged")
 
 
 def test_a_unix_socket_whose_path_was_removed_is_made_again_by_a_reload(tmp_path: Path) -> None:
-    """`rm` of the path, then HUP: clients can connect again."""
+    """After `rm` of the path and HUP, clients can connect again."""
     path = tmp_path / "socket"
     with serving("-l", f"unix://{path}") as daemon:
         path.unlink()
@@ -428,7 +428,7 @@ def test_a_unix_socket_whose_path_was_removed_is_made_again_by_a_reload(tmp_path
 
 
 def test_a_storm_of_signals_leaves_it_serving() -> None:
-    """Two thousand signals of every kind but the stops, in turn: it serves, adds up, and stops with 0."""
+    """After two thousand signals of all kinds except the stops, it serves, its figures add up, and it stops with 0."""
     with serving() as daemon:
         kinds = (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGCHLD)
         for turn in range(2000):
@@ -437,20 +437,20 @@ def test_a_storm_of_signals_leaves_it_serving() -> None:
         assert daemon.statistics(accepted=1)["served"] == 1
 
 
-def sleeps_for_good(pid: int) -> bool:
-    """Say whether a process waits without an end: the third argument of rt_sigtimedwait(2) is no time."""
+def sleeps_without_timeout(pid: int) -> bool:
+    """Return whether a process waits without a timeout: the third argument of rt_sigtimedwait(2) is null."""
     return Path(f"/proc/{pid}/syscall").read_text().split()[3:4] == ["0x0"]
 
 
 @pytest.mark.skipif(shutil.which("strace") is None, reason="strace is not installed")
 def test_an_idle_daemon_makes_no_system_call(tmp_path: Path) -> None:
-    """For ten seconds, master and workers sleep: strace of all of them stays empty."""
+    """Master and workers sleep for ten seconds: strace of all of them shows no call."""
     trace = tmp_path / "trace"
     with serving("-l", "tcp://127.0.0.1:0", "-l", "udp://127.0.0.1:0") as daemon:
         fetch(daemon.port())
         master = daemon.process.pid
-        # it looks at its workers for a moment after a client; then it sleeps without an end, in rt_sigtimedwait
-        wait_until(lambda: sleeps_for_good(master), "the master sleeps for good")
+        # after a client it watches its workers for a moment; then it sleeps in rt_sigtimedwait without a timeout
+        wait_until(lambda: sleeps_without_timeout(master), "the master sleeps without a timeout")
         pids = [argument for pid in (master, *daemon.live_workers()) for argument in ("-p", str(pid))]
         done = subprocess.run(
             ["timeout", "--signal=INT", "10", "strace", "-f", "-qq", "-o", str(trace), *pids],
@@ -458,7 +458,7 @@ def test_an_idle_daemon_makes_no_system_call(tmp_path: Path) -> None:
         )  # fmt: skip
         if "Operation not permitted" in done.stderr:
             pytest.skip("strace may not attach here")
-        # what a process was waiting in when strace came and went is shown, unfinished; any more would be a wake-up
+        # strace shows the call that each process waits in as unfinished; any other call is a wake-up
         calls = [
             line for line in trace.read_text().splitlines() if "detached" not in line and "<unfinished" not in line
         ]
@@ -468,7 +468,7 @@ def test_an_idle_daemon_makes_no_system_call(tmp_path: Path) -> None:
 
 
 def test_out_of_descriptors_a_worker_pauses_and_goes_on() -> None:
-    """No descriptor for a client: one warning, a pause, no exit; and the waiting client is served in the end."""
+    """Without a descriptor for a client, a worker logs one warning and pauses; then it serves the waiting client."""
     with serving("-w", "1") as daemon:
         worker = daemon.live_workers()[0]
         fetch(daemon.port())
@@ -479,7 +479,7 @@ def test_out_of_descriptors_a_worker_pauses_and_goes_on() -> None:
             assert (paused["level"], paused["error"]) == ("warning", "Too many open files")
             resource.prlimit(worker, resource.RLIMIT_NOFILE, limit)
             assert read_all(waiting)
-        # whether it was this client or none that met the limit: after the next one it is told that it is over
+        # the next client makes the worker log the end of the pause, whether or not the waiting one met the limit
         assert fetch(daemon.port())
         daemon.wait_event("accept_resumed")
         assert len(daemon.find("accept_paused")) == 1
@@ -487,7 +487,7 @@ def test_out_of_descriptors_a_worker_pauses_and_goes_on() -> None:
 
 
 def test_with_16_descriptors_a_flood_is_served() -> None:
-    """RLIMIT_NOFILE at 16: four hundred clients that are all connected at once get their replies."""
+    """With an RLIMIT_NOFILE of 16, four hundred clients that connect at once get their replies."""
     limit = ["prlimit", "--nofile=16:16"]
     with serving(prefix=limit) as daemon:
         clients = [socket.create_connection(("127.0.0.1", daemon.port()), timeout=DEADLINE_S) for _ in range(400)]
@@ -498,7 +498,7 @@ def test_with_16_descriptors_a_flood_is_served() -> None:
 
 
 def as_user(number: int) -> list[str]:
-    """Return what runs a command as a user of its own, which may still read the interpreter wherever that is."""
+    """Return the prefix that runs a command as another user, who may read the interpreter wherever it is."""
     return [
         "setpriv", f"--reuid={number}", f"--regid={number}", "--clear-groups",
         "--inh-caps=+dac_override", "--ambient-caps=+dac_override", "--bounding-set=-all,+dac_override",
@@ -506,14 +506,14 @@ def as_user(number: int) -> list[str]:
 
 
 def limit_processes(pid: int, soft: str) -> None:
-    """Set RLIMIT_NPROC of a process of that user, as that user: root without CAP_SYS_RESOURCE may not."""
+    """Set RLIMIT_NPROC of a process of that user, as that user: root without CAP_SYS_RESOURCE cannot."""
     command = ["setpriv", "--reuid=54321", "--regid=54321", "--clear-groups", "prlimit", f"--pid={pid}"]
     subprocess.run([*command, f"--nproc={soft}:"], check=True, capture_output=True)
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="becoming another user needs root")
 def test_when_fork_fails_the_workers_that_are_left_serve_on() -> None:
-    """At the limit of processes a killed worker is missed, told, retried and replaced when there is room."""
+    """At the process limit, the master logs that it cannot replace a killed worker, and retries until it can."""
     with serving("-w", "2", prefix=as_user(54321)) as daemon:
         fetch(daemon.port())
         master = daemon.process.pid
@@ -533,7 +533,7 @@ def test_when_fork_fails_the_workers_that_are_left_serve_on() -> None:
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="becoming another user needs root")
 def test_a_daemon_that_can_fork_nothing_gives_up_with_70() -> None:
-    """At its start, without a single worker, it tells why and ends with 70."""
+    """A start without a single worker logs the reason and exits with 70."""
     with Daemon("-l", "127.0.0.1:0", prefix=[*as_user(54322), "prlimit", "--nproc=1:1"], expect_exit=70) as daemon:
         assert daemon.wait() == 70
         assert daemon.lines[-1] == "daytimed: no worker of daytime can be started: 6 tries failed; the log says why"
@@ -541,7 +541,7 @@ def test_a_daemon_that_can_fork_nothing_gives_up_with_70() -> None:
 
 
 def test_somebody_making_the_shared_socket_non_blocking_does_not_make_it_spin() -> None:
-    """O_NONBLOCK, set through another copy of the socket, is undone by the first worker that meets it."""
+    """The first worker that meets O_NONBLOCK, set through another copy of the socket, clears it."""
     inherited = socket.create_server(("127.0.0.1", 0))
     inherited.close()
     with serving("-w", "1") as daemon:
@@ -581,7 +581,7 @@ def duplicate(pidfd: int, number: int) -> int | None:
 
 
 def test_closed_standard_descriptors_are_not_taken_for_clients() -> None:
-    """Started with 0, 1 and 2 closed, it serves, and no log line ends up at a client."""
+    """With descriptors 0, 1 and 2 closed at the start, it serves, and no log line reaches a client."""
     with socket.create_server(("127.0.0.1", 0)) as reserved:
         port = reserved.getsockname()[1]
     process = subprocess.Popen(
@@ -603,16 +603,16 @@ def connects(port: int) -> bool:
 
 
 def test_a_foreign_child_is_not_taken_for_a_worker() -> None:
-    """A child that whoever ran us left behind is reaped and changes nothing."""
+    """The master reaps a child that an earlier program in its process left behind; nothing else changes."""
     script = 'sh -c "exit 3" & exec "$@"'
     with serving(prefix=["sh", "-c", script, "sh"]) as daemon:
         assert fetch(daemon.port())
         assert daemon.live_workers() == daemon.worker_pids()
-        wait_until(lambda: not zombies(daemon.process.pid), "it is reaped")
+        wait_until(lambda: not zombies(daemon.process.pid), "the master has reaped it")
 
 
 def test_a_pipe_that_ends_tells_that_nobody_holds_it() -> None:
-    """After the stop no process of the daemon is left that holds a descriptor it was given."""
+    """After the stop, no process holds a descriptor that the daemon inherited."""
     reading, writing = os.pipe()
     with serving(pass_fds=[writing], check_descriptors=False):
         os.close(writing)

@@ -1,4 +1,4 @@
-"""What a client gets."""
+"""Replies to clients: formats, families, sockets, access and rates."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ daemon.terminate()
 daemon.communicate()
 sys.exit(daemon.returncode)
 """
-    # a network of its own, so that nothing else can have the port
+    # a network namespace of its own, so that the port is free
     unshare = ["unshare", "--net"] if os.geteuid() == 0 else ["unshare", "--map-root-user", "--net"]
     if subprocess.run([*unshare, "true"], capture_output=True, check=False).returncode != 0:
         pytest.skip("unshare --net is not possible here")
@@ -57,7 +57,7 @@ sys.exit(daemon.returncode)
     ],
 )
 def test_a_family_is_served_and_the_other_is_refused(address: str, host: str, refused: str) -> None:
-    """tcp4 and tcp6, and an address of one family, take clients of that family only."""
+    """tcp4, tcp6 and an address of one family accept clients of that family only."""
     with serving("-l", address) as daemon:
         assert SENTENCE.fullmatch(fetch(daemon.port(), host))
         with pytest.raises(ConnectionRefusedError):
@@ -65,7 +65,7 @@ def test_a_family_is_served_and_the_other_is_refused(address: str, host: str, re
 
 
 def test_ipv4_clients_are_logged_as_ipv4_on_the_socket_for_both() -> None:
-    """A client from 127.0.0.1 on the dual-stack socket is called 127.0.0.1, with its port."""
+    """A client from 127.0.0.1 on the dual-stack socket is logged as 127.0.0.1, with its port."""
     with serving("-l", "tcp://:0") as daemon:
         with socket.create_connection(("127.0.0.1", daemon.port()), timeout=DEADLINE_S) as client:
             reply = read_all(client)
@@ -76,7 +76,7 @@ def test_ipv4_clients_are_logged_as_ipv4_on_the_socket_for_both() -> None:
 
 
 def test_every_listener_has_its_own_format_and_zone(tmp_path: Path) -> None:
-    """The settings of a listener win over the daemon's, and listeners do not mix."""
+    """The settings of a listener override the daemon's, and do not affect other listeners."""
     config = tmp_path / "daytimed.toml"
     config.write_text(
         'format = "iso8601"\ntimezone = "UTC"\nworkers = 1\n'
@@ -95,7 +95,7 @@ def test_every_listener_has_its_own_format_and_zone(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("size", [1, 4096, 65536])
 def test_a_client_that_writes_first_gets_the_reply_and_a_clean_end(size: int) -> None:
-    """What a client sends is thrown away: it reads the whole reply and then end of file, never a reset."""
+    """The server discards what a client sends: the client reads the whole reply and then end of file, never a reset."""
     with serving() as daemon:
         for _ in range(50):
             assert SENTENCE.fullmatch(fetch(daemon.port(), request=b"x" * size))
@@ -110,7 +110,7 @@ def test_a_client_that_half_closes_gets_the_reply() -> None:
 
 
 def test_a_client_that_never_reads_holds_nobody_up() -> None:
-    """With one worker, a client that neither reads nor closes does not keep the next one waiting."""
+    """With one worker, a client that neither reads nor closes does not delay the next one."""
     with serving("-w", "1") as daemon:
         idle = [socket.create_connection(("127.0.0.1", daemon.port()), timeout=DEADLINE_S) for _ in range(20)]
         assert SENTENCE.fullmatch(fetch(daemon.port()))
@@ -119,7 +119,7 @@ def test_a_client_that_never_reads_holds_nobody_up() -> None:
 
 
 def test_clients_that_reset_are_dropped_and_the_next_is_served() -> None:
-    """A reset at once is counted, as served or as dropped by a reason, and the server carries on."""
+    """A client that resets at once is counted as served or dropped, and the server continues."""
     with serving("-w", "1") as daemon:
         for _ in range(200):
             client = socket.create_connection(("127.0.0.1", daemon.port()), timeout=DEADLINE_S)
@@ -131,7 +131,7 @@ def test_clients_that_reset_are_dropped_and_the_next_is_served() -> None:
 
 
 def test_the_reply_and_the_end_leave_in_one_segment() -> None:
-    """Behind the handshake the client gets one segment, which is the reply and the end."""
+    """After the handshake the client gets one segment, with the reply and the end of the stream."""
     with serving() as daemon, socket.create_connection(("127.0.0.1", daemon.port()), timeout=DEADLINE_S) as client:
         assert read_all(client)
         # tcpi_segs_in and tcpi_data_segs_in of struct tcp_info, <linux/tcp.h>
@@ -142,7 +142,7 @@ def test_the_reply_and_the_end_leave_in_one_segment() -> None:
 
 
 def test_a_unix_socket_is_served_and_removed(tmp_path: Path) -> None:
-    """unix:///PATH serves everyone who reaches it, and the path is gone after the stop."""
+    """unix:///PATH serves every user, and a stop removes the path."""
     path = tmp_path / "daytime.sock"
     with serving("-l", f"unix://{path}") as daemon:
         assert path.stat().st_mode & 0o777 == 0o666
@@ -155,7 +155,7 @@ def test_a_unix_socket_is_served_and_removed(tmp_path: Path) -> None:
 
 
 def test_a_client_that_writes_to_a_unix_socket_gets_a_clean_end(tmp_path: Path) -> None:
-    """However long it writes, in the very moment of the close too: the reply and an end of file, never a reset."""
+    """A client that writes until the close reads the reply and end of file, never a reset."""
     path = tmp_path / "daytime.sock"
     with serving("-l", f"unix://{path}") as daemon:
         for _ in range(2000):
@@ -171,7 +171,7 @@ def test_a_client_that_writes_to_a_unix_socket_gets_a_clean_end(tmp_path: Path) 
 
 @pytest.mark.parametrize("name", ["\0abstract-{}", "{}/x", "{}/a\n\x1b[31m"])
 def test_the_name_of_a_unix_client_does_not_matter(tmp_path: Path, name: str) -> None:
-    """A client that has bound a name of its own is served and logged like one that has not."""
+    """A client that has bound its own name is served and logged like any other."""
     path = tmp_path / "daytime.sock"
     with serving("-l", f"unix://{path}", "-w", "1", env={"DAYTIMED_LOG_QUIET": "192.0.2.0/24"}) as daemon:
         with socket.socket(socket.AF_UNIX) as client:
@@ -185,7 +185,7 @@ def test_the_name_of_a_unix_client_does_not_matter(tmp_path: Path, name: str) ->
 
 
 def test_a_stale_unix_socket_is_taken_over(tmp_path: Path) -> None:
-    """The path that a killed daemon left is no obstacle."""
+    """A path that a killed daemon left does not prevent a start."""
     path = tmp_path / "daytime.sock"
     with socket.socket(socket.AF_UNIX) as dead:
         dead.bind(str(path))
@@ -204,7 +204,7 @@ def ask_datagram(port: int, family: socket.AddressFamily, host: str, payload: by
 
 
 def test_a_datagram_is_answered_by_one_from_the_address_it_was_sent_to() -> None:
-    """UDP on the socket for both families answers from the very address that was asked."""
+    """UDP on the socket for both families replies from the address that the client asked."""
     with serving("-l", "udp://:0") as daemon:
         for family, host in (
             (socket.AF_INET, "127.0.0.1"),
@@ -217,7 +217,7 @@ def test_a_datagram_is_answered_by_one_from_the_address_it_was_sent_to() -> None
 
 
 def test_the_loop_guards_of_udp() -> None:
-    """No reply to a reserved source port or to one of our own UDP ports; both are counted as denied."""
+    """A reserved source port or one of our own UDP ports gets no reply; both are counted as denied."""
     with serving("-l", "udp4://127.0.0.1:0", "-l", "udp4://127.0.0.1:0", "-w", "1") as daemon:
         first, second = daemon.port("daytime"), daemon.port("daytime-2")
         reserved = 7
@@ -234,7 +234,7 @@ def test_the_loop_guards_of_udp() -> None:
 
 
 def test_datagrams_to_a_broadcast_address_are_not_answered() -> None:
-    """A broadcast is denied: its answers would be an amplifier."""
+    """A broadcast is denied: the replies would amplify it."""
     with serving("-l", "udp4://:0", "-w", "1") as daemon, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
         client.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
         client.bind(("127.0.0.1", 0))
@@ -243,7 +243,7 @@ def test_datagrams_to_a_broadcast_address_are_not_answered() -> None:
 
 
 def test_udp_has_a_rate_limit_without_being_asked() -> None:
-    """One source gets a burst of 20 datagrams and then what the rate allows; the rest are counted as rate."""
+    """One source gets a burst of 20 replies and then the default rate; the rest are counted under `rate`."""
     with serving("-l", "udp4://127.0.0.1:0") as daemon, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
         client.bind(("127.0.0.1", 0))
         for _ in range(200):
@@ -255,7 +255,7 @@ def test_udp_has_a_rate_limit_without_being_asked() -> None:
 
 
 def test_forged_datagrams_use_up_nothing_of_the_streams(tmp_path: Path) -> None:
-    """An address that has had its share over UDP, where anybody can be it, still has all of it over TCP."""
+    """An address that has used up its rate over UDP, where anybody can forge it, still has all of it over TCP."""
     config = tmp_path / "daytimed.toml"
     listeners = "".join(
         f'[[listener]]\nname = "{name}"\naddress = "{name}4://127.0.0.1:0"\n' for name in ("tcp", "udp")
@@ -264,7 +264,7 @@ def test_forged_datagrams_use_up_nothing_of_the_streams(tmp_path: Path) -> None:
     with serving(config=config) as daemon:
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
             client.bind(("127.0.0.1", 0))
-            # more than one too many: two workers that serve it in the same microsecond may let that through
+            # several too many: two workers that serve the address in the same microsecond may let one through
             for _ in range(20):
                 client.sendto(b"", ("127.0.0.1", daemon.port("udp")))
             daemon.wait_event("client_dropped", reason="rate", listener="udp")
@@ -272,7 +272,7 @@ def test_forged_datagrams_use_up_nothing_of_the_streams(tmp_path: Path) -> None:
 
 
 def test_access_is_by_network(tmp_path: Path) -> None:
-    """The denied are closed without a byte and counted; deny wins over allow; IPv4 is judged as IPv4."""
+    """A denied client gets no byte and is counted; deny wins over allow; an IPv4 client is judged as IPv4."""
     config = tmp_path / "daytimed.toml"
     config.write_text('[[listener]]\naddress = "tcp://:0"\n[access]\nallow = ["127.0.0.0/24"]\ndeny = ["127.0.0.9"]\n')
     with serving(config=config) as daemon:
@@ -287,7 +287,7 @@ def test_access_is_by_network(tmp_path: Path) -> None:
 
 
 def test_the_rate_is_one_for_all_workers(tmp_path: Path) -> None:
-    """A source gets its burst from all workers together, and another source is not touched by it."""
+    """A source gets one burst from all workers together, and another source has its own."""
     config = tmp_path / "daytimed.toml"
     config.write_text('workers = 4\n[[listener]]\naddress = "127.0.0.1:0"\n[access]\nrate = 0.01\nburst = 10\n')
     with serving(config=config) as daemon:

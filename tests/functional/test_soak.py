@@ -1,7 +1,8 @@
 """
-A soak: full load, and everything that a machine, an administrator and hostile clients can do, in random order.
+A soak: full load, with faults of the machine, acts of an administrator and hostile clients in random order.
 
-SOAK_SECONDS says for how long (`make soak`: ten minutes), SOAK_SEED what the order is (`make soak`: another each time).
+SOAK_SECONDS is its duration (`make soak`: ten minutes), SOAK_SEED determines the order (`make soak`: a new one each
+time).
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from loads import load, outcomes
 SECONDS = float(os.environ.get("SOAK_SECONDS", "15"))
 SEED = int(os.environ.get("SOAK_SEED", "867"))
 THREADS = 16
-#: What all processes may have more at the end: pages that are only touched by what is rare.
+#: How much the memory of all processes together may grow: pages that only rare events touch.
 SLACK_KIB = 1024
 
 LISTENERS = """
@@ -40,7 +41,7 @@ address = "unix://{path}"
 workers = 1
 """
 MORE = '[[listener]]\nname = "more"\naddress = "tcp4://127.0.0.1:0"\n'
-#: The load is never denied and never too fast for them, but everything is judged.
+#: None of them denies the load or limits its rate, but all of their rules apply.
 CONFIGURATIONS = (
     "workers = 2\n" + LISTENERS,
     "workers = 3\n" + LISTENERS + MORE + '[access]\nallow = ["127.0.0.0/8"]\ndeny = ["127.0.2.0/24"]\n',
@@ -52,7 +53,7 @@ BROKEN = ("workers = 0\n[[listener]\n", 'timezone = "Mars/Olympus"\n', '[[listen
 
 
 class Chaos:
-    """Everything random; what it holds is let go at its next turn."""
+    """The random acts; each turn first releases what the one before holds."""
 
     def __init__(self, daemon: Daemon, config: Path, path: Path) -> None:
         self._daemon = daemon
@@ -67,7 +68,7 @@ class Chaos:
         self.done: Counter[str] = Counter()
 
     def turn(self) -> None:
-        """Do one thing."""
+        """Do one act."""
         self.let_go()
         act = self._random.choice((
             self.reload, self.reload_broken, self.kill, self.end, self.freeze_worker, self.freeze_master, self.signals,
@@ -84,7 +85,7 @@ class Chaos:
         self._held, self._frozen = [], []
 
     def configure(self, text: str) -> None:
-        """Replace the file in one step, and ask for a reload."""
+        """Replace the file atomically, and ask for a reload."""
         new = self._config.with_suffix(".new")
         new.write_text(text.format(path=self._path))
         new.rename(self._config)
@@ -103,7 +104,7 @@ class Chaos:
             self._signal(victim, signal.SIGKILL)
 
     def end(self) -> None:
-        """Somebody ends a worker behind the master's back."""
+        """End a worker without the master."""
         if victim := self._worker():
             self._signal(victim, signal.SIGTERM)
 
@@ -160,7 +161,7 @@ class Chaos:
 
 
 def settle(daemon: Daemon, chaos: Chaos) -> None:
-    """Bring it back to the first configuration, with all its workers."""
+    """Return to the first configuration, with all its workers."""
     ready = len(daemon.find("daemon_reloaded"))
     generation = 0
 
@@ -172,11 +173,11 @@ def settle(daemon: Daemon, chaos: Chaos) -> None:
 
     chaos.configure(CONFIGURATIONS[0])
     generation = daemon.wait_events("daemon_reloaded", ready + 1)[-1]["generation"]
-    wait_until(is_settled, "all workers are of the last generation")
+    wait_until(is_settled, "all workers belong to the last generation")
 
 
 def resources(daemon: Daemon) -> dict[str, int]:
-    """Return how many descriptors the master has, and the most that a worker of each listener has."""
+    """Return the number of descriptors of the master, and the highest of any worker for each listener."""
     found, workers = {"master": [daemon.process.pid]}, daemon.live_workers()
     for event in daemon.find("worker_started"):
         if event["pid"] in workers:
@@ -185,13 +186,13 @@ def resources(daemon: Daemon) -> dict[str, int]:
 
 
 def test_it_runs_for_ever(tmp_path: Path) -> None:
-    """Nobody is lost but those in the hands of killed workers, everything adds up, and nothing grows."""
+    """Only clients of killed workers are lost, all figures add up, and nothing grows."""
     config, path = tmp_path / "daytimed.toml", tmp_path / "socket"
     config.write_text(CONFIGURATIONS[0].format(path=path))
     print(f"SOAK_SEED={SEED} SOAK_SECONDS={SECONDS}")
     with serving(config=config, env=UNTRACED) as daemon:
         chaos = Chaos(daemon, config, path)
-        # warm: the code that runs later has run once, and what only faults need is loaded
+        # a warm-up: all code has run once, and everything that only faults need is loaded
         assert set(outcomes(load(daemon.port(), THREADS, 100))) == {"whole"}
         for event, texts in (("reload_rejected", BROKEN), ("daemon_reloaded", CONFIGURATIONS)):
             for count, text in enumerate(texts, 1):
@@ -203,7 +204,7 @@ def test_it_runs_for_ever(tmp_path: Path) -> None:
             over = time.monotonic() + SECONDS
             while time.monotonic() < over:
                 chaos.turn()
-                # the pace of the soak; nothing is waited for
+                # the pace of the soak, not a wait
                 time.sleep(0.1)
             chaos.let_go()
             ended = outcomes(running)

@@ -1,4 +1,4 @@
-"""System calls that fail where they never do: strace has the kernel say no to the real daemon."""
+"""Rare failures of system calls, which strace injects into the real daemon."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from daytimed.reasons import REASONS
 pytestmark = needs("strace")
 
 UDP = {**UNTRACED, "DAYTIMED_ACCESS_RATE": "1000000"}
-#: The first call and the third fail. No more: one that strace leaves behind half injected would fail with ENOSYS.
+#: The first and the third call fail. No others: a call that strace leaves half injected would fail with ENOSYS.
 EVERY_OTHER = "when=1..3+2"
 CLIENTS = 4
 
@@ -31,14 +31,14 @@ def is_traced(pid: int) -> bool:
 
 @contextlib.contextmanager
 def failing(pid: int, fault: str) -> Iterator[None]:
-    """Have system calls of one process fail, which is told as for strace(1): CALL:error=NAME:when=WHICH."""
+    """Make system calls of one process fail, in the syntax of strace(1): CALL:error=NAME:when=WHICH."""
     options = ["--trace=" + fault.partition(":")[0], f"--inject={fault}"]
     with running("strace", "--quiet=all", *options, f"--attach={pid}") as strace:
-        wait_until(lambda: is_traced(pid) or strace.process.poll() is not None, "strace is there")
+        wait_until(lambda: is_traced(pid) or strace.process.poll() is not None, "strace is attached")
         if "ptrace(" in strace.log.read_text():
             pytest.skip("strace may not attach here")
         yield
-        # gone already, if the process has ended
+        # strace has ended already if the process has
         strace.process.terminate()
         strace.process.wait(DEADLINE_S)
         assert "(INJECTED)" in strace.log.read_text(), "nothing has failed"
@@ -46,15 +46,15 @@ def failing(pid: int, fault: str) -> Iterator[None]:
 
 def drops(daemon: Daemon, fault: str, ask: Callable[[], object]) -> dict[str, int]:
     """
-    Return why clients were dropped while a fault lasted, counted by reason.
+    Return the number of clients dropped during a fault, by reason.
 
-    The only worker has to bear it; then it is killed, and what it has counted has to be there without it.
+    The only worker has to survive the fault; then it is killed, and its counts must remain.
     """
     (worker,) = daemon.live_workers()
     before = figures_of(daemon)
     with failing(worker, fault):
         for _ in range(CLIENTS):
-            # dropped, it may or may not have had its reply
+            # a dropped client may or may not have its reply
             with contextlib.suppress(ConnectionResetError):
                 ask()
         during = figures_of(daemon, before["accepted"] + CLIENTS)
@@ -79,7 +79,7 @@ def datagrams() -> Iterator[Daemon]:
         yield daemon
 
 
-#: What fails at every other client, and why those are dropped; None where they are served all the same.
+#: The fault of every second client, and the reason for which it is dropped; None if it is served all the same.
 STREAM_FAULTS = [
     *((f"accept4:error={name}", None) for name in ("ENOMEM", "ENOBUFS", "ENFILE", "EMFILE")),
     *((f"accept4:error={name}", None) for name in ("ECONNABORTED", "EPERM", "EPROTO", "ENETDOWN", "EAGAIN", "EINTR")),
@@ -103,14 +103,14 @@ STREAM_FAULTS = [
 def test_a_call_that_fails_for_a_client_costs_nobody_else_anything(
     streams: Daemon, fault: str, reason: str | None
 ) -> None:
-    """What fails for every other client drops those, by its reason, or nobody; the worker stays."""
+    """A call that fails for every second client drops those, under its reason, or none; the worker stays."""
     with unharmed(streams):
         dropped = drops(streams, f"{fault}:{EVERY_OTHER}", lambda: fetch(streams.port()))
         assert dropped == ({reason: CLIENTS // 2} if reason else {})
 
 
 def test_what_a_client_has_written_cannot_be_thrown_away(streams: Daemon) -> None:
-    """If that fails, the client is dropped, though it may have read its reply; the next is served."""
+    """A client whose input cannot be discarded is dropped, though it may have its reply; the next is served."""
     with unharmed(streams):
         ask = lambda: fetch(streams.port(), request=b"x")  # noqa: E731
         assert drops(streams, f"recvfrom:error=ECONNRESET:{EVERY_OTHER}", ask) == {"reset": CLIENTS // 2}
@@ -129,7 +129,7 @@ DATAGRAM_FAULTS = [
 
 
 def ask_datagram(daemon: Daemon) -> bytes:
-    """Ask again at once for what was dropped: the next call does not fail."""
+    """Act as one client over UDP; return the reply."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
         client.settimeout(DEADLINE_S)
         client.connect(("127.0.0.1", daemon.port()))
@@ -147,14 +147,14 @@ def send_datagram(daemon: Daemon) -> bytes:
 def test_a_call_that_fails_for_a_datagram_costs_no_other_anything(
     datagrams: Daemon, fault: str, reason: str | None
 ) -> None:
-    """As for streams: what fails for every other datagram drops those, by its reason, or none."""
+    """A call that fails for every second datagram drops those, under its reason, or none; the worker stays."""
     with unharmed(datagrams, ask_datagram):
         dropped = drops(datagrams, f"{fault}:{EVERY_OTHER}", lambda: send_datagram(datagrams))
         assert dropped == ({reason: CLIENTS // 2} if reason else {})
 
 
 def test_a_listener_that_fails_for_a_worker_is_served_by_the_next() -> None:
-    """An error of accept that no client can cause ends the worker, which tells it; the client waits for the next."""
+    """An error of accept that no client can cause ends the worker, which logs it; the next one serves the client."""
     with serving("-w", "1", env=UNTRACED, expect_traceback=True) as daemon, unharmed(daemon):
         (worker,) = daemon.live_workers()
         with failing(worker, "accept4:error=EIO"):
@@ -165,7 +165,7 @@ def test_a_listener_that_fails_for_a_worker_is_served_by_the_next() -> None:
 
 @pytest.mark.parametrize("name", ["EIO", "ENOSPC", "EAGAIN", "EINTR"])
 def test_lines_that_cannot_be_written_are_counted_and_told(name: str) -> None:
-    """Every other line of the log fails: each client is served, and is in the log or among the lost."""
+    """When every second line of the log fails, all clients are served, and each is logged or counted as lost."""
     with serving("-w", "1", env={**UNTRACED, "DAYTIMED_LOG_CLIENT_RATE": "0"}) as daemon:
         with unharmed(daemon), failing(daemon.live_workers()[0], f"write:error={name}:{EVERY_OTHER}"):
             for _ in range(CLIENTS):
@@ -173,19 +173,19 @@ def test_lines_that_cannot_be_written_are_counted_and_told(name: str) -> None:
             figures = figures_of(daemon, CLIENTS)
         lost = 0 if name == "EINTR" else CLIENTS // 2
         if lost:
-            wait_until(lambda: sum(event["lost"] for event in daemon.find("log_lost")) == lost, "the loss is told")
+            wait_until(lambda: sum(event["lost"] for event in daemon.find("log_lost")) == lost, "the loss is logged")
         assert figures["served"] == figures["accepted"]
         daemon.send(signal.SIGTERM)
         assert daemon.wait() == 0
         assert len(daemon.find("client_served")) + lost == daemon.wait_event("daemon_stopped")["served"]
 
 
-#: Not every machine has all of them.
+#: Not every architecture has all of them.
 FORKS = "clone,clone3,?fork,?vfork"
 
 
 def serve_until(daemon: Daemon, name: str, count: int = 1, **fields: object) -> None:
-    """Hold that it answers every client until so many events have been logged."""
+    """Assert that every client gets a reply until `count` events have been logged."""
 
     def is_logged() -> bool:
         assert fetch(daemon.port())
@@ -196,7 +196,7 @@ def serve_until(daemon: Daemon, name: str, count: int = 1, **fields: object) -> 
 
 @pytest.mark.parametrize("name", ["EAGAIN", "ENOMEM"])
 def test_a_fork_that_fails_for_a_time_is_told_and_tried_again(name: str) -> None:
-    """Three forks fail under load: each is told, the others serve on, and then there are as many workers as before."""
+    """When three forks fail, each is logged and the other worker serves on; then the number of workers is as before."""
     with serving("-w", "2", env=UNTRACED) as daemon, unharmed(daemon):
         with failing(daemon.process.pid, f"{FORKS}:error={name}:when=1..3"):
             victim = daemon.live_workers()[0]
@@ -204,12 +204,12 @@ def test_a_fork_that_fails_for_a_time_is_told_and_tried_again(name: str) -> None
             daemon.wait_event("worker_exited", pid=victim)
             serve_until(daemon, "worker_exited", 3, pid=None)
             daemon.wait_events("worker_started", 3)
-        told = {event["how"].partition(":")[0] for event in daemon.find("worker_exited", pid=None)}
-        assert told == {"could not be forked"}
+        ways = {event["how"].partition(":")[0] for event in daemon.find("worker_exited", pid=None)}
+        assert ways == {"could not be forked"}
 
 
 def test_a_reload_waits_for_forks_that_fail_for_a_time() -> None:
-    """The workers of before serve until those of the new configuration can be forked."""
+    """The old workers serve until the master can fork those of the new configuration."""
     with serving("-w", "1", env=UNTRACED) as daemon, unharmed(daemon):
         with failing(daemon.process.pid, f"{FORKS}:error=EAGAIN:when=1..3"):
             daemon.send(signal.SIGHUP)
@@ -218,7 +218,7 @@ def test_a_reload_waits_for_forks_that_fail_for_a_time() -> None:
 
 
 def test_a_reload_that_can_fork_nothing_is_rejected() -> None:
-    """The workers of before serve on, and the next reload takes over."""
+    """The old workers serve on, and the next reload succeeds."""
     with serving("-w", "1", env=UNTRACED) as daemon, unharmed(daemon):
         workers = daemon.live_workers()
         with failing(daemon.process.pid, f"{FORKS}:error=ENOMEM"):
@@ -231,7 +231,7 @@ def test_a_reload_that_can_fork_nothing_is_rejected() -> None:
 
 @pytest.mark.parametrize("name", ["EAGAIN", "EINTR"])
 def test_a_wait_for_signals_that_fails_is_made_again(name: str) -> None:
-    """Interrupted, or at its deadline too early: no signal is lost, and the master does not take it for one."""
+    """When the wait for a signal is interrupted or ends too early, the master retries it and loses no signal."""
     with serving("-w", "1", env=UNTRACED) as daemon, unharmed(daemon):
         fault = f"rt_sigtimedwait:error={name}:when=1..15+2"
         with failing(daemon.process.pid, fault):

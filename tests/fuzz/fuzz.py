@@ -1,10 +1,10 @@
 """
-The properties of what comes from outside, driven by coverage: the tests of hypothesis in tests/unit, and more time.
+Fuzz the parsers of untrusted input, guided by coverage, with the hypothesis tests of tests/unit.
 
     tests/fuzz/fuzz.py SECONDS [TARGET...]
 
-Each target runs for so many seconds in a process of its own, which stops at what it finds. What has been tried and
-what was found are kept in .cache/fuzz/TARGET, and both are tried first the next time.
+Each target runs for SECONDS in its own process, which stops at the first finding. Corpus and findings are kept in
+.cache/fuzz/TARGET, and the next run tries both first.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ import atheris
 
 PROJECT = Path(__file__).parents[2]
 CACHE = PROJECT / ".cache/fuzz"
-#: Longer than any input may take.
+#: No input may take longer.
 HANGS_AFTER_S = 10
 
-sys.path.insert(0, str(PROJECT / "tests/unit"))
-# what is instrumented is told on standard error, file by file
+sys.path[:0] = [str(PROJECT / "tests/unit"), str(PROJECT / "tests/support")]
+# atheris names each instrumented file on standard error
 with contextlib.redirect_stderr(io.StringIO()), atheris.instrument_imports(include=["daytimed"]):
     import reply_table
     import test_addresses
@@ -52,27 +52,27 @@ Input = Callable[[bytes], object]
 
 
 def choices(test: Any) -> Input:
-    """Have hypothesis make the arguments: the bytes are its choices."""
+    """Let hypothesis make the arguments: the bytes are its choices."""
     return test.hypothesis.fuzz_one_input  # type: ignore[no-any-return]
 
 
 def raw(test: Any) -> Input:
-    """Give the bytes as they are, if there are any."""
+    """Pass the bytes unchanged, if there are any."""
     return lambda data: test.hypothesis.inner_test(data) if data else None
 
 
 def text(test: Any) -> Input:
-    """Give the bytes as a text, as Python decodes a command line."""
+    """Pass the bytes as a string, decoded as Python decodes a command line."""
     return lambda data: test.hypothesis.inner_test(os.fsdecode(data))
 
 
 def words(test: Any) -> Input:
-    """Give the bytes as arguments: they end with zeros, as in /proc/PID/cmdline."""
+    """Pass the bytes as arguments, separated by zero bytes as in /proc/PID/cmdline."""
     return lambda data: test.hypothesis.inner_test([os.fsdecode(word) for word in data.split(b"\0")])
 
 
 class Target(NamedTuple):
-    """A property, and what to begin with."""
+    """A property and its first inputs."""
 
     test: Input
     seeds: Iterable[bytes] = ()
@@ -130,7 +130,7 @@ TARGETS = {
 
 
 def fuzz(name: str, seconds: str) -> None:
-    """Try one target in this process, which ends with it."""
+    """Fuzz one target in this process, which ends afterwards."""
     corpus, findings = CACHE / name / "corpus", CACHE / name / "findings"
     for folder in (corpus, findings):
         folder.mkdir(parents=True, exist_ok=True)
@@ -143,17 +143,17 @@ def fuzz(name: str, seconds: str) -> None:
 
 
 def run(name: str, seconds: str) -> bool:
-    """Try one target in another process, and tell what came of it; return whether something was found."""
+    """Fuzz one target in another process and print the result; return whether there was a finding."""
     arguments = [sys.executable, __file__, "--one", seconds, name]
     ended = subprocess.run(
         arguments, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False
     )
-    told = ended.stdout.decode(errors="backslashreplace")
-    stats = dict(re.findall(r"^stat::(\w+): +(\d+)$", told, re.MULTILINE))
+    output = ended.stdout.decode(errors="backslashreplace")
+    stats = dict(re.findall(r"^stat::(\w+): +(\d+)$", output, re.MULTILINE))
     tried, speed = (int(stats.get(key, 0)) for key in ("number_of_executed_units", "average_exec_per_sec"))
     print(f"{name:18}{tried:>12,} tried {speed:>9,} a second  {'FOUND' if ended.returncode else 'ok'}", flush=True)
     if ended.returncode:
-        print(told)
+        print(output)
         for path in sorted((CACHE / name / "findings").iterdir()):
             print(f"{path.relative_to(PROJECT)}: {path.read_bytes()!r}")
     return ended.returncode != 0
@@ -165,7 +165,8 @@ def main(arguments: list[str]) -> int:
     seconds, names = "".join(arguments[:1]), arguments[1:]
     unknown = set(names) - set(TARGETS)
     if unknown or not re.fullmatch("[1-9][0-9]*", seconds):
-        print(f"fuzz.py SECONDS [TARGET...]: a whole number, and of the targets: {' '.join(TARGETS)}", file=sys.stderr)
+        usage = "fuzz.py SECONDS [TARGET...]: SECONDS is a whole number; the targets are"
+        print(usage, *TARGETS, file=sys.stderr)
         return 2
     found = [name for name in names or TARGETS if run(name, seconds)]
     return 1 if found else 0

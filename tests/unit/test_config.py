@@ -1,4 +1,4 @@
-"""The configuration: what is accepted, what is refused, who wins, and how it is written out again."""
+"""The configuration: valid and invalid values, precedence, and printing."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def load(
 
 
 def load_file(content: bytes) -> Config:
-    """Load what a file is that is only there for this."""
+    """Load a temporary file with this content."""
     descriptor = os.memfd_create("daytimed.toml")
     try:
         os.write(descriptor, content)
@@ -63,29 +63,29 @@ def load_file(content: bytes) -> Config:
 
 
 def problems(path: Path, text: str | bytes = "", environ: dict[str, str] | None = None, *listen: Address) -> list[str]:
-    """Return what is wrong, each without the name of the file before it."""
+    """Return the errors, each without the name of the file before it."""
     with pytest.raises(ConfigError) as caught:
         load(path, text, environ, *listen)
     return [each.removeprefix(f"{path}: ") for each in caught.value.problems]
 
 
-# -- what is right ---------------------------------------------------------------------------------------------------
+# -- valid files -----------------------------------------------------------------------------------------------------
 
 
 def test_defaults(path: Path) -> None:
-    """An empty file is the defaults of the design: one listener on every address, port 6000."""
+    """A file without a key gives the defaults of the design: one listener on every address, port 6000."""
     assert DEFAULTS == load(path)
 
 
 def test_default_file_need_not_exist() -> None:
-    """Without the default file the daemon has its defaults."""
+    """Without the default file, the daemon uses its defaults."""
     if Path(config.DEFAULT_PATH).exists():
         pytest.skip(f"{config.DEFAULT_PATH} exists")
     assert DEFAULTS == config.load(None, {}, {}, [])
 
 
 def test_every_key(path: Path) -> None:
-    """Each key of the file ends where it belongs, and no other."""
+    """Each key of the file sets its own attribute, and no other."""
     text = """
         workers = 3
         timezone = "UTC"
@@ -132,13 +132,13 @@ def test_every_key(path: Path) -> None:
 
 
 def test_defaults_of_a_passed_socket(path: Path) -> None:
-    """A passed socket that no listener is named after has its own name and the daemon's settings."""
+    """A passed socket without a listener of its name keeps that name and gets the daemon's settings."""
     loaded = load(path, 'workers = 2\nformat = "ctime"\ntimezone = "UTC"')
     assert ListenerConfig("mine", DEFAULT_ADDRESS, "ctime", 2, "UTC") == loaded.defaults("mine")
 
 
 def test_loaded_configuration_never_changes(path: Path) -> None:
-    """Nobody can change a configuration that is in use."""
+    """A loaded configuration is immutable."""
     loaded = load(path)
     for part, name in (
         (loaded, "workers"),
@@ -151,7 +151,7 @@ def test_loaded_configuration_never_changes(path: Path) -> None:
 
 
 def test_rows_of_the_table_are_whole() -> None:
-    """Every setting has a section that is known, a help, and a default that its own check accepts."""
+    """Every setting has a known section, a help text, and a default that its own check accepts."""
     assert {"", "listener", "access", "log"} == {each.section for each in SETTINGS}
     assert [] == [each.path for each in SETTINGS if not each.help or each.help.endswith(".")]
     for each in SETTINGS:
@@ -175,11 +175,11 @@ def test_flags_and_variables_are_those_of_the_design() -> None:
 
 
 def test_counters_have_room_for_the_most_workers() -> None:
-    """Two generations of the most workers, and the master, have a slot each."""
+    """There is a slot for each worker of two generations with the most workers, and for the master."""
     assert SLOTS >= 2 * MOST_WORKERS + 1
 
 
-# -- what is wrong ---------------------------------------------------------------------------------------------------
+# -- invalid files ---------------------------------------------------------------------------------------------------
 
 NO_FORMAT = "is no format; it is one of sentence rfc867 smtp ctime xinetd iso8601 unix rfc868 nist or strftime:PATTERN"
 NO_ZONE = "is no time zone of this system; use local, UTC or an IANA name like Europe/Berlin (package tzdata)"
@@ -188,7 +188,7 @@ NO_NETWORKS = 'is not a list of networks like ["192.0.2.0/24", "2001:db8::/32"]'
 NEITHER = "is neither 0 nor a number from 0.001 to 1000000"
 ONE_LISTENER = '[[listener]]\naddress = "1"\n'
 
-#: For each key some values that are refused, and what is said of them.
+#: For each key, some values that are refused, and the error of each.
 FAULTS: dict[str, list[tuple[str, str]]] = {
     "workers": [
         ("-1", "-1 is not a whole number from 0 to 1024"),
@@ -262,7 +262,7 @@ FAULTS: dict[str, list[tuple[str, str]]] = {
 
 
 def document(key: str, value: str) -> tuple[str, str]:
-    """Return a file that sets one key, and where the key stands in it."""
+    """Return a file that sets one key, and the path of that key."""
     section, _, name = key.rpartition(".")
     if section == "listener":
         other = "" if name == "address" else 'address = "1"\n'
@@ -271,13 +271,13 @@ def document(key: str, value: str) -> tuple[str, str]:
 
 
 def test_faults_of_every_key_are_known_here() -> None:
-    """No key is without a test of what it refuses."""
+    """Every key has a test of its invalid values."""
     assert [each.path for each in SETTINGS] == list(FAULTS)
 
 
 @pytest.mark.parametrize(("key", "value", "expected"), [(key, *each) for key in FAULTS for each in FAULTS[key]])
 def test_refused_value(path: Path, key: str, value: str, expected: str) -> None:
-    """A wrong value is told in one sentence behind the path of its key, and nothing else is said."""
+    """An invalid value causes one error, a sentence after the path of its key."""
     text, place = document(key, value)
     assert [f"{place}: {expected}"] == problems(path, text)
 
@@ -296,7 +296,7 @@ def test_refused_value(path: Path, key: str, value: str, expected: str) -> None:
     ],
 )
 def test_unknown_keys_are_refused(path: Path, text: str, expected: str) -> None:
-    """A key that is not known is an error, with the known one it looks like."""
+    """An unknown key is an error, which names the known key that looks like it."""
     found = problems(path, text)
     assert expected in found
     assert 1 == len([each for each in found if "unknown" in each])
@@ -316,12 +316,12 @@ def test_unknown_keys_are_refused(path: Path, text: str, expected: str) -> None:
     ],
 )
 def test_wrong_shapes(path: Path, text: str, expected: str) -> None:
-    """A section of the wrong kind is told with what to write instead; a long value is shown in part."""
+    """The error for a section of the wrong kind says what to write instead, and cuts a long value."""
     assert [expected] == problems(path, text)
 
 
 def test_all_networks_with_faults(path: Path) -> None:
-    """Every wrong network of a list is told."""
+    """The error for a list names each invalid network."""
     expected = [f'access.allow: "x" {NO_NETWORK}; 1 {NO_NETWORK}']
     assert expected == problems(path, '[access]\nallow = ["x", "::1", 1]')
 
@@ -340,12 +340,12 @@ def test_all_networks_with_faults(path: Path) -> None:
     ],
 )
 def test_faults_are_safe_to_show(path: Path, text: str, expected: str) -> None:
-    """Whatever a key or a value is called, its fault is one line that controls no terminal."""
+    """The error for any key or value is one line without control characters."""
     assert [expected] == problems(path, text)
 
 
 def test_all_faults_at_once(path: Path) -> None:
-    """One run tells every fault, of file and environment, in the order in which they stand."""
+    """One run reports every error of file and environment, in their order."""
     text = """
         workers = -1
         colour = "red"
@@ -372,7 +372,7 @@ def test_all_faults_at_once(path: Path) -> None:
 
 
 def test_message_of_all_faults(path: Path) -> None:
-    """The error as a text is one line for each fault, each with the file before it."""
+    """The text of the exception has one line for each error, with the file's path before it."""
     with pytest.raises(ConfigError) as caught:
         load(path, "a = 1\nb = 2")
     assert f"{path}: a: unknown key\n{path}: b: unknown key" == str(caught.value)
@@ -380,7 +380,7 @@ def test_message_of_all_faults(path: Path) -> None:
 
 
 def test_listeners_with_faults_are_no_duplicates(path: Path) -> None:
-    """Two listeners whose addresses are missing or wrong have these faults alone: nothing is made up of defaults."""
+    """Two listeners without valid addresses cause no errors about duplicates: no default stands in."""
     expected = [
         "listener[0].address: missing; say where to listen",
         "listener[1].address: missing; say where to listen",
@@ -389,7 +389,7 @@ def test_listeners_with_faults_are_no_duplicates(path: Path) -> None:
 
 
 def test_listener_with_a_faulty_name_is_no_duplicate(path: Path) -> None:
-    """A name that is refused is not taken for the default one, which another listener may well have."""
+    """A refused name is not replaced by the default one, which another listener may have."""
     text = '[[listener]]\nname = "a b"\naddress = 1\n[[listener]]\nname = "daytime"\naddress = 2'
     expected = ['listener[0].name: "a b" is no name: up to 255 printing ASCII characters without blank and colon']
     assert expected == problems(path, text)
@@ -424,18 +424,18 @@ def test_listener_with_a_faulty_name_is_no_duplicate(path: Path) -> None:
     ],
 )
 def test_duplicates_are_refused(path: Path, text: str, expected: list[str]) -> None:
-    """No two listeners have one address or one name."""
+    """Two listeners cannot have the same address or the same name."""
     assert expected == problems(path, text)
 
 
 def test_any_free_port_is_no_duplicate(path: Path) -> None:
-    """Port 0 stands for a new port each time."""
+    """Port 0 means a new port for each listener."""
     loaded = load(path, "[[listener]]\naddress = 0\n[[listener]]\naddress = 0")
     assert ["daytime", "daytime-2"] == [each.name for each in loaded.listeners]
 
 
 def test_most_workers(path: Path) -> None:
-    """All listeners together have at most so many workers; one for each CPU counts as one here."""
+    """All listeners together have at most MOST_WORKERS workers; 0, one for each CPU, counts as one."""
     text = f"[[listener]]\naddress = 1\nworkers = {MOST_WORKERS - 1}\n[[listener]]\naddress = 2\n"
     assert [MOST_WORKERS - 1, 0] == [each.workers for each in load(path, text).listeners]
     expected = [f"workers: more than {MOST_WORKERS} over all listeners; lower them"]
@@ -446,7 +446,7 @@ def test_most_workers(path: Path) -> None:
 
 
 def test_not_toml(path: Path) -> None:
-    """What is no TOML is told with its place."""
+    """The error for a file that is not TOML names the line."""
     text = "workers = 1\nformat = ctime\n"
     with pytest.raises(tomllib.TOMLDecodeError, match="line 2") as caught:
         tomllib.loads(text)
@@ -455,30 +455,30 @@ def test_not_toml(path: Path) -> None:
 
 @pytest.mark.parametrize("text", ["a = " + "[" * 100_000, "a = " + "{ a = " * 100_000], ids=["arrays", "tables"])
 def test_bottomless_toml(path: Path, text: str) -> None:
-    """A file that is nested without end is refused as no TOML."""
+    """A file that is nested too deeply is refused as not TOML."""
     found = problems(path, text)
     assert (1, True) == (len(found), found[0].startswith("not TOML: "))
 
 
 def test_number_without_end(path: Path) -> None:
-    """A number of more digits than Python reads is a fault of the file, and no traceback."""
+    """A number with more digits than Python reads causes an error of the file, not a traceback."""
     assert 1 == len(problems(path, "workers = " + "9" * 5000))
 
 
 def test_not_utf8(path: Path) -> None:
-    """What is no UTF-8 is told with the place of its byte."""
+    """The error for a file that is not UTF-8 names the byte."""
     assert ["byte 10 is not UTF-8, which TOML has to be"] == problems(path, b"format = '\xff'")
 
 
 def test_largest_file(path: Path) -> None:
-    """A file as long as allowed is read, and one byte more is refused without reading on."""
+    """A file of the largest size is read; one byte more is refused, and the rest is not read."""
     comment = "#" * config.LARGEST_FILE
     assert DEFAULTS == load(path, comment)
     assert [f"not TOML: it has more than {config.LARGEST_FILE} bytes"] == problems(path, comment + "#")
 
 
 def test_pipe(tmp_path: Path) -> None:
-    """A pipe in its place is refused and not waited for; one that whoever started us has opened can be read."""
+    """A named pipe is refused without a wait; an inherited descriptor of a pipe is read."""
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(ConfigError) as caught:
         config.load(str(tmp_path / "pipe"), {}, {}, [])
@@ -491,7 +491,7 @@ def test_pipe(tmp_path: Path) -> None:
 
 
 def test_missing_file(tmp_path: Path) -> None:
-    """A file that was named has to exist."""
+    """A file that -c names has to exist."""
     with pytest.raises(ConfigError) as caught:
         config.load(f"{tmp_path}/none.toml", {}, {}, [])
     expected = [f"{tmp_path}/none.toml: No such file or directory; give the path of a file with -c"]
@@ -499,14 +499,14 @@ def test_missing_file(tmp_path: Path) -> None:
 
 
 def test_directory(tmp_path: Path) -> None:
-    """A directory is no configuration."""
+    """A directory is refused."""
     with pytest.raises(ConfigError) as caught:
         config.load(str(tmp_path), {}, {}, [])
     assert [f"{tmp_path}: Is a directory"] == caught.value.problems
 
 
 def test_unreadable_file(path: Path) -> None:
-    """A file that this user may not read is a question of permission and not of its content."""
+    """A file that this user may not read is an error of permission (77), not of configuration."""
     path.write_text("")
     path.chmod(0)
     with unprivileged(), pytest.raises(NoPermissionError) as caught:
@@ -515,9 +515,9 @@ def test_unreadable_file(path: Path) -> None:
     assert (77, expected) == (caught.value.exit_code, str(caught.value))
 
 
-# -- who wins --------------------------------------------------------------------------------------------------------
+# -- precedence ------------------------------------------------------------------------------------------------------
 
-#: For each variable: a value of the file, a text of the environment, and what each of them makes.
+#: For each variable: a value of the file and its result, a text of the environment and its result.
 WINNERS: dict[str, tuple[str, Any, str, Any]] = {
     "workers": ("1", 1, "2", 2),
     "timezone": ('"UTC"', "UTC", "Asia/Kolkata", "Asia/Kolkata"),
@@ -543,13 +543,13 @@ def value_of(loaded: Config, key: str) -> Any:
 
 
 def test_winners_of_every_variable_are_known_here() -> None:
-    """No variable is without a test of its precedence."""
+    """Every variable has a test of its precedence."""
     assert [each.path for each in VARIABLES.values()] == list(WINNERS)
 
 
 @pytest.mark.parametrize("key", WINNERS)
 def test_precedence(path: Path, key: str) -> None:
-    """A key has its default, but the file's value before that, and the environment's before both."""
+    """The environment overrides the file, and the file overrides the default."""
     in_file, from_file, in_environment, from_environment = WINNERS[key]
     text, _ = document(key, in_file)
     environ = {"DAYTIMED_" + key.upper().replace(".", "_"): in_environment}
@@ -569,7 +569,7 @@ def test_precedence(path: Path, key: str) -> None:
     ],
 )
 def test_command_line_wins(path: Path, key: str, text: str, expected: object) -> None:
-    """What a flag says goes before environment and file."""
+    """A flag overrides environment and file."""
     in_file, _, in_environment, _ = WINNERS[key]
     setting = next(each for each in SETTINGS if each.path == key)
     environ = {setting.variable: in_environment}
@@ -578,7 +578,7 @@ def test_command_line_wins(path: Path, key: str, text: str, expected: object) ->
 
 
 def test_flag_with_a_fault() -> None:
-    """The value of a flag is refused with the sentence of its key."""
+    """An invalid value of a flag causes the same sentence as one of its key."""
     with pytest.raises(ValueError, match=r'^"many" is not a whole number from 0 to 1024$'):
         config.check_option(config.SECTIONS[""]["workers"], "many")
 
@@ -598,19 +598,19 @@ def test_flag_with_a_fault() -> None:
     ],
 )
 def test_variables_with_faults(path: Path, key: str, text: str, expected: str) -> None:
-    """A wrong value of the environment is told behind the name of its variable."""
+    """The error for an invalid value in the environment begins with the name of the variable."""
     assert [f"DAYTIMED_{key}: {expected}"] == problems(path, "", {f"DAYTIMED_{key}": text})
 
 
 def test_settings_of_a_listener_fall_back_to_the_merged_ones(path: Path) -> None:
-    """A listener without a setting has that of the daemon, as environment and command line made it."""
+    """A listener without a setting uses that of the daemon, after environment and command line."""
     text = 'format = "smtp"\n[[listener]]\naddress = 1\n[[listener]]\naddress = 2\nformat = "unix"'
     loaded = load(path, text, {"DAYTIMED_FORMAT": "nist"}, **{"workers": 4})
     assert [("nist", 4), ("unix", 4)] == [(each.format, each.workers) for each in loaded.listeners]
 
 
 def test_addresses_of_the_command_line_replace_all_listeners(path: Path) -> None:
-    """`-l` is the whole list of listeners: neither those of the file nor of the environment are left."""
+    """`-l` replaces all listeners, those of the file and of the environment."""
     text = '[[listener]]\naddress = 1\nname = "x"\nformat = "nist"\n[[listener]]\naddress = 2'
     loaded = load(path, text, {LISTEN_VARIABLE: "3"}, addresses.parse("4"), addresses.parse("udp://:5"))
     expected = (
@@ -621,7 +621,7 @@ def test_addresses_of_the_command_line_replace_all_listeners(path: Path) -> None
 
 
 def test_addresses_of_the_environment_replace_those_of_the_file(path: Path) -> None:
-    """DAYTIMED_LISTEN is a list too; empty it says nothing."""
+    """DAYTIMED_LISTEN replaces the listeners of the file; if it is empty, it changes nothing."""
     text = '[[listener]]\naddress = 1\nname = "x"'
     loaded = [load(path, text, {LISTEN_VARIABLE: each}) for each in ("3, unix:///a 4", "")]
     expected = [["tcp://:3", "unix:///a", "tcp://:4"], ["tcp://:1"]]
@@ -629,7 +629,7 @@ def test_addresses_of_the_environment_replace_those_of_the_file(path: Path) -> N
 
 
 def test_address_given_twice(path: Path) -> None:
-    """The same address twice on the command line is told as such, not as a fault of the file."""
+    """The error for the same address twice on the command line does not blame the file."""
     with pytest.raises(ConfigError) as caught:
         load(path, "", None, addresses.parse("4"), addresses.parse(":4"))
     expected = ["the list of addresses: listener[1].address: tcp://:4 is that of listener[0] too"]
@@ -637,13 +637,13 @@ def test_address_given_twice(path: Path) -> None:
 
 
 def test_replaced_listeners_are_still_checked(path: Path) -> None:
-    """A fault of a listener that is not used now is told all the same."""
+    """An invalid listener of the file is an error even if `-l` replaces it."""
     expected = ["listener[0].address: missing; say where to listen"]
     assert expected == problems(path, "[[listener]]", None, addresses.parse("4"))
 
 
 def test_unknown_variables() -> None:
-    """Only variables with our prefix that set nothing are told."""
+    """The variables with our prefix that set nothing are unknown, and no others."""
     environ = {
         "DAYTIMED_WORKERS": "1",
         "DAYTIMED_LISTEN": "1",
@@ -655,16 +655,16 @@ def test_unknown_variables() -> None:
     assert ["DAYTIMED_A", "DAYTIMED_Z"] == config.unknown_variables(environ)
 
 
-# -- written out again -----------------------------------------------------------------------------------------------
+# -- printing --------------------------------------------------------------------------------------------------------
 
 
 def test_commented_example_is_the_defaults(path: Path) -> None:
-    """The file that is shipped sets what is set without it."""
+    """The shipped file sets the defaults."""
     assert DEFAULTS == load(path, config.commented_example())
 
 
 def test_commented_example_names_every_key() -> None:
-    """The file that is shipped has each key once, with its help on the line above and its default, if it has one."""
+    """The shipped file has each key once, with its help on the line above, and with its default if it has one."""
     section = ""
     found = {}
     lines = config.commented_example().splitlines()
@@ -682,7 +682,7 @@ def test_commented_example_names_every_key() -> None:
     assert expected == found
 
 
-#: IPv4-mapped networks are left out: they are read as the IPv4 networks they stand for.
+#: Without IPv4-mapped networks, which are read as IPv4 networks.
 IPV6 = st.integers(0, 2**128 - 1).map(ipaddress.IPv6Address).filter(lambda address: not address.ipv4_mapped)
 NETWORKS = st.one_of(
     st.builds(
@@ -754,7 +754,7 @@ CONFIGS = st.builds(
 @given(wanted=CONFIGS)
 @example(wanted=DEFAULTS)
 def test_printed_configuration_loads_to_the_same(wanted: Config) -> None:
-    """What `--print-config` prints is TOML, sets every key, and loads to the configuration it was made from."""
+    """The output of `--print-config` is TOML, sets every key, and loads to the same configuration."""
     text = config.to_toml(wanted)
     keys = {section: set(settings) for section, settings in config.SECTIONS.items()}
     found = tomllib.loads(text)
@@ -768,7 +768,7 @@ def test_printed_configuration_loads_to_the_same(wanted: Config) -> None:
 
 
 def check_file(content: bytes) -> None:
-    """Hold that a file is a configuration, which is written as one that loads to the same, or has faults."""
+    """Assert that a file causes errors, or is a configuration whose printed form loads to the same."""
     try:
         loaded = load_file(content)
     except ConfigError as error:
@@ -778,7 +778,7 @@ def check_file(content: bytes) -> None:
 
 
 def check_faults(error: ConfigError, place: str) -> None:
-    """Hold that an error has faults, each one line that prints and says where it is."""
+    """Assert that each error is one printable line that begins with its place."""
     assert error.problems
     assert [] == [each for each in error.problems if not each.startswith(place) or not each.isprintable()]
 
@@ -812,11 +812,11 @@ def check_faults(error: ConfigError, place: str) -> None:
 @example(content=b"log.level" + b".a" * 5000 + b" = 1")
 @example(content=b"access.allow = ['fe80::%a\"b/64']")
 def test_any_file_is_a_configuration_or_an_error(content: bytes) -> None:
-    """No file makes loading fail otherwise than with faults that name it, one printing line each."""
+    """Any file is a configuration, or causes errors of one printable line each, which name the file."""
     check_file(content)
 
 
-#: Values as a file has them: those that some key takes, and any others.
+#: Values as a file has them: some that a key accepts, and any others.
 VALUES = st.recursive(
     st.one_of(
         st.sampled_from(["1", "0.5", "'info'", "'UTC'", "':0'", "'unix:///a'", "'json'", "'none'", "'strftime:%c'"]),
@@ -834,7 +834,7 @@ VALUES = st.recursive(
     ),
     max_leaves=5,
 )
-#: A header, and under it keys, most of them of that section.
+#: A header and keys below it, most of them keys of that section.
 TABLES = st.one_of(
     *(
         st.tuples(
@@ -854,7 +854,7 @@ TABLES = st.one_of(
     tables=st.lists(TABLES, max_size=4, unique_by=lambda table: table[0] if table[0] != "[[listener]]" else id(table))
 )
 def test_any_document_is_a_configuration_or_an_error(tables: list[tuple[str, dict[str, str]]]) -> None:
-    """Whatever stands under whichever key, loading says that it is right, or what is wrong."""
+    """Any value under any key is accepted, or causes errors of one printable line each."""
     lines = []
     for header, table in sorted(tables, key=lambda table: table[0]):
         lines += [header, *(f"{key} = {value}" for key, value in table.items())]
@@ -868,7 +868,7 @@ def test_any_document_is_a_configuration_or_an_error(tables: list[tuple[str, dic
     )
 )
 def test_any_variables_are_a_configuration_or_an_error(environ: dict[str, str]) -> None:
-    """Whatever the variables hold, it is taken, or refused with faults that print, and what is taken can be printed."""
+    """Any value of the variables is accepted and can be printed, or causes errors of one printable line each."""
     try:
         loaded = config.load(os.devnull, environ, {}, [])
     except ConfigError as error:
@@ -879,7 +879,7 @@ def test_any_variables_are_a_configuration_or_an_error(environ: dict[str, str]) 
 
 @given(address=st.ip_addresses(v=4), prefix=st.integers(0, 32))
 def test_mapped_networks_are_those_of_ipv4(address: ipaddress.IPv4Address, prefix: int) -> None:
-    """A network of IPv4-mapped addresses means the IPv4 network: that is what a client that comes mapped is."""
+    """A network of IPv4-mapped addresses means the IPv4 network, as a client with a mapped address is IPv4."""
     network = ipaddress.IPv4Network((address, prefix), strict=False)
     loaded = load_file(f"access.deny = ['::ffff:{network.network_address}/{96 + prefix}']".encode())
     assert (network,) == loaded.access.deny

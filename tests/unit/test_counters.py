@@ -53,7 +53,7 @@ def test_reasons_are_those_of_the_design() -> None:
 
 
 def test_cells_do_not_overlap() -> None:
-    """Each figure has a cell of its own, and head and slots are whole cache lines of 64 bytes."""
+    """Each figure has its own cell; the head and the slots are multiples of a cache line of 64 bytes."""
     reasons = range(len(REASONS))
     cells = [READY, ACCEPTED, FINISHED, SERVED, *(DROPPED + each for each in reasons), SUPPRESSED_SERVED, LOG_LOST]
     cells += [*(SUPPRESSED_DROPPED + each for each in reasons), *range(TALKERS, TALKERS + talkers.CELLS)]
@@ -64,7 +64,7 @@ def test_cells_do_not_overlap() -> None:
 
 
 def test_slots_are_apart() -> None:
-    """What is written to the whole of a slot, of the head or of the rate table, is seen nowhere else."""
+    """Writing to all of a slot, of the head or of the rate table changes nothing else."""
     shared = Counters()
     parts = [shared.head, shared.slot(0), shared.slot(1), shared.slot(SLOTS - 1), shared.rates]
     for number, part in enumerate(parts, 1):
@@ -75,7 +75,7 @@ def test_slots_are_apart() -> None:
 
 
 def test_slots_are_handed_out_once() -> None:
-    """Every slot but the master's is given out, each once, and then there is none."""
+    """Each slot except the master's is handed out once, and then none is left."""
     shared = Counters()
     found = [shared.acquire() for _ in range(SLOTS)]
     assert set(range(1, SLOTS)) == {each for each in found[:-1] if each is not None}
@@ -83,7 +83,7 @@ def test_slots_are_handed_out_once() -> None:
 
 
 def test_released_slot_is_free_and_empty() -> None:
-    """The slot of a worker that is gone can be had again, with nothing left of the old one in it."""
+    """The slot of a worker that has ended is handed out again, and is empty."""
     shared = Counters()
     index = acquire(shared)
     shared.slot(index)[:] = memoryview(bytes([1] * 8 * SLOT_CELLS)).cast("Q")
@@ -93,7 +93,7 @@ def test_released_slot_is_free_and_empty() -> None:
 
 
 def test_total_is_over_the_living_and_the_dead() -> None:
-    """What a worker counted stays in the total when it is gone, and is not counted twice."""
+    """The counts of a worker stay in the total after its end, and are not counted twice."""
     shared = Counters()
     first, second = acquire(shared), acquire(shared)
     for index, times in ((0, 100), (first, 1), (second, 10)):
@@ -110,7 +110,7 @@ def test_total_is_over_the_living_and_the_dead() -> None:
 
 
 def test_client_in_the_hands_of_a_killed_worker_is_dropped() -> None:
-    """A worker that was killed between accept and the end has one client more than it counted."""
+    """The client of a worker that is killed between accept and the end is counted under `os_error`."""
     shared = Counters()
     index = acquire(shared)
     slot = shared.slot(index)
@@ -120,20 +120,20 @@ def test_client_in_the_hands_of_a_killed_worker_is_dropped() -> None:
 
 
 def test_totals_of_nothing() -> None:
-    """A fresh map has counted nothing, and has no reason to tell."""
+    """The total of a new map is zero, without a reason."""
     assert (0, 0, {}, 0, 0, 0) == figures(Counters().total())
 
 
 @pytest.mark.parametrize("reason", range(len(REASONS)))
 def test_reasons_keep_their_names(reason: int) -> None:
-    """The cell of each reason is told under its own name."""
+    """The cell of each reason is reported under its own name."""
     shared = Counters()
     shared.slot(0)[DROPPED + reason] = 1
     assert {REASONS[reason]: 1} == shared.total().by_reason()
 
 
 def test_worker_and_master_see_the_same_cells() -> None:
-    """What a child writes to its slot after the fork, the parent reads; and its own counts are its alone."""
+    """The parent reads what a child writes to its slot, and to the head, after the fork."""
     shared = Counters()
     index = acquire(shared)
     pid = os.fork()
@@ -147,14 +147,14 @@ def test_worker_and_master_see_the_same_cells() -> None:
 
 
 def test_secret_is_new_for_each_daemon() -> None:
-    """Nobody can know which sources share a rate cell."""
+    """The secret is random, so that nobody can know which sources share a rate cell."""
     secrets = {Counters().secret for _ in range(3)}
     assert {16} == {len(secret) for secret in secrets}
     assert 3 == len(secrets)
 
 
 def test_cells_are_large_enough() -> None:
-    """A cell holds any number a counter can reach in the life of a machine, and the nanoseconds of its clock."""
+    """A cell has 64 bits: it holds any count of a machine's lifetime, and the nanoseconds of its clock."""
     slot = Counters().slot(0)
     slot[ACCEPTED] = 2**64 - 1
     assert 2**64 - 1 == slot[ACCEPTED]

@@ -1,4 +1,4 @@
-"""The layers of the package, held by reading its source: imports point only downwards, and few may end a process."""
+"""The layers of the package, checked in its source: imports point only downwards, and few modules end a process."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ PROBE_ORDER = ["daytimed.probe"] + [
         "__main__",
     )
 ]
-#: What the probe may know of the daemon.
+#: The modules of the daemon that the probe may import.
 PROBE_MAY_IMPORT = {"daytimed", "daytimed.addresses", "daytimed.formats"}
 
 
@@ -70,7 +70,7 @@ PROBE = [name for name in FILES if name.startswith("daytimed.probe")]
 
 
 def imports_of(name: str) -> set[str]:
-    """Return the modules that a module names in any import, wherever that stands."""
+    """Return the modules that a module imports, at any place in it."""
     found = set()
     for node in ast.walk(ast.parse(FILES[name].read_text())):
         if isinstance(node, ast.Import):
@@ -85,13 +85,13 @@ def imports_of(name: str) -> set[str]:
 
 
 def calls_in(name: str) -> set[str]:
-    """Return the functions that a module calls, as they are written."""
+    """Return the functions that a module calls, as its source spells them."""
     tree = ast.parse(FILES[name].read_text())
     return {ast.unparse(node.func) for node in ast.walk(tree) if isinstance(node, ast.Call)}
 
 
 def test_every_module_has_its_layer() -> None:
-    """A new module has to be put into the order, or nothing could be said of it."""
+    """Every module has a place in the order; the other tests need it."""
     assert [] == [name for name in DAEMON if name.removeprefix("daytimed.") not in HEIGHTS]
     assert len(DAEMON) > 15
 
@@ -106,7 +106,7 @@ def test_imports_point_downwards(name: str) -> None:
 
 @pytest.mark.parametrize("name", PROBE)
 def test_probe_knows_nothing_of_the_daemon(name: str) -> None:
-    """The probe imports of the daemon only addresses and formats, and else only the standard library."""
+    """The probe imports only addresses and formats of the daemon, and the standard library."""
     found = {each for each in imports_of(name) if not each.startswith("daytimed.probe")}
     foreign = {each for each in found if each.partition(".")[0] not in sys.stdlib_module_names}
     assert [] == sorted(foreign - PROBE_MAY_IMPORT)
@@ -114,14 +114,14 @@ def test_probe_knows_nothing_of_the_daemon(name: str) -> None:
 
 @pytest.mark.parametrize("name", PROBE)
 def test_layers_of_the_probe(name: str) -> None:
-    """Within the probe too imports point downwards."""
+    """Imports point downwards within the probe too."""
     height = PROBE_ORDER.index(name)
     own = {each for each in imports_of(name) if each.startswith("daytimed.probe.")}
     assert [] == sorted(own - set(PROBE_ORDER[:height]))
 
 
 def test_only_command_lines_exit() -> None:
-    """Nothing but the command lines ends the process in a way that Python knows of."""
+    """Only the command lines call sys.exit() or raise SystemExit."""
     exits = {"sys.exit", "exit", "quit", "SystemExit"}
     allowed = {"daytimed.cli", "daytimed.__main__", "daytimed.probe.cli", "daytimed.probe.__main__"}
     found = {name for name in FILES if calls_in(name) & exits}
@@ -130,13 +130,13 @@ def test_only_command_lines_exit() -> None:
 
 
 def test_only_children_end_at_once() -> None:
-    """Only the two places that fork end a process past everything, and both do."""
+    """Only the two modules that fork call os._exit(), and both do."""
     assert ["daytimed.daemonize", "daytimed.master"] == sorted(name for name in FILES if "os._exit" in calls_in(name))
     assert ["daytimed.daemonize", "daytimed.master"] == sorted(name for name in FILES if "os.fork" in calls_in(name))
 
 
 def test_core_is_pure() -> None:
-    """Formats, clock and the grammar know neither sockets nor processes."""
+    """Formats, clock and the grammar use neither sockets nor processes."""
     effects = {"socket", "_socket", "signal", "subprocess", "select", "threading", "structlog", "logging"}
     pure = [f"daytimed.{each}" for layer in LAYERS[:3] for each in layer] + ["daytimed.respawn"]
     assert {} == {name: found for name in pure if (found := imports_of(name) & effects)}
@@ -149,15 +149,15 @@ def test_nobody_starts_a_thread(name: str) -> None:
 
 
 def modules_after(imports: str) -> set[str]:
-    """Return what a fresh interpreter has loaded after some imports, without `site` and the environment."""
+    """Return the modules of a new interpreter after some imports, without `site` and the environment."""
     script = f"import sys; sys.path.insert(0, {str(PACKAGE.parent)!r}); {imports}; print(*sys.modules)"
     ended = subprocess.run([sys.executable, "-I", "-S", "-c", script], capture_output=True, text=True, check=True)
     return set(ended.stdout.split())
 
 
 def test_probe_loads_nothing_that_it_does_not_need() -> None:
-    """The probe loads its own modules and, beyond what sockets and arguments need anyhow, only built-in ones."""
-    # __future__ is what `from __future__ import annotations` leaves behind
+    """The probe loads its own modules, those that socket and argparse need, and built-in ones."""
+    # `from __future__ import annotations` loads __future__
     needed = modules_after("import __future__, argparse, socket")
     more = modules_after("import daytimed.probe.cli") - needed
     foreign = {each for each in more if each.partition(".")[0] != "daytimed" and each not in sys.builtin_module_names}
@@ -165,7 +165,7 @@ def test_probe_loads_nothing_that_it_does_not_need() -> None:
     assert {"daytimed.addresses", "daytimed.probe.client"} <= more
 
 
-#: What every run needs.
+#: The modules that every run needs.
 ALWAYS = {"cli", "arguments", "survey", "check", "client", "offset", "parsers", "families", "civil", "zones"}
 
 
@@ -184,7 +184,7 @@ ALWAYS = {"cli", "arguments", "survey", "check", "client", "offset", "parsers", 
     ],
 )
 def test_run_loads_only_what_it_uses(arguments: list[str], more: set[str]) -> None:
-    """A run loads its own modules for what it does, and of the standard library what only some do."""
+    """A run loads only the modules that its options need, of the probe and of the standard library."""
     sock = socket.create_server(("127.0.0.1", 0))
     with stream_server(sock, lambda client: client.sendall(b"1795348800")):
         words = [*arguments, f"127.0.0.1:{sock.getsockname()[1]}"]
@@ -194,7 +194,7 @@ def test_run_loads_only_what_it_uses(arguments: list[str], more: set[str]) -> No
     rare |= {"dataclasses", "inspect", "_colorize"}
     own = {each.removeprefix("daytimed.probe.") for each in loaded if each.startswith("daytimed.probe.")}
     if "zoneinfo" in more:
-        # what it brings with it
+        # zoneinfo imports these
         loaded -= rare - {"zoneinfo"}
     assert (own - ALWAYS) | (loaded & rare) == more
     assert own >= ALWAYS
@@ -205,12 +205,12 @@ def test_run_loads_only_what_it_uses(arguments: list[str], more: set[str]) -> No
     ["typing", "dataclasses", "json", "ipaddress", "structlog", "ctypes", "threading", "datetime", "daytimed.config"],
 )
 def test_probe_leaves_out_what_is_slow(module: str) -> None:
-    """What takes its time to load is not loaded for a probe."""
+    """The probe does not load modules that are slow to load."""
     assert module not in modules_after("import daytimed.probe.cli")
 
 
 def test_modes_of_the_daemon_load_only_what_they_need() -> None:
-    """What only one mode needs is loaded by that mode alone."""
+    """A module that only one mode needs is loaded only in that mode."""
     script = "import sys, daytimed.cli; print(*sys.modules)"
     ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert set() == {"daytimed.inetd", "daytimed.daemonize", "daemon"} & set(ended.stdout.split())

@@ -1,4 +1,4 @@
-"""Who may ask and how often, and how much may be logged."""
+"""Access rules and rate limits, and the budget of the log."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def cells(count: int = 64) -> memoryview[int]:
 
 
 def prefixes_of(address: IPAddress) -> st.SearchStrategy[config.Network]:
-    """Draw the networks that an address is in."""
+    """Draw the networks that contain an address."""
     lengths = st.integers(0, address.max_prefixlen)
     return lengths.map(lambda length: ipaddress.ip_network((address, length), strict=False))
 
@@ -37,7 +37,7 @@ def network_set(*networks: str) -> NetworkSet:
 
 
 class Limited:
-    """A worker's limit, with its memory of where each host is counted."""
+    """The limit of a worker, which remembers the cells of each host."""
 
     def __init__(self, limit: RateLimit) -> None:
         self._limit = limit
@@ -60,7 +60,7 @@ def limited(rate: float, burst: int, table: memoryview[int] | None = None) -> Li
 
 
 def test_spend() -> None:
-    """A full budget of three is spent at once, then grows by one an interval."""
+    """A full budget of three is spent at once, then grows by one per interval."""
     full_at, taken = 0, []
     for now in (100, 100, 100, 100, 109, 110, 110, 119, 120, 1000, 1000, 1000, 1000):
         spent = spend(full_at, now, interval=10, burst=3)
@@ -71,7 +71,7 @@ def test_spend() -> None:
 
 @given(steps=STEPS, interval=st.integers(1, NS), burst=st.integers(1, 20))
 def test_spend_grants_what_a_bucket_of_tokens_grants(steps: list[int], interval: int, burst: int) -> None:
-    """One number does what a bucket does that fills by one an interval: the decisions are the same."""
+    """One number makes the same decisions as a token bucket that fills by one per interval."""
     full_at, parts, filled_at = 0, burst * interval, 0
     expected, actual = [], []
     for now in accumulate(steps):
@@ -86,7 +86,7 @@ def test_spend_grants_what_a_bucket_of_tokens_grants(steps: list[int], interval:
 
 @given(steps=STEPS, rate=st.sampled_from([0.5, 1.0, 3.0, 20.0, 1e6]), burst=st.integers(1, 30))
 def test_budget_decides_as_spend(steps: list[int], rate: float, burst: int) -> None:
-    """The budget in shared memory is spend() to the nanosecond, and so is the time when there will be one again."""
+    """The budget in shared memory decides as spend() to the nanosecond, and returns the time of the next grant."""
     table, full_at, interval = cells(), 0, int(NS / rate)
     budget = Budget(table, 3, rate, burst)
     for now in accumulate(steps):
@@ -99,7 +99,7 @@ def test_budget_decides_as_spend(steps: list[int], rate: float, burst: int) -> N
 
 
 def test_budget_is_one_for_all_who_share_the_cell() -> None:
-    """What one process takes is gone for the others."""
+    """All processes that share the cell spend the same budget."""
     table = cells()
     one, other = Budget(table, 0, 1.0, 2), Budget(table, 0, 1.0, 2)
     assert [0, 0, 2 * NS, 2 * NS] == [each.ask(NS) for each in (one, other, one, other)]
@@ -108,7 +108,7 @@ def test_budget_is_one_for_all_who_share_the_cell() -> None:
 @given(rate=RATES, burst=BURSTS, now_ns=st.integers(0, 10**18))
 @example(rate=config.LEAST_RATE, burst=1_000_000, now_ns=10**18)
 def test_budget_works_at_any_rate_that_is_accepted(rate: float, burst: int, now_ns: int) -> None:
-    """However low a rate the configuration accepts, the first client is logged and the sum goes into its cell."""
+    """At any rate that the configuration accepts, the burst is granted and its value fits into the cell."""
     budget = Budget(cells(), 0, rate, burst)
     assert [0] * min(burst, 50) == [budget.ask(now_ns) for _ in range(min(burst, 50))]
 
@@ -130,13 +130,13 @@ def test_budget_works_at_any_rate_that_is_accepted(rate: float, burst: int, now_
     ],
 )
 def test_network_set(host: str, expected: bool) -> None:
-    """An address is in the set if one of its networks has it, whatever interface it came over, the second time too."""
+    """An address is in the set if one of its networks contains it, on any interface; a second look agrees."""
     networks = network_set("192.0.2.0/24", "2001:db8::/32", "fe80::/64")
     assert [expected, expected] == [host in networks, host in networks]
 
 
 def test_empty_network_set() -> None:
-    """A set of no network is false and has nobody."""
+    """A set without networks is false and contains no address."""
     assert (False, True, False) == (
         bool(network_set()),
         bool(network_set("0.0.0.0/0")),
@@ -149,7 +149,7 @@ def test_empty_network_set() -> None:
     host=st.ip_addresses(),
 )
 def test_network_set_agrees_with_the_standard_library(networks: list[config.Network], host: IPAddress) -> None:
-    """Whatever the networks, an address is in the set if one of them has it."""
+    """An address is in a set of any networks if and only if one of them contains it."""
     near = [network.network_address for network in networks] + [network.broadcast_address for network in networks]
     found = NetworkSet(networks)
     for each in (host, *near):
@@ -157,10 +157,10 @@ def test_network_set_agrees_with_the_standard_library(networks: list[config.Netw
 
 
 def test_budget_of_the_lowest_rate_fits_into_its_cell() -> None:
-    """The largest burst at the lowest rate is used up before its time is more than a cell can hold."""
+    """A cell can hold the time of the largest burst at the lowest rate."""
     table = cells()
     now_ns = 10**18
-    # as if all but the last had been taken: one is left, and no more
+    # all but the last have been granted: one is left
     table[0] = now_ns + (1_000_000 - 1) * int(NS / config.LEAST_RATE)
     budget = Budget(table, 0, config.LEAST_RATE, 1_000_000)
     assert [0, now_ns + int(NS / config.LEAST_RATE)] == [budget.ask(now_ns), budget.ask(now_ns)]
@@ -170,7 +170,7 @@ def test_budget_of_the_lowest_rate_fits_into_its_cell() -> None:
 
 
 def test_rate_of_one_source() -> None:
-    """A source has its burst at once, and from then on its rate."""
+    """A source gets its burst at once, and then its rate."""
     limit = limited(rate=2.0, burst=3)
     times = [NS] * 4 + [NS + NS // 2] * 2 + [2 * NS, 2 * NS, 60 * NS, 60 * NS, 60 * NS, 60 * NS]
     expected = [True, True, True, False, True, False, True, False, True, True, True, False]
@@ -179,7 +179,7 @@ def test_rate_of_one_source() -> None:
 
 @pytest.mark.parametrize(("rate", "interval_us"), [(1_000_000.0, 1), (1.0, 1_000_000), (4.0, 250_000)])
 def test_interval_is_exact(rate: float, interval_us: int) -> None:
-    """The next reply is due after one interval of the rate, and not a microsecond before."""
+    """The next reply is granted after one interval of the rate, and not a microsecond before."""
     limit, now_us = limited(rate, burst=1), 10_000_000
     times_us = [now_us, now_us + interval_us - 1, now_us + interval_us]
     assert [True, False, True] == [limit.take("192.0.2.1", each * 1000) for each in times_us]
@@ -187,7 +187,7 @@ def test_interval_is_exact(rate: float, interval_us: int) -> None:
 
 @given(steps=STEPS, rate=st.floats(0.1, 1000), burst=st.integers(1, 10))
 def test_rate_is_kept_over_any_stretch(steps: list[int], rate: float, burst: int) -> None:
-    """Between any two moments a source has at most its burst and what the rate gives in between."""
+    """Between any two moments, a source gets at most its burst and its rate for the time between them."""
     limit = limited(rate, burst)
     times = [now for now in accumulate(steps) if limit.take("2001:db8::1", now)]
     interval_us = max(1, round(1_000_000 / rate))
@@ -210,13 +210,13 @@ def test_rate_is_kept_over_any_stretch(steps: list[int], rate: float, burst: int
     ],
 )
 def test_sources(one: str, other: str, shared: bool) -> None:
-    """One source is an IPv4 address or the /64 of an IPv6 address, unless that is a whole link or all of IPv4."""
+    """A source is an IPv4 address or an IPv6 /64, except a /64 that is a whole link or all of IPv4."""
     limit = limited(rate=1.0, burst=1, table=cells(2 * 65536))
     assert (True, not shared) == (limit.take(one, NS), limit.take(other, NS))
 
 
 def test_rate_is_one_for_all_workers() -> None:
-    """Workers that share the table and the secret count together."""
+    """Workers that share the table and the secret share the rate."""
     table = cells()
     one, other = limited(1.0, 2, table), limited(1.0, 2, table)
     assert [True, True, False, False] == [each.take("192.0.2.1", NS) for each in (one, other, one, other)]
@@ -224,7 +224,7 @@ def test_rate_is_one_for_all_workers() -> None:
 
 @pytest.mark.parametrize("late_ns", [1000, NS])
 def test_rate_is_kept_by_a_worker_that_decides_late(late_ns: int) -> None:
-    """One that has read its clock before another used up the burst refuses, and gives no second one."""
+    """A worker that read its clock before another worker used up the burst grants no second burst."""
     table = cells()
     one, other = limited(1.0, 2, table), limited(1.0, 2, table)
     assert [True, True, False] == [one.take("192.0.2.1", NS + late_ns) for _ in range(3)]
@@ -232,7 +232,7 @@ def test_rate_is_kept_by_a_worker_that_decides_late(late_ns: int) -> None:
 
 
 def test_largest_burst_at_the_lowest_rate_ends() -> None:
-    """However long a burst lasts, what a source has used up is not forgotten when the time outgrows its cell."""
+    """The largest burst at the lowest rate ends, though its time is more than a cell can hold."""
     limit = limited(config.LEAST_RATE, 1_000_000)
     now_ns = 3 * 365 * 86400 * NS
     taken = next(count for count in range(1_000_001) if not limit.take("192.0.2.1", now_ns))
@@ -240,7 +240,7 @@ def test_largest_burst_at_the_lowest_rate_ends() -> None:
 
 
 def test_flood_of_sources_shuts_nobody_out() -> None:
-    """However many sources have asked, a new one is answered."""
+    """After any number of sources, a new one is still granted a reply."""
     limit = limited(rate=0.001, burst=2, table=cells(16))
     flood = [limit.take(f"10.0.{index >> 8}.{index & 255}", NS) for index in range(1000)]
     assert ([True] * 1000, True) == (flood, limit.take("192.0.2.1", NS))
@@ -250,7 +250,7 @@ def test_flood_of_sources_shuts_nobody_out() -> None:
     start_us=st.sampled_from([7_200_000_000, 1 << 46, 1 << 47, 3 << 46, (1 << 48) - 5_000_000, 1 << 48, (1 << 49) + 1])
 )
 def test_rate_on_a_machine_that_has_run_for_years(start_us: int) -> None:
-    """CLOCK_MONOTONIC may be more than a cell can hold, and may become so at any moment: the rate is what it was."""
+    """The rate stays the same when CLOCK_MONOTONIC is, or becomes, more than a cell can hold."""
     table = cells(16)
     limit, taken = limited(rate=1.0, burst=3, table=table), []
     for index in range(8):
@@ -263,7 +263,7 @@ def test_rate_on_a_machine_that_has_run_for_years(start_us: int) -> None:
 
 
 def test_source_is_found_where_another_worker_has_put_it() -> None:
-    """A worker that remembers where a source was counted looks for it when it is there no more."""
+    """A worker that remembers the cell of a source finds the source after it has moved to another cell."""
     table = cells(16)
     one, other = limited(0.001, 3, table), limited(0.001, 3, table)
     assert one.take("192.0.2.1", NS)
@@ -275,7 +275,7 @@ def test_source_is_found_where_another_worker_has_put_it() -> None:
 
 
 def test_flood_of_sources_frees_nobody_who_has_had_more() -> None:
-    """A source that has had its share is not forgotten for others that have had less."""
+    """A flood of sources that have used less does not displace a source that has used up its share."""
     limit = limited(rate=0.001, burst=9, table=cells(16))
     share = [limit.take("192.0.2.1", NS) for _ in range(10)]
     for index in range(1000):
@@ -286,7 +286,7 @@ def test_flood_of_sources_frees_nobody_who_has_had_more() -> None:
 @given(rate=RATES, burst=BURSTS, now_ns=st.integers(0, 10**17))
 @example(rate=config.LEAST_RATE, burst=1_000_000, now_ns=10**17)
 def test_rate_works_at_any_value_that_is_accepted(rate: float, burst: int, now_ns: int) -> None:
-    """However low a rate the configuration accepts, a source has its burst, and then nothing at the same moment."""
+    """At any rate that the configuration accepts, a source gets its burst, and then nothing at the same moment."""
     limit = limited(rate, burst)
     tries = min(burst, 20) + 1
     assert [True] * (tries - 1) + [burst >= tries] == [limit.take("192.0.2.1", now_ns) for _ in range(tries)]
@@ -309,13 +309,13 @@ def test_rate_works_at_any_value_that_is_accepted(rate: float, burst: int, now_n
     ],
 )
 def test_gate(allow: list[str], deny: list[str], expected: int | None, host: str) -> None:
-    """Deny wins over allow, and an empty list of allow is everyone; IPv4 over IPv6 is IPv4; the second time too."""
+    """Deny wins over allow; an empty allow is everyone; an IPv4-mapped address is IPv4; a second look agrees."""
     gate = Gate(network_set(*allow), network_set(*deny), None)
     assert ([expected] * 2, bool(allow or deny)) == ([gate.judge(host, NS) for _ in range(2)], bool(gate))
 
 
 def test_gate_remembers_a_bounded_number() -> None:
-    """Any number of different clients leaves no more than REMEMBERED of them in memory, and right answers."""
+    """Of any number of clients, the gate remembers at most REMEMBERED, and judges all of them correctly."""
     gate = Gate(network_set("10.0.0.0/8"), network_set(), rate_limit(1.0, 20, cells(2 * 65536)))
     hosts = [f"{10 + index % 2}.0.{index >> 8}.{index & 255}" for index in range(2 * limits.REMEMBERED)]
     assert [DENIED if index % 2 else None for index in range(len(hosts))] == [gate.judge(host, NS) for host in hosts]
@@ -323,7 +323,7 @@ def test_gate_remembers_a_bounded_number() -> None:
 
 
 def test_gate_with_a_rate() -> None:
-    """A host that is let in has its rate; one that is not uses none of it up."""
+    """An admitted host has its rate; a denied host uses up none."""
     gate = Gate(network_set(), network_set("192.0.2.2/32"), rate_limit(1.0, 1))
     expected = [DENIED, DENIED, None, RATE]
     assert expected == [gate.judge(host, NS) for host in ("192.0.2.2", "192.0.2.2", "192.0.2.1", "192.0.2.1")]

@@ -1,4 +1,4 @@
-"""Events: what they say, how they are written, and what happens when they cannot be."""
+"""Events: their sentences, their forms, and their loss."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from daytimed import log
 from daytimed.log import EVENTS, SEVERITIES, Log, Output
 from daytimed.systemd import encode_entry
 
-#: Fields that fit every sentence; those that a sentence does not name are what programs want to know besides.
+#: Fields for every sentence; the fields that a sentence does not name are for programs.
 FIELDS: dict[str, Any] = {
     "version": "1.2.3", "listeners": 2, "workers": 4, "seconds": 1.25, "generation": 3, "error": "it broke",
     "signal": "SIGTERM", "accepted": 10, "served": 7, "dropped": 3, "uptime_s": 99.5, "address": "tcp://:6000",
@@ -61,7 +61,7 @@ SENTENCES = {
 
 
 class Lines:
-    """A sink that keeps what it is given, for as long as it takes anything."""
+    """A sink that keeps every line while `takes` is set."""
 
     def __init__(self) -> None:
         self.taken: list[tuple[str, str]] = []
@@ -74,7 +74,7 @@ class Lines:
 
 
 class Losses:
-    """Counts what is lost."""
+    """A counter of lost events."""
 
     def __init__(self) -> None:
         self.count = 0
@@ -90,7 +90,7 @@ def json_log(fd: int) -> tuple[Log, Losses]:
 
 @pytest.fixture
 def pipe() -> Iterator[tuple[int, int]]:
-    """Return a pipe's descriptors for reading, without waiting, and for writing."""
+    """Return the descriptors of a pipe: a non-blocking one for reading, and one for writing."""
     reading, writing = os.pipe()
     os.set_blocking(reading, False)
     yield reading, writing
@@ -100,7 +100,7 @@ def pipe() -> Iterator[tuple[int, int]]:
 
 
 def drain(reading: int) -> bytes:
-    """Read all that there is."""
+    """Read everything that is in a pipe."""
     parts = []
     with contextlib.suppress(BlockingIOError):
         while part := os.read(reading, 1 << 20):
@@ -130,18 +130,18 @@ def test_events_are_those_of_the_design() -> None:
 
 @pytest.mark.parametrize("name", EVENTS)
 def test_sentence(name: str) -> None:
-    """Every event has its sentence, made of its fields."""
+    """Every event has a sentence, with the values of its fields."""
     assert SENTENCES[name] == EVENTS[name].sentence.format_map(FIELDS)
 
 
 def test_clients_cause_nothing_above_info() -> None:
-    """What a client can cause weighs no more than information."""
+    """The events that a client can cause have the level info."""
     caused = {name: event.level for name, event in EVENTS.items() if name.startswith(("client_", "clients_"))}
     assert {"client_served": "info", "client_dropped": "info", "clients_suppressed": "info"} == caused
 
 
 def test_levels_are_known() -> None:
-    """Every event has one of the levels, and these have the severities of syslog(3)."""
+    """Every event has one of the levels, which have the severities of syslog(3)."""
     assert {event.level for event in EVENTS.values()} <= set(SEVERITIES)
     assert {"debug": 7, "info": 6, "warning": 4, "error": 3, "critical": 2} == SEVERITIES
 
@@ -157,13 +157,13 @@ def calls_of_event() -> list[tuple[str, ast.Call]]:
 
 
 def test_program_tells_only_known_events_with_all_their_fields() -> None:
-    """No call names an event that does not exist or leaves out a field of its sentence: that would end a process."""
+    """No call names an unknown event or omits a field of its sentence, which would end the process."""
     wrong = []
     for place, call in calls_of_event():
         name = ast.literal_eval(call.args[0])
         given_fields = {keyword.arg for keyword in call.keywords}
         wanted = {field for _, field, _, _ in string.Formatter().parse(EVENTS[name].sentence) if field}
-        # a ** stands for fields that cannot be seen here
+        # the fields of a ** are not known here
         if None not in given_fields and not wanted <= given_fields:
             wrong.append((place, name, wanted - given_fields))
     assert [] == wrong
@@ -176,7 +176,7 @@ def test_program_tells_only_known_events_with_all_their_fields() -> None:
 @pytest.mark.parametrize("form", ["json", "console", "syslog"])
 @pytest.mark.parametrize("name", EVENTS)
 def test_one_event_is_one_line_and_one_write(name: str, form: str) -> None:
-    """In every form an event goes to its sink at once, on one line, at its own level, and is not lost."""
+    """In every form, an event is one write of one line, at its own level, and is not lost."""
     lines, losses = Lines(), Losses()
     assert Log(lines, form, "debug", losses).event(name, **FIELDS)
     assert ([(EVENTS[name].level, [])], 0) == (
@@ -186,7 +186,7 @@ def test_one_event_is_one_line_and_one_write(name: str, form: str) -> None:
 
 
 def test_json_line(pipe: tuple[int, int]) -> None:
-    """A JSON event has timestamp, level, event, message and its fields, in this order, and the time in UTC."""
+    """A JSON event has timestamp, level, event, message and its fields, in this order; the time is UTC."""
     reading, writing = pipe
     before = datetime.now(UTC)
     assert json_log(writing)[0].event("client_dropped", client="192.0.2.1", port=5, listener="daytime", reason="rate")
@@ -217,7 +217,7 @@ def test_console_line() -> None:
 
 
 def test_console_has_colours_where_asked() -> None:
-    """Escape sequences are written only to a terminal that understands them."""
+    """The console form has colours only on request."""
     plain, coloured = Lines(), Lines()
     for lines, colors in ((plain, False), (coloured, True)):
         Log(lines, "console", "debug", Losses(), colors=colors).event("daemon_reloading")
@@ -225,7 +225,7 @@ def test_console_has_colours_where_asked() -> None:
 
 
 def test_system_log_line() -> None:
-    """An event for the system log is a sentence and its fields, without a time: that is the system's."""
+    """An event in the system log is a sentence and its fields, without a time, which the system log adds."""
     lines = Lines()
     Log(lines, "syslog", "debug", Losses()).event("client_served", client="192.0.2.1", bytes=59)
     expected = 'message="Served 59 bytes to 192.0.2.1." event=client_served level=info client=192.0.2.1 bytes=59'
@@ -235,7 +235,7 @@ def test_system_log_line() -> None:
 @given(text=st.text() | OS_TEXT)
 @example(text="\x1b[2J\r\n\u2028")
 def test_no_field_controls_a_reader(text: str) -> None:
-    """Whatever a field holds, in every form there is one line that prints, and JSON gives the field back."""
+    """With any value of a field, every form is one printable line, and JSON returns the field unchanged."""
     for form in ("console", "json", "syslog"):
         lines = Lines()
         made = Log(lines, form, "debug", Losses())
@@ -249,7 +249,7 @@ def test_no_field_controls_a_reader(text: str) -> None:
 @given(text=st.text() | OS_TEXT)
 @example(text="\nPRIORITY=0\n")
 def test_no_field_tears_an_entry_of_the_journal(text: str) -> None:
-    """Whatever a field holds, it arrives as that field, and the others as they are."""
+    """Any value of a field arrives in that field, and changes no other field."""
     entries = Entries()
     Log(entries, "journal", "debug", Losses()).event("client_dropped", client=text, listener="daytime", reason=text)
     (entry,) = entries.taken
@@ -259,7 +259,7 @@ def test_no_field_tears_an_entry_of_the_journal(text: str) -> None:
 
 
 def test_traceback_keeps_its_lines_on_a_console() -> None:
-    """What is shown of a fault of ours is for people there, and one line elsewhere."""
+    """A traceback keeps its lines on a console, for people, and is one line in other forms."""
     found = {}
     for form in ("console", "syslog"):
         lines = Lines()
@@ -271,14 +271,14 @@ def test_traceback_keeps_its_lines_on_a_console() -> None:
 
 @pytest.mark.parametrize("form", ["json", "console", "syslog"])
 def test_bytes_that_are_no_text_are_written(form: str) -> None:
-    """A field from a file name that is no UTF-8 is shown as an escape and does not end the process."""
+    """A field from a file name that is not UTF-8 is shown as an escape and does not end the process."""
     lines = Lines()
     Log(lines, form, "debug", Losses()).event("reload_rejected", error="\udcff")
     assert "\\udcff" in lines.taken[0][1]
 
 
 class Entries:
-    """A journal that keeps what it is given."""
+    """A journal that keeps its entries."""
 
     def __init__(self) -> None:
         self.taken: list[dict[str, str]] = []
@@ -289,7 +289,7 @@ class Entries:
 
 
 def test_journal_entry() -> None:
-    """A journal entry has the fields of systemd under their names, and ours begin with DAYTIMED_; None is left out."""
+    """A journal entry has the fields of systemd, and ours with the prefix DAYTIMED_; a field of None is omitted."""
     entries = Entries()
     made = Log(entries, "journal", "info", Losses())
     assert made.event("client_dropped", client="192.0.2.1", port=5, listener="daytime", reason="rate", nothing=None)
@@ -309,7 +309,7 @@ def test_journal_entry() -> None:
 
 @pytest.mark.parametrize("name", EVENTS)
 def test_journal_takes_every_event(name: str) -> None:
-    """Every event is an entry with its sentence, its own id and the severity of its level."""
+    """Every event is an entry with its sentence, its id and the severity of its level."""
     entries = Entries()
     assert Log(entries, "journal", "debug", Losses()).event(name, **FIELDS)
     (entry,) = entries.taken
@@ -318,14 +318,14 @@ def test_journal_takes_every_event(name: str) -> None:
 
 
 def test_every_event_has_an_id_of_its_own() -> None:
-    """The ids are 128 bits in small hexadecimal digits, as the catalog wants them, and no two are the same."""
+    """Each event has a different id of 128 bits, in lower-case hexadecimal digits as the catalog requires."""
     ids = [event.id for event in EVENTS.values()]
     assert len(EVENTS) == len(set(ids))
     assert [] == [each for each in ids if len(each) != 32 or set(each) - set("0123456789abcdef")]
 
 
 def test_worker_that_never_was() -> None:
-    """A worker that could not be forked has no pid to tell."""
+    """The event of a worker that could not be forked has no pid."""
     lines = Lines()
     Log(lines, "json", "info", Losses()).event("worker_exited", pid=None, listener="daytime", how="could not be forked")
     found = json.loads(lines.taken[0][1])
@@ -337,7 +337,7 @@ def test_worker_that_never_was() -> None:
 
 @pytest.mark.parametrize("level", SEVERITIES)
 def test_level(level: str) -> None:
-    """Of all events, those are written that weigh at least as much as the level, and nothing is lost."""
+    """The log writes the events at or above its level; the others do not count as lost."""
     lines, losses = Lines(), Losses()
     made = Log(lines, "json", level, losses)
     assert [True] * len(EVENTS) == [made.event(name, **FIELDS) for name in EVENTS]
@@ -347,7 +347,7 @@ def test_level(level: str) -> None:
 
 
 def test_level_of_one_call() -> None:
-    """An event can weigh more than usual, which the filter and the line both see."""
+    """A call can raise the level of its event, for the filter and in the line."""
     lines = Lines()
     made = Log(lines, "json", "error", Losses())
     made.event("worker_exited", **FIELDS)
@@ -356,7 +356,7 @@ def test_level_of_one_call() -> None:
 
 
 def test_two_logs_are_independent() -> None:
-    """A new generation's log has its own level, and the old one keeps its own."""
+    """The log of a new generation has its own level, and the old log keeps its level."""
     old, new = Lines(), Lines()
     logs = [Log(old, "json", "error", Losses()), Log(new, "json", "info", Losses())]
     for each in logs:
@@ -364,11 +364,11 @@ def test_two_logs_are_independent() -> None:
     assert ([], 1) == (old.taken, len(new.taken))
 
 
-# -- what cannot be written ------------------------------------------------------------------------------------------
+# -- lost events -----------------------------------------------------------------------------------------------------
 
 
 def test_lost_event_is_counted() -> None:
-    """An event that its sink does not take is lost, and counted each time."""
+    """Each event that the sink does not take is counted as lost."""
     lines, losses = Lines(), Losses()
     made = Log(lines, "json", "info", losses)
     lines.takes = False
@@ -377,7 +377,7 @@ def test_lost_event_is_counted() -> None:
 
 
 def test_loss_that_cannot_be_told_is_no_new_one() -> None:
-    """That events were lost is told again later, and is not itself one of them."""
+    """A log_lost that the sink does not take is not counted as lost: the next one includes it."""
     lines, losses = Lines(), Losses()
     lines.takes = False
     found = Log(lines, "json", "info", losses).event("log_lost", lost=3)
@@ -385,7 +385,7 @@ def test_loss_that_cannot_be_told_is_no_new_one() -> None:
 
 
 def test_full_pipe_loses_and_does_not_wait(pipe: tuple[int, int]) -> None:
-    """A reader that does not read costs the events and no time; when it reads again they go through."""
+    """A full pipe loses events without a wait; once it is read, events pass again."""
     reading, writing = pipe
     made, losses = json_log(writing)
     fill(writing)
@@ -398,13 +398,13 @@ def test_full_pipe_loses_and_does_not_wait(pipe: tuple[int, int]) -> None:
 
 
 def test_pipe_stays_as_it_was(pipe: tuple[int, int]) -> None:
-    """The descriptor is shared with others, so it is not made non-blocking."""
+    """The log does not make its descriptor non-blocking: other processes share it."""
     json_log(pipe[1])[0].event("daemon_reloading")
     assert os.get_blocking(pipe[1])
 
 
 def test_closed_reader_loses(pipe: tuple[int, int]) -> None:
-    """With nobody left to read, events are lost, and neither an exception nor a signal comes of it."""
+    """Without a reader, events are lost, without an exception or a signal."""
     reading, writing = pipe
     made, losses = json_log(writing)
     os.close(reading)
@@ -412,14 +412,14 @@ def test_closed_reader_loses(pipe: tuple[int, int]) -> None:
 
 
 def test_full_disk_loses() -> None:
-    """Without space on the disk, events are lost."""
+    """On a full disk, events are lost."""
     with open("/dev/full", "wb") as full:
         made, losses = json_log(full.fileno())
         assert (False, 1) == (made.event("daemon_reloading"), losses.count)
 
 
 def test_closed_descriptor_loses(tmp_path: Path) -> None:
-    """With the descriptor closed under it, events are lost."""
+    """With a closed descriptor, events are lost."""
     descriptor = os.open(tmp_path / "log", os.O_WRONLY | os.O_CREAT)
     made, losses = json_log(descriptor)
     os.close(descriptor)
@@ -436,7 +436,7 @@ def test_file_gets_every_line(tmp_path: Path) -> None:
 
 
 def test_torn_line_ends_before_the_next(pipe: tuple[int, int]) -> None:
-    """An event of which only a part went through is lost, and the next one begins on a line of its own."""
+    """A partly written event is lost, and the next one begins on a new line."""
     reading, writing = pipe
     fcntl.fcntl(writing, fcntl.F_SETPIPE_SZ, 4096)
     size = fcntl.fcntl(writing, fcntl.F_GETPIPE_SZ)
@@ -450,7 +450,7 @@ def test_torn_line_ends_before_the_next(pipe: tuple[int, int]) -> None:
 
 
 def log_that_asks_first(writing: int) -> tuple[Log, Losses]:
-    """Return a log on a pipe that cannot be opened anew: it is made while no descriptor can be had."""
+    """Return a log on a pipe that it could not reopen, because no descriptor was free."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     lowest = os.dup(0)
     os.close(lowest)
@@ -462,7 +462,7 @@ def log_that_asks_first(writing: int) -> tuple[Log, Losses]:
 
 
 def test_pipe_that_cannot_be_opened_anew_is_asked_first(pipe: tuple[int, int]) -> None:
-    """A pipe that cannot be opened anew (another user's, or without /proc) is written to, and never waited for."""
+    """The log writes to a pipe that it cannot reopen (another user's, or without /proc), and never waits for it."""
     reading, writing = pipe
     made, losses = log_that_asks_first(writing)
     assert made.event("daemon_reloading")
@@ -473,7 +473,7 @@ def test_pipe_that_cannot_be_opened_anew_is_asked_first(pipe: tuple[int, int]) -
 
 
 def test_long_event_never_waits_either(pipe: tuple[int, int]) -> None:
-    """A pipe that is asked first has room for something then; an event that is longer does not wait for the rest."""
+    """An event that is longer than the room in such a pipe does not wait for the rest."""
     _, writing = pipe
     made, losses = log_that_asks_first(writing)
     with within(1):
@@ -482,7 +482,7 @@ def test_long_event_never_waits_either(pipe: tuple[int, int]) -> None:
 
 @pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")  # a log's own copy lives as long as its process
 def test_socket_gets_one_message_an_event() -> None:
-    """Each event is one write: a socket that keeps messages apart gets each as one, and a full one loses them."""
+    """Each event is one write, and so one message on a SOCK_SEQPACKET socket; a full socket loses events."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with ours, theirs:
         made, losses = json_log(theirs.fileno())
@@ -504,7 +504,7 @@ def test_socket_gets_one_message_an_event() -> None:
 
 @pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")  # a log's own copy lives as long as its process
 def test_system_log(tmp_path: Path) -> None:
-    """The system log gets datagrams with facility, severity, name and pid; where there is none they are lost."""
+    """The system log gets datagrams with facility, severity, name and pid; without it, events are lost."""
     path = str(tmp_path / "log")
     sink = log.syslog_sink(path)
     assert not sink("info", b"nobody there")
@@ -518,7 +518,7 @@ def test_system_log(tmp_path: Path) -> None:
                 pass
 
 
-# -- where it goes ---------------------------------------------------------------------------------------------------
+# -- outputs ---------------------------------------------------------------------------------------------------------
 
 
 @contextlib.contextmanager
@@ -532,14 +532,14 @@ def terminal() -> Iterator[tuple[int, int]]:
 
 
 def line_on(make_output: Callable[[int], Output], form: str) -> bytes:
-    """Return what a terminal shows of one event."""
+    """Return the bytes that a terminal gets for one event."""
     with terminal() as (ours, theirs):
         assert make_output(theirs).make_log(form, "info", Losses()).event("daemon_reloading")
         return os.read(ours, 4096)
 
 
 def test_automatic_form_of_a_pipe(pipe: tuple[int, int]) -> None:
-    """Where no person reads, `auto` is JSON."""
+    """On a pipe, `auto` is JSON."""
     reading, writing = pipe
     Output(writing).make_log("auto", "info", Losses()).event("daemon_reloading")
     assert "daemon_reloading" == json.loads(drain(reading))["event"]
@@ -553,7 +553,7 @@ def test_automatic_form_of_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_terminal_without_colours(monkeypatch: pytest.MonkeyPatch) -> None:
-    """With NO_COLOR set, a terminal still is one: `auto` is the console, only without colours."""
+    """With NO_COLOR set, `auto` on a terminal is the console without colours."""
     monkeypatch.setenv("NO_COLOR", "1")
     shown = line_on(Output, "auto")
     assert (False, False) == (shown.startswith(b"{"), b"\x1b[" in shown)
@@ -561,7 +561,7 @@ def test_terminal_without_colours(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize(("form", "begins"), [("json", b'{"timestamp": "'), ("console", b"20")])
 def test_form_that_is_asked_for(form: str, begins: bytes, pipe: tuple[int, int]) -> None:
-    """A form that is configured is used wherever the log goes."""
+    """A configured form is used on any output."""
     reading, writing = pipe
     Output(writing).make_log(form, "info", Losses()).event("daemon_reloading")
     assert begins == drain(reading)[: len(begins)]
@@ -569,7 +569,7 @@ def test_form_that_is_asked_for(form: str, begins: bytes, pipe: tuple[int, int])
 
 @pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")  # a log's own copy lives as long as its process
 def test_output_to_the_system_log() -> None:
-    """Without a descriptor the system log is the output, whatever the form; its absence loses events and no more."""
+    """Without a descriptor, the output is the system log in any form; without a system log, events are only lost."""
     losses = Losses()
     made = Output(None).make_log("json", "info", losses)
     taken = made.event("daemon_reloading")
@@ -591,7 +591,7 @@ def test_output_to_the_system_log() -> None:
 def test_journal_is_used_under_systemd(
     form: str, is_stream: bool, has_journal: bool, expected: str, pipe: tuple[int, int]
 ) -> None:
-    """`auto` is the journal where standard error goes there anyway; what asks for it gets JSON where there is none."""
+    """`auto` is the journal if standard error goes there; `journal` is JSON on a host without a journal."""
     entries, (reading, writing) = Entries(), pipe
     output = Output(writing, lambda: entries if has_journal else None, is_journal_stream=is_stream)
     output.make_log(form, "info", Losses()).event("daemon_reloading")
@@ -604,7 +604,7 @@ def test_journal_is_used_under_systemd(
 
 
 def error_descriptor_with(stdin: int, stderr: int) -> int | None:
-    """Return what is chosen with other descriptors as standard input and standard error."""
+    """Return the log's choice with other descriptors as standard input and standard error."""
     saved = os.dup(0), os.dup(2)
     try:
         os.dup2(stdin, 0)
@@ -617,7 +617,7 @@ def error_descriptor_with(stdin: int, stderr: int) -> int | None:
 
 
 def test_errors_never_go_to_the_client(pipe: tuple[int, int]) -> None:
-    """Standard error is written to, but not where it is the socket on standard input: a client would read it."""
+    """The log goes to standard error, unless that is the socket on standard input: the client would read it."""
     ours, theirs = socket.socketpair()
     with ours, theirs:
         assert [2, 2, 2, None] == [

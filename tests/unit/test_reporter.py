@@ -1,4 +1,4 @@
-"""What the master tells: the sentence of `systemctl status`, summaries, and the watchdog."""
+"""Reports of the master: the sentence of `systemctl status`, summaries, and the watchdog."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from daytimed.reasons import RATE, RESET
 from daytimed.reporter import Reporter, describe
 from daytimed.systemd import Notifier
 
-# what a process tells its manager with lives as long as the process
+# the notification socket lives as long as the process
 pytestmark = pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")
 
 
@@ -41,12 +41,12 @@ def counts(served: int, reset: int = 0, rate: int = 0) -> Counts:
 def test_the_status_is_a_sentence(
     listeners: int, workers: int, counted: Counts, uptime_s: float, expected: str
 ) -> None:
-    """Numbers with their nouns, reasons only where there are any, and the largest unit of time."""
+    """The status has numbers with their nouns, reasons only if there are any, and the largest unit of time."""
     assert expected == describe(listeners, workers, counted, uptime_s)
 
 
 def test_the_watchdog_is_fed_twice_an_interval_and_only_in_health(tmp_path: Path) -> None:
-    """Not before READY; then every half interval; and not at all while a worker is missing."""
+    """WATCHDOG=1 starts after READY, comes every half interval, and stops while a worker is missing."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
         manager.bind(str(tmp_path / "notify"))
         manager.setblocking(False)
@@ -87,7 +87,7 @@ class Suppressing:
         return True
 
     def come(self, host: str, dropped: int | None, count: int) -> None:
-        # later than the last time, so that it sees which period this is
+        # late enough for the client log to look at the period again
         self._now_ns += ASK_AGAIN_NS
         for _ in range(count):
             self.client_log.tell((host, 5), self._now_ns, 0, dropped)
@@ -97,7 +97,7 @@ NOTHING_LEFT = Budget(memoryview(bytearray((2**63).to_bytes(8, "little"))).cast(
 
 
 def test_the_summary_is_by_reason_and_network() -> None:
-    """Each is told once, when no more come; the networks with the most first, and five at the most."""
+    """Each client is summed up once, when no more come; at most five networks are listed, the largest first."""
     scene = Suppressing()
     scene.reporter.tell_suppressed(scene.log, 1.0)
     assert scene.told == []
@@ -118,7 +118,7 @@ def test_the_summary_is_by_reason_and_network() -> None:
 
 
 def test_a_summary_that_the_log_does_not_take_is_told_again() -> None:
-    """With what has come since; and nothing waits for it until something comes."""
+    """A summary that the log does not take is repeated with the next clients, and causes no wake-up until then."""
     scene = Suppressing()
     scene.come("192.0.2.1", None, 3)
     scene.broken = True
@@ -136,7 +136,7 @@ def test_a_summary_that_the_log_does_not_take_is_told_again() -> None:
 
 
 def test_a_flood_that_does_not_end_is_summed_up_all_the_same() -> None:
-    """While more come it is told every ten seconds."""
+    """While more clients come, a summary is logged every ten seconds."""
     scene = Suppressing()
     for second in range(25):
         scene.come("192.0.2.1", None, 1)
@@ -145,7 +145,7 @@ def test_a_flood_that_does_not_end_is_summed_up_all_the_same() -> None:
 
 
 def test_without_a_watchdog_nothing_is_to_be_fed() -> None:
-    """No deadline, and so no wake-up."""
+    """Without a watchdog there is no deadline, and so no wake-up."""
     reporter = Reporter(Counters(), Notifier({}), 0.0)
     reporter.tell_ready(1, 1, 1.0)
     assert reporter.feed_at is None

@@ -1,4 +1,4 @@
-"""One client: what it gets, and why it is dropped."""
+"""One client: its reply, or the reason of its drop."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ REPLY = b"The Date Time is: 2026-11-22 12:00:00.123456789 +0530 IST\r\n"
 
 @contextlib.contextmanager
 def connection(family: socket.AddressFamily = socket.AF_INET) -> Iterator[tuple[socket.socket, socket.socket]]:
-    """Return a client and what a server accepted of it."""
+    """Return both ends of a connection: the client's and the accepted one."""
     if family == socket.AF_UNIX:
         client, accepted = socket.socketpair()
     else:
@@ -41,7 +41,7 @@ def kind_of(sock: socket.socket) -> tuple[int, int, int]:
 
 
 def serve(accepted: socket.socket, reply: bytes) -> int | None:
-    """Serve a client; hold that its descriptor is closed, whatever happens, which the detached object cannot tell."""
+    """Serve a client; assert that its descriptor, which the detached object no longer knows, is closed in any case."""
     descriptor = accepted.fileno()
     try:
         with session.ClientSocket(kind_of(accepted)) as client:
@@ -61,14 +61,14 @@ FAMILIES = [
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("sent", [0, 1, 65536])
 def test_client_gets_the_reply_and_a_clean_end(family: socket.AddressFamily, sent: int) -> None:
-    """A client, whatever it has written before, gets the whole reply and an end of file, not a reset."""
+    """A client that has written any amount gets the whole reply and end of file, not a reset."""
     with connection(family) as (client, accepted), within(10):
         client.sendall(b"x" * sent)
         assert (None, REPLY) == (serve(accepted, REPLY), read_to_end(client))
 
 
 def test_client_that_writes_on_gets_the_reply() -> None:
-    """What a client writes after the server is done does not cost it the reply that is there."""
+    """A client that writes after the server has closed still reads the reply."""
     with connection() as (client, accepted), within(10):
         assert serve(accepted, REPLY) is None
         client.sendall(b"x")
@@ -76,7 +76,7 @@ def test_client_that_writes_on_gets_the_reply() -> None:
 
 
 def test_client_that_has_ended_its_side_gets_the_reply() -> None:
-    """A client that only reads, and has said so, is served."""
+    """A client that has shut down its sending side is served."""
     with connection() as (client, accepted), within(10):
         client.shutdown(socket.SHUT_WR)
         assert (None, REPLY) == (serve(accepted, REPLY), read_to_end(client))
@@ -88,7 +88,7 @@ def segments_received(sock: socket.socket) -> int:
 
 
 def test_reply_and_end_are_one_segment() -> None:
-    """Reply and end of stream leave together: the client gets one segment for both."""
+    """Reply and end of stream leave in one segment."""
     with connection() as (client, accepted), within(10):
         before = segments_received(client)
         serve(accepted, REPLY)
@@ -96,27 +96,27 @@ def test_reply_and_end_are_one_segment() -> None:
 
 
 def test_stream_is_ended_whoever_has_a_copy() -> None:
-    """The stream is ended and not only closed: the client gets its end even while another process has the socket."""
+    """The stream is shut down, not only closed: the client reads end of file though another process has the socket."""
     with connection() as (client, accepted), accepted.dup(), within(10):
         assert (None, REPLY) == (serve(accepted, REPLY), read_to_end(client))
 
 
 def test_client_that_resets_is_dropped() -> None:
-    """A client that is gone is dropped as reset, and its socket is closed."""
+    """A client that has reset is dropped under `reset`, and its socket is closed."""
     with connection() as (client, accepted):
         reset(client)
         assert RESET == serve(accepted, REPLY)
 
 
 def test_client_that_closes_is_served() -> None:
-    """A client that closes at once, as a port scanner does, is no error: nothing tells that it will not read."""
+    """A client that closes at once, as a port scanner does, counts as served: nothing shows that it will not read."""
     with connection() as (client, accepted):
         client.close()
         assert serve(accepted, REPLY) is None
 
 
 def test_closed_unix_client_is_dropped() -> None:
-    """On a unix socket the end of the client is known at once."""
+    """On a unix socket, a closed client is noticed at once and dropped under `reset`."""
     with connection(socket.AF_UNIX) as (client, accepted):
         client.close()
         assert RESET == serve(accepted, REPLY)
@@ -124,7 +124,7 @@ def test_closed_unix_client_is_dropped() -> None:
 
 @pytest.mark.parametrize("sent", [b"", b"x"])
 def test_client_that_takes_only_a_part_is_dropped(sent: bytes) -> None:
-    """A reply that does not fit into the socket at once is not waited for."""
+    """A client whose socket takes only a part of the reply is dropped without a wait."""
     reply = b"x" * (32 << 20)
     with connection() as (client, accepted), within(10):
         client.sendall(sent)
@@ -132,7 +132,7 @@ def test_client_that_takes_only_a_part_is_dropped(sent: bytes) -> None:
 
 
 def test_client_that_takes_nothing_is_dropped() -> None:
-    """A socket that is full already is not waited for."""
+    """A client whose socket is already full is dropped without a wait."""
     with connection() as (_, accepted), within(10):
         accepted.setblocking(False)
         with contextlib.suppress(BlockingIOError):
@@ -143,7 +143,7 @@ def test_client_that_takes_nothing_is_dropped() -> None:
 
 
 def test_bug_of_ours_is_seen() -> None:
-    """What is no error of a socket goes through, with the client closed all the same."""
+    """An exception that is not a socket error propagates, and the client is still closed."""
     with connection() as (_, accepted), pytest.raises(TypeError):
         serve(accepted, "a text")  # type: ignore[arg-type]
 
@@ -165,18 +165,18 @@ EXPECTED_REASONS = {
 
 @pytest.mark.parametrize("number", errno.errorcode)
 def test_every_error_has_a_reason(number: int) -> None:
-    """Whatever error a socket gives, there is one reason for it, and for the unexpected it is os_error."""
+    """Every socket error has one reason; that of an unexpected one is os_error."""
     expected = EXPECTED_REASONS.get(number, OS_ERROR)
     assert REASONS[expected] == REASONS[session.reason_for(OSError(number, "text"))]
 
 
 def test_error_without_a_number_has_a_reason() -> None:
-    """An OSError that Python made itself is an os_error."""
+    """The reason of an OSError that Python itself raises is os_error."""
     assert OS_ERROR == session.reason_for(OSError("no number"))
 
 
 def test_client_socket_serves_each_client_in_turn_and_closes_nothing_else() -> None:
-    """Whatever has the number that a client had once, it stays open: when the next has another one, and at the end."""
+    """A descriptor that reuses a client's number stays open, both at a next client and at the end."""
     with contextlib.ExitStack() as stack, session.ClientSocket(TCP) as served:
         other = stack.enter_context(open(os.devnull)).fileno()
         pairs = [stack.enter_context(connection()) for _ in range(3)]
@@ -184,7 +184,7 @@ def test_client_socket_serves_each_client_in_turn_and_closes_nothing_else() -> N
             descriptor = accepted.detach()
             assert (None, REPLY) == (served.serve(descriptor, REPLY), read_to_end(client))
             stack.callback(os.close, os.dup2(other, descriptor))
-        # no exception at the end either: each is still there to be closed
+        # the callbacks raise nothing at the end: each descriptor is still open
 
 
 # -- datagrams -------------------------------------------------------------------------------------------------------
@@ -204,7 +204,7 @@ def datagram_sockets(
 
 @pytest.mark.parametrize("asked", ["127.0.0.1", "127.0.0.2", "127.1.2.3"])
 def test_answer_comes_from_the_address_that_was_asked(asked: str) -> None:
-    """A server on all addresses answers from the one the client wrote to, or the client would not know the answer."""
+    """A server on all addresses replies from the one that the client asked, so that the client accepts the reply."""
     with datagram_sockets(socket.AF_INET, "0.0.0.0", "127.0.0.1") as (client, server):
         client.connect((asked, server.getsockname()[1]))
         client.send(b"")
@@ -215,7 +215,7 @@ def test_answer_comes_from_the_address_that_was_asked(asked: str) -> None:
 @pytest.mark.skipif(not has_ipv6(), reason="no IPv6 here")
 @pytest.mark.parametrize("asked", ["::1", "::ffff:127.0.0.1", "::ffff:127.0.0.2"])
 def test_answer_over_both_families(asked: str) -> None:
-    """A socket for both families answers each client from the address it wrote to."""
+    """A socket for both families replies to each client from the address that it asked."""
     with datagram_sockets(socket.AF_INET6, "::", "::") as (client, server):
         client.connect((asked, server.getsockname()[1]))
         client.send(b"")
@@ -230,7 +230,7 @@ def answer(server: socket.socket, reply: bytes = REPLY, dropped: int | None = No
 
 
 def test_answer_that_fails_is_a_drop() -> None:
-    """An error of the send is the reason of this client, and the server goes on."""
+    """An error of the send drops this client under its reason, and the server continues."""
     with datagram_sockets(socket.AF_INET, "127.0.0.1", "127.0.0.1") as (client, server):
         for _ in range(2):
             client.sendto(b"", server.getsockname())
@@ -239,14 +239,14 @@ def test_answer_that_fails_is_a_drop() -> None:
 
 
 def test_datagram_that_is_judged_is_not_answered() -> None:
-    """The reason of the judge is the reason of the drop."""
+    """A datagram that the gate refuses is dropped under the gate's reason."""
     with datagram_sockets(socket.AF_INET, "127.0.0.1", "127.0.0.1") as (client, server):
         client.sendto(b"", server.getsockname())
         assert (0, RATE) == answer(server, dropped=RATE)
 
 
 def test_refused_client_gets_no_byte() -> None:
-    """It reads the end of file."""
+    """A refused client reads end of file."""
     ours, theirs = socket.socketpair()
     with theirs:
         session.close(ours.detach())

@@ -1,4 +1,4 @@
-"""The networks that most of the clients come from: what is counted in a few cells of shared memory."""
+"""The networks that send the most clients, counted in a few cells of shared memory."""
 
 from __future__ import annotations
 
@@ -42,20 +42,20 @@ def counted(table: Cells, period: int = 1) -> Counter[str]:
     ],
 )
 def test_networks(host: str, expected: str) -> None:
-    """A network is an IPv4 /24, an IPv6 /48, or the unix sockets; IPv4 over IPv6 is IPv4."""
+    """A network is an IPv4 /24, an IPv6 /48 or the unix sockets; an IPv4-mapped address is IPv4."""
     assert expected == name_of(network_of(host))
 
 
 @given(address=st.ip_addresses().filter(lambda address: not getattr(address, "ipv4_mapped", None)))
 def test_every_host_is_in_its_network(address: IPv4Address | IPv6Address) -> None:
-    """What is told is a network that the host is in, and its number goes into a cell."""
+    """The name of a host's network contains the host, and its number fits into a cell."""
     network = network_of(str(address))
     assert address in ip_network(name_of(network))
     assert 0 < network < 2**64
 
 
 def test_clients_are_counted_by_network() -> None:
-    """As long as there are few networks the counts are exact, however many hosts they have."""
+    """The counts of a few networks are exact, whatever the number of their hosts."""
     table = cells()
     talkers, expected = Talkers(table), Counter[str]()
     talkers.begin(1)
@@ -68,7 +68,7 @@ def test_clients_are_counted_by_network() -> None:
 
 @given(hosts=st.lists(st.integers(0, 60), min_size=50, max_size=400))
 def test_no_network_with_more_than_its_share_is_missed(hosts: list[int]) -> None:
-    """Space-Saving: nobody is told with more than it sent, and one that sent much not with much less."""
+    """Space-Saving: a network's count never exceeds its clients, and misses at most one in ENTRIES of all clients."""
     table = cells()
     talkers, truth = Talkers(table), Counter[str]()
     talkers.begin(1)
@@ -81,7 +81,7 @@ def test_no_network_with_more_than_its_share_is_missed(hosts: list[int]) -> None
 
 
 def test_a_flood_accuses_nobody_who_comes_after_it() -> None:
-    """Who comes once, behind any number of others, is not told with what they did."""
+    """A network that sends one client after any number of others is counted with one."""
     table = cells()
     talkers = Talkers(table)
     talkers.begin(1)
@@ -93,7 +93,7 @@ def test_a_flood_accuses_nobody_who_comes_after_it() -> None:
 
 
 class Watched:
-    """Cells that somebody looks at after every single store, as the master may."""
+    """Cells that a function reads after every single store, as the master may."""
 
     def __init__(self, look: Callable[[Cells], None]) -> None:
         self._cells = cells()
@@ -111,7 +111,7 @@ class Watched:
 
 
 def test_nobody_is_accused_in_the_midst_of_a_takeover() -> None:
-    """Another process that looks between two stores sees no network with more than it has sent."""
+    """Another process that reads between two stores sees no network with more clients than it has sent."""
     truth = Counter[str]()
 
     def look(table: Cells) -> None:
@@ -123,14 +123,14 @@ def test_nobody_is_accused_in_the_midst_of_a_takeover() -> None:
     for number in range(5 * ENTRIES):
         for _ in range(3):
             host = f"10.0.{number}.1"
-            # its network is known before it is counted
+            # the truth is updated before the client is counted
             place = talkers.place(host)
             truth[f"10.0.{number}.0/24"] += 1
             talkers.counts[place] += 1
 
 
 def test_a_period_forgets_the_one_before() -> None:
-    """What was told is not told again, and nothing is there for a period in which nobody came."""
+    """A new period starts from zero, and a period without clients is empty."""
     table = cells()
     talkers = Talkers(table)
     talkers.begin(1)

@@ -1,4 +1,4 @@
-"""The worker: its loop over real sockets, what it tells of clients, and from where it answers datagrams."""
+"""The worker: its loop over real sockets, its log of clients, and the source of its datagrams."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ OPEN_GATE = Gate(NOBODY, NOBODY, None)
 
 
 class Events:
-    """A log's sink that keeps the events as they are, and calls someone for each."""
+    """A sink of a log that keeps the events, and calls a function for each."""
 
     def __init__(self, on_event: Callable[[dict[str, Any]], None] = lambda event: None) -> None:
         self.seen: list[dict[str, Any]] = []
@@ -69,7 +69,7 @@ def cell(value: int = 0) -> memoryview[int]:
     return memoryview(bytearray(struct.pack("=Q", value))).cast("Q")
 
 
-# -- what is told of clients -----------------------------------------------------------------------------------------
+# -- the log of clients ----------------------------------------------------------------------------------------------
 
 SERVED_EVENT = {"event": "client_served", "client": "192.0.2.1", "port": 5, "listener": "daytime", "bytes": 7}
 DROPPED_EVENT = {"event": "client_dropped", "client": "192.0.2.1", "port": 5, "listener": "daytime", "reason": "rate"}
@@ -88,7 +88,7 @@ DROPPED_EVENT = {"event": "client_dropped", "client": "192.0.2.1", "port": 5, "l
     ],
 )
 def test_which_clients_are_told(clients: str, level: str, quiet: str, expected: list[dict[str, Any]]) -> None:
-    """The settings say which clients are logged; what is not wanted is not missed, so it is not counted either."""
+    """The settings select the clients that are logged; the others are not counted as suppressed."""
     events = Events()
     client_log = ClientLog(events.log(level), "daytime", clients, NetworkSet([ipaddress.ip_network(quiet)]), None)
     client_log.tell(("192.0.2.1", 5), NS, 7, None)
@@ -98,7 +98,7 @@ def test_which_clients_are_told(clients: str, level: str, quiet: str, expected: 
 
 
 def test_clients_beyond_the_budget_are_counted_by_reason_and_network() -> None:
-    """When the budget is used up, each client that would have been logged is counted, and no other."""
+    """Once the budget is used up, exactly the clients that the settings select are counted."""
     events, counters = Events(), Counters()
     quiet = NetworkSet([ipaddress.ip_network("198.51.100.0/24")])
     allowance = Allowance(Budget(cell(), 0, 1.0, 2), counters.head, counters.slot(0))
@@ -119,7 +119,7 @@ def test_clients_beyond_the_budget_are_counted_by_reason_and_network() -> None:
 
 
 def test_clients_that_are_not_told_use_up_no_budget() -> None:
-    """Quiet networks and unwanted kinds leave the budget to the others."""
+    """Clients of quiet networks, and of kinds that are not logged, use no budget."""
     events, counters = Events(), Counters()
     allowance = Allowance(Budget(cell(), 0, 1.0, 1), counters.head, counters.slot(0))
     client_log = ClientLog(events.log(), "daytime", "dropped", NOBODY, allowance)
@@ -139,7 +139,7 @@ def test_clients_that_are_not_told_use_up_no_budget() -> None:
     ],
 )
 def test_names_of_clients(peer: Peer, client: str, port: int) -> None:
-    """A client is told by its address, IPv4 always as such; one on a unix socket has none."""
+    """A client is logged by its address, an IPv4 one always as IPv4; a client of a unix socket has none."""
     events = Events()
     client_log = ClientLog(events.log(), "daytime", "all", NetworkSet([ipaddress.ip_network("::9")]), None)
     client_log.tell(peer, NS, 7, None)
@@ -148,7 +148,7 @@ def test_names_of_clients(peer: Peer, client: str, port: int) -> None:
 
 
 def test_quiet_network_of_ipv4_over_ipv6() -> None:
-    """A quiet IPv4 client is quiet over a socket for both families too."""
+    """A quiet IPv4 client is quiet on a socket for both families too."""
     events = Events()
     quiet = NetworkSet([ipaddress.ip_network("192.0.2.0/24")])
     ClientLog(events.log(), "daytime", "all", quiet, None).tell(("::ffff:192.0.2.1", 5, 0, 0), NS, 7, None)
@@ -160,9 +160,9 @@ def test_quiet_network_of_ipv4_over_ipv6() -> None:
 
 class Bench:
     """
-    A worker on a real listener in this process, for clients that have come already.
+    A worker on a real listener in this process, for clients that have already connected.
 
-    It is stopped as the master stops it, but from inside: as the last client is accepted, or as it is told of.
+    It stops as for the master, but from inside: when it accepts the last client, or when it logs it.
     """
 
     def __init__(self, listener: Listener, gate: Gate = OPEN_GATE, own_ports: frozenset[int] = frozenset()) -> None:
@@ -186,7 +186,7 @@ class Bench:
         budget: Budget | None = None,
         quiet: NetworkSet = NOBODY,
     ) -> Events:
-        """Serve so many clients; `told` says that the last one is not only accepted but told of before the stop."""
+        """Serve `clients` clients; with `told`, the stop comes when the last one is logged, not when it is accepted."""
 
         def wake() -> None:
             self.wakes += 1
@@ -215,7 +215,7 @@ class Bench:
 
 
 def used_up() -> Budget:
-    """Return a budget that has nothing left for as long as any machine runs."""
+    """Return a budget that stays used up while any machine runs."""
     return Budget(cell(2**63), 0, 1e-9, 1)
 
 
@@ -238,7 +238,7 @@ def connect(listener: Listener) -> socket.socket:
 
 @pytest.mark.parametrize("scheme", ["tcp4", "tcp", "unix"])
 def test_clients_are_served_one_after_another(scheme: str, tmp_path: Path) -> None:
-    """Each client gets its reply, is counted and told, and when nobody is there the slot says so."""
+    """Each client gets its reply, is counted and logged, and the slot shows when the worker has none."""
     address = f"unix://{tmp_path}/socket" if scheme == "unix" else f"{scheme}://:0"
     with opened(address) as listener, connect(listener) as one, connect(listener) as other:
         bench = Bench(listener)
@@ -252,7 +252,7 @@ def test_clients_are_served_one_after_another(scheme: str, tmp_path: Path) -> No
 
 @pytest.mark.parametrize("name", ["", "/tmp/client", b"\0abstract", b"\0"])
 def test_client_of_a_unix_socket_may_call_itself_anything(name: str | bytes, tmp_path: Path) -> None:
-    """It is served, and told as what it is, without that name."""
+    """A client with any name is served, and logged as `unix` without that name."""
     if isinstance(name, str) and name:
         name = str(tmp_path / "client")
     with opened(f"unix://{tmp_path}/socket") as listener, socket.socket(socket.AF_UNIX) as client:
@@ -265,7 +265,7 @@ def test_client_of_a_unix_socket_may_call_itself_anything(name: str | bytes, tmp
 @pytest.mark.parametrize("dropped", [False, True])
 @pytest.mark.parametrize("scheme", ["tcp4", "udp4"])
 def test_worker_is_busy_until_its_client_is_told(scheme: str, dropped: bool) -> None:
-    """One that hangs in its log, on a disk that does not answer for one, is seen to be stuck."""
+    """A worker that hangs in its log, on a disk that does not respond for example, counts as busy."""
     kind = socket.SOCK_STREAM if scheme == "tcp4" else socket.SOCK_DGRAM
     everybody = NetworkSet([ipaddress.ip_network("127.0.0.0/8")])
     with opened(f"{scheme}://127.0.0.1:0") as listener, socket.socket(socket.AF_INET, kind) as client:
@@ -277,7 +277,7 @@ def test_worker_is_busy_until_its_client_is_told(scheme: str, dropped: bool) -> 
 
 
 def test_master_is_woken_only_while_it_sleeps() -> None:
-    """A worker tells that a client came, unless the master looks anyhow."""
+    """A worker wakes the master for a client, unless the master is already watching."""
     found = []
     for watched in (0, 1):
         with opened("tcp4://127.0.0.1:0") as listener, connect(listener), connect(listener):
@@ -289,7 +289,7 @@ def test_master_is_woken_only_while_it_sleeps() -> None:
 
 
 def test_client_that_resets_is_dropped_and_the_next_is_served() -> None:
-    """Whatever one client does, the next one gets its reply."""
+    """A client that resets is dropped, and the next one gets its reply."""
     with opened("tcp4://127.0.0.1:0") as listener, connect(listener) as bad, connect(listener) as good:
         reset(bad)
         bench = Bench(listener)
@@ -300,7 +300,7 @@ def test_client_that_resets_is_dropped_and_the_next_is_served() -> None:
 
 
 def test_denied_client_gets_nothing() -> None:
-    """A client that may not ask is closed without a byte, and no reply is made for it."""
+    """A denied client is closed without a byte, and no reply is made for it."""
     gate = Gate(NOBODY, NetworkSet([ipaddress.ip_network("127.0.0.0/8")]), None)
     with opened("tcp://:0") as listener, connect(listener) as client:
         bench = Bench(listener, gate)
@@ -311,7 +311,7 @@ def test_denied_client_gets_nothing() -> None:
 
 
 def test_gate_does_not_judge_unix_clients(tmp_path: Path) -> None:
-    """A client on a unix socket has no address; who may reach it is a matter of the path."""
+    """A client on a unix socket has no address; the mode of the path controls access."""
     gate = Gate(NetworkSet([ipaddress.ip_network("192.0.2.0/24")]), NOBODY, None)
     with opened(f"unix://{tmp_path}/socket") as listener, connect(listener) as client:
         Bench(listener, gate).run(1)
@@ -319,7 +319,7 @@ def test_gate_does_not_judge_unix_clients(tmp_path: Path) -> None:
 
 
 def test_rate_of_clients() -> None:
-    """A source beyond its rate is dropped with that reason."""
+    """A client beyond the rate of its source is dropped under `rate`."""
     rate = RateLimit(Counters().rates, 0.001, 1, bytes(16))
     with opened("tcp4://127.0.0.1:0") as listener, connect(listener) as one, connect(listener) as other:
         bench = Bench(listener, Gate(NOBODY, NOBODY, rate))
@@ -329,7 +329,7 @@ def test_rate_of_clients() -> None:
 
 
 def test_clients_beyond_the_budget_are_counted() -> None:
-    """A client that is not told for want of budget is in the counts, served and dropped apart."""
+    """A client that is not logged for lack of budget is counted, served and dropped ones separately."""
     with opened("tcp4://127.0.0.1:0") as listener, connect(listener), connect(listener) as bad, connect(listener):
         reset(bad)
         bench = Bench(listener)
@@ -341,7 +341,7 @@ def test_clients_beyond_the_budget_are_counted() -> None:
 
 @pytest.mark.parametrize("scheme", ["tcp4", "tcp", "unix"])
 def test_clients_that_are_counted_in_place(scheme: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whom the worker counts without a call, beyond the budget, is counted as ClientLog.tell() counts the first."""
+    """Beyond the budget, the worker counts clients in place, exactly as ClientLog.tell() counts the first."""
     called = []
     tell = ClientLog.tell
 
@@ -363,7 +363,7 @@ def test_clients_that_are_counted_in_place(scheme: str, tmp_path: Path, monkeypa
 
 @pytest.mark.parametrize(("clients", "quiet"), [("dropped", "192.0.2.0/24"), ("all", "127.0.0.0/8")])
 def test_clients_that_are_not_to_be_told_are_not_missed(clients: str, quiet: str) -> None:
-    """Who is served and would not be logged in any case is not counted as suppressed, whatever is left to log."""
+    """A served client that the settings do not select is not counted as suppressed, whatever the budget."""
     with opened("tcp4://127.0.0.1:0") as listener, connect(listener) as bad, connect(listener), connect(listener):
         reset(bad)
         bench = Bench(listener)
@@ -373,7 +373,7 @@ def test_clients_that_are_not_to_be_told_are_not_missed(clients: str, quiet: str
 
 
 def test_log_that_tells_nothing_is_not_asked() -> None:
-    """With nothing to tell of clients, they are served and counted all the same."""
+    """If no client is logged, clients are still served and counted."""
     with opened("tcp4://127.0.0.1:0") as listener, connect(listener) as client:
         bench = Bench(listener)
         events = bench.run(1, log="none")
@@ -382,7 +382,7 @@ def test_log_that_tells_nothing_is_not_asked() -> None:
 
 
 def test_stop_serves_the_client_that_was_accepted() -> None:
-    """A stop that falls between accept and reply costs the client nothing, and no other is accepted."""
+    """A stop between accept and reply still serves the client, and no other client is accepted."""
     with opened("tcp4://127.0.0.1:0") as listener, connect(listener) as client, connect(listener):
         bench = Bench(listener)
         bench.run(1)
@@ -391,7 +391,7 @@ def test_stop_serves_the_client_that_was_accepted() -> None:
 
 
 def test_stop_before_the_start_ends_at_once() -> None:
-    """A worker that was told to stop before it began accepts nobody."""
+    """A worker that is stopped before it begins accepts no client."""
     with opened("tcp4://127.0.0.1:0") as listener, connect(listener):
         bench = Bench(listener)
         bench.worker.stop()
@@ -401,7 +401,7 @@ def test_stop_before_the_start_ends_at_once() -> None:
 
 @pytest.mark.parametrize("scheme", ["tcp4", "udp4"])
 def test_socket_made_non_blocking_by_someone_else(scheme: str) -> None:
-    """Who shares the listener and makes it non-blocking does not end a worker, or make it spin: it blocks again."""
+    """If another process makes the listener non-blocking, the worker neither ends nor spins: it blocks again."""
     with (
         opened(f"{scheme}://127.0.0.1:0") as listener,
         listener.socket.dup() as shared,
@@ -431,7 +431,7 @@ def test_socket_made_non_blocking_by_someone_else(scheme: str) -> None:
     ],
 )  # fmt: skip
 def test_errors_of_a_client_in_accept_are_passed_over(number: int) -> None:
-    """The errors that accept(2) passes on from a client or the network end nothing and are not told."""
+    """Errors of a client or the network, which accept(2) passes on, do not end the worker and are not logged."""
     with opened("tcp4://127.0.0.1:0") as listener:
         bench = Bench(listener)
         assert bench.worker._go_on_after(OSError(number, os.strerror(number)))
@@ -440,13 +440,13 @@ def test_errors_of_a_client_in_accept_are_passed_over(number: int) -> None:
 
 @pytest.mark.parametrize("number", [errno.EBADF, errno.EINVAL, errno.ENOTSOCK, errno.EFAULT])
 def test_broken_listener_ends_the_worker(number: int) -> None:
-    """An error that no client can cause is raised: the master sees a worker that died."""
+    """An error that no client can cause ends the worker."""
     with opened("tcp4://127.0.0.1:0") as listener, pytest.raises(OSError, match=os.strerror(number)):
         Bench(listener).worker._go_on_after(OSError(number, os.strerror(number)))
 
 
 def test_closed_listener_of_a_worker_that_was_not_stopped() -> None:
-    """A listener that is gone without a stop is an error and no quiet end."""
+    """A listener that is closed without a stop is an error."""
     with opened("tcp4://127.0.0.1:0") as listener:
         bench = Bench(listener)
         listener.socket.close()
@@ -456,7 +456,7 @@ def test_closed_listener_of_a_worker_that_was_not_stopped() -> None:
 
 @pytest.mark.parametrize("number", [errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM])
 def test_shortage_is_a_pause_and_one_warning(number: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Out of descriptors or memory, a worker pauses each time, warns at most every ten seconds, and then goes on."""
+    """Without descriptors or memory, a worker pauses each time, warns at most every ten seconds, and continues."""
     now, slept = [1000.0], []
 
     def sleep(seconds: float) -> None:
@@ -493,7 +493,7 @@ def asking(listener: Listener, host: str = "127.0.0.1") -> Iterator[socket.socke
 
 @pytest.mark.parametrize(("scheme", "watched", "wakes"), [("udp4", 0, 2), ("udp", 1, 0)])
 def test_one_datagram_for_one(scheme: str, watched: int, wakes: int) -> None:
-    """Each datagram is answered by one, from the address it was sent to."""
+    """Each datagram gets one reply, from the address that it was sent to."""
     with opened(f"{scheme}://:0") as listener, asking(listener) as one, asking(listener, "127.0.0.2") as other:
         bench = Bench(listener)
         bench.head[WATCHED] = watched
@@ -513,7 +513,7 @@ def test_datagram_over_ipv6() -> None:
 
 
 def test_datagram_from_one_of_our_own_ports_is_denied() -> None:
-    """Two daytime services would answer each other for ever: what comes from a port of ours gets nothing."""
+    """A datagram from one of our own ports gets no reply: two daytime services would answer each other forever."""
     with opened("udp4://127.0.0.1:0") as listener, asking(listener) as looping, asking(listener) as client:
         bench = Bench(listener, own_ports=frozenset({looping.getsockname()[1]}))
         bench.run(2, told=True)
@@ -534,7 +534,7 @@ def test_datagram_that_is_denied() -> None:
 
 
 def test_datagrams_beyond_the_budget_are_counted() -> None:
-    """A datagram that is not told for want of budget is in the counts, served and dropped apart."""
+    """A datagram that is not logged for lack of budget is counted, served and dropped ones separately."""
     with opened("udp4://127.0.0.1:0") as listener, asking(listener), asking(listener) as looping:
         bench = Bench(listener, own_ports=frozenset({looping.getsockname()[1]}))
         assert [] == bench.run(2, budget=used_up()).seen
@@ -543,7 +543,7 @@ def test_datagrams_beyond_the_budget_are_counted() -> None:
 
 
 def test_shortage_over_datagrams() -> None:
-    """A worker for datagrams tells that it accepts again too."""
+    """A worker for datagrams logs accept_resumed too."""
     with opened("udp4://127.0.0.1:0") as listener, asking(listener):
         bench = Bench(listener)
         bench.worker._pauses, bench.worker._pause_told = 3, True
@@ -551,7 +551,7 @@ def test_shortage_over_datagrams() -> None:
 
 
 def test_datagram_socket_that_is_broken() -> None:
-    """A worker for datagrams ends with an error where no client is to blame."""
+    """A worker for datagrams ends with an error that no client can cause."""
     with opened("udp4://127.0.0.1:0") as listener:
         bench = Bench(listener)
         listener.socket.close()

@@ -1,4 +1,4 @@
-"""What holds after every fault: the next client is answered, the figures add up, nothing is left lying about."""
+"""Checks after every fault: the next client gets a reply, the figures add up, nothing is left behind."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ def children(pid: int) -> list[int]:
 
 
 def zombies(pid: int) -> list[int]:
-    """Return the children of a process that have ended and are not reaped."""
+    """Return the children of a process that have ended and that it has not reaped."""
     return [each for each in children(pid) if process_state(each) == "Z"]
 
 
 def memory_kib(daemon: Daemon) -> list[int]:
-    """Return what master and workers have of memory, each, without the files that they share with other programs."""
+    """Return the memory of the master and of each worker, without the files that they share with other programs."""
     return [_memory_kib(pid) for pid in (daemon.process.pid, *daemon.live_workers())]
 
 
@@ -32,7 +32,7 @@ def _memory_kib(pid: int) -> int:
 
 
 def figures_of(daemon: Daemon, accepted: int = 0) -> Event:
-    """Return the statistics of a daemon, whose figures add up."""
+    """Return the statistics of a daemon; assert that they add up."""
     figures = daemon.statistics(accepted)
     assert figures["accepted"] == figures["served"] + figures["dropped"], figures
     assert figures["dropped"] == sum(figures.get(reason, 0) for reason in REASONS), figures
@@ -40,17 +40,17 @@ def figures_of(daemon: Daemon, accepted: int = 0) -> Event:
 
 
 def ask_daytime(daemon: Daemon) -> bytes:
-    """Be an honest client of the listener that every daemon here has."""
+    """Act as an honest client of the `daytime` listener, which every daemon here has."""
     return fetch(daemon.port())
 
 
 @contextlib.contextmanager
 def unharmed(daemon: Daemon, ask: Callable[[Daemon], bytes] = ask_daytime) -> Iterator[None]:
     """
-    Hold that what the body does to a daemon leaves no trace.
+    Assert that the body leaves no trace in a daemon.
 
-    An honest client is answered, by as many workers as there were; the figures add up, and have only grown; there is no
-    zombie; and no process has another descriptor than before.
+    An honest client gets a reply; the number of workers is the same; the figures add up and have only grown; there is
+    no zombie; and each process has the same descriptors as before.
     """
     master = daemon.process.pid
     assert ask(daemon)
@@ -61,9 +61,9 @@ def unharmed(daemon: Daemon, ask: Callable[[Daemon], bytes] = ask_daytime) -> It
     assert ask(daemon)
     after = figures_of(daemon)
     assert all(after.get(name, 0) >= before[name] for name in before if name in ("accepted", "served", *REASONS))
-    wait_until(lambda: not zombies(master), "every child that has ended is reaped")
-    wait_until(lambda: len(daemon.live_workers()) == wanted, "every worker is there")
-    wait_until(lambda: descriptors(master) == masters, "the master has the descriptors of before")
-    # a worker that is just starting, or has a client in its hands, has others for a moment
+    wait_until(lambda: not zombies(master), "the master has reaped every child that has ended")
+    wait_until(lambda: len(daemon.live_workers()) == wanted, "every worker runs")
+    wait_until(lambda: descriptors(master) == masters, "the master has the same descriptors as before")
+    # a worker that starts or serves a client has others for a moment
     for pid in daemon.live_workers():
-        wait_until(lambda pid=pid: descriptors(pid) in workers, "a worker has the descriptors of before")  # type: ignore[misc]
+        wait_until(lambda pid=pid: descriptors(pid) in workers, "a worker has the same descriptors as before")  # type: ignore[misc]

@@ -1,8 +1,8 @@
 """
-One attack tried on the real daemon, with an honest client beside it.
+Try one attack on the real daemon, beside an honest client.
 
-Daemon, attackers and honest client are processes in a network namespace of their own. The honest client is run before
-the attack and while it is under way; what held before has to hold after it.
+Daemon, attackers and honest client are processes in their own network namespace. The honest client runs before the
+attack and during it; the state of the daemon has to be the same before and after it.
 """
 
 from __future__ import annotations
@@ -37,35 +37,35 @@ from load import ENOUGH
 from daytimed.reasons import REASONS
 
 HERE = Path(__file__).parent
-#: In a network of its own every port is free, and this one is none that the kernel gives to clients.
+#: Every port is free in a network namespace of its own, and the kernel does not assign this one to clients.
 PORT = 6000
-#: More than the log takes at once: it must not differ from one run of the honest client to the other.
+#: More than the burst of the log, so that logging costs the same in each run of the honest client.
 WARM_UP = 300
 LONGEST_S = 300.0
-#: What the daemon's processes may take more of memory: the table of the rates (1 MiB), 1024 addresses remembered by
-#: each worker (0.5 MiB), and pages of the interpreter that are shared until somebody counts a reference in them.
+#: How much the memory of the daemon may grow: the table of the rates (1 MiB), 1024 addresses that each worker remembers
+#: (0.5 MiB), and pages of the interpreter, which are shared until a process counts a reference in them.
 MOST_GROWTH_KIB = 3072
 
-#: How the shell ends that could not load the rules.
+#: The exit status of the shell if nft rejects the rules.
 NO_SUCH_RULES = 9
 FIREWALL = "table ip attacks {{ chain output {{ type filter hook output priority 0;\n{rules}\n}}\n}}\n"
 
 
 @dataclass(frozen=True)
 class Plan:
-    """How much is tried."""
+    """How much to try."""
 
     count: int
-    """How often the attack is done at least."""
+    """The least number of times to carry out the attack."""
     longest_s: float
-    """When that is enough in any case: there may be no CPU left for it."""
+    """Enough after this time, whatever the count: the attackers may get no CPU."""
     asks: int
-    """How often the honest client asks at least, without the attack and during it."""
+    """The least number of questions of the honest client, without the attack and during it."""
 
 
 @dataclass(frozen=True)
 class Honest:
-    """How an honest client was answered."""
+    """The replies to an honest client."""
 
     asks: int
     outcomes: dict[str, int]
@@ -78,13 +78,13 @@ class Honest:
 
 
 Report = dict[str, Any]
-"""What a process of an attack says of itself in the end."""
+"""The JSON object that a process of an attack prints at its end."""
 Outcome = tuple[Honest, list[Report]]
 
 
 @dataclass(frozen=True)
 class Trial:
-    """What came of an attack."""
+    """The result of an attack."""
 
     attack: Attack
     without: Honest
@@ -92,13 +92,13 @@ class Trial:
     done: int
     bytes: int
     left: int
-    """Connections that it has left at the server in the state that it aims at."""
+    """Connections at the server, during the attack, in the state that the attack aims at."""
     memory_kib: tuple[int, int]
-    """Of master and workers, before and after."""
+    """Of the master and the workers, before and after."""
     dropped: dict[str, int]
     """By reason."""
     faults: list[str]
-    """What must not have happened, in sentences."""
+    """Every broken promise, in a sentence."""
 
     @property
     def ratio(self) -> float:
@@ -107,10 +107,10 @@ class Trial:
 
 @contextlib.contextmanager
 def own_network(firewall: str = "") -> Iterator[tuple[str, ...]]:
-    """Have a network namespace with a loopback; yields what runs a command in it. Without one the test is skipped."""
+    """Make a network namespace with a loopback, or skip the test; yields the prefix of a command to run in it."""
     unshare, nsenter = program("unshare"), program("nsenter")
     if run(unshare, "--net", "true").returncode != 0:
-        pytest.skip("no network namespace of its own is possible here")
+        pytest.skip("cannot make a network namespace here")
     script = f"{program('ip')} link set lo up"
     if firewall:
         script += f' && {{ {program("nft")} "$1" || exit {NO_SUCH_RULES}; }}'
@@ -120,13 +120,13 @@ def own_network(firewall: str = "") -> Iterator[tuple[str, ...]]:
             leader.wait_for("ready")
         except AssertionError:
             if leader.process.poll() == NO_SUCH_RULES:
-                pytest.skip(f"nft takes no such rules here: {leader.log.read_text()}")
+                pytest.skip(f"nft rejects these rules here: {leader.log.read_text()}")
             raise
         yield (nsenter, "--target", str(leader.process.pid), "--net")
 
 
 def start(inside: Sequence[str], name: str, *arguments: object) -> subprocess.Popen[str]:
-    """Start a client of ours that prints JSON."""
+    """Start one of our clients, which print JSON."""
     command = [*inside, sys.executable, str(HERE / name), *map(str, arguments)]
     return subprocess.Popen(
         command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, env=clean_environment(UNTRACED)
@@ -134,7 +134,7 @@ def start(inside: Sequence[str], name: str, *arguments: object) -> subprocess.Po
 
 
 def finish(process: subprocess.Popen[str]) -> dict[str, Any]:
-    """Wait until it has ended, and return what it says."""
+    """Wait until a client has ended; return the object that it printed."""
     out, _ = process.communicate(timeout=LONGEST_S)
     assert process.returncode == 0, f"{process.args!r} ended with {process.returncode}"
     said: dict[str, Any] = json.loads(out)
@@ -142,27 +142,27 @@ def finish(process: subprocess.Popen[str]) -> dict[str, Any]:
 
 
 def wait_for(line: str, processes: Sequence[subprocess.Popen[str]]) -> None:
-    """Wait until each of them has said that."""
+    """Wait until each client has printed a line."""
     for process in processes:
         assert process.stdout
-        # its end is that of what is read
+        # killing the process ends the read
         bound = threading.Timer(LONGEST_S, process.kill)
         bound.start()
         try:
             said = process.stdout.readline().strip()
         finally:
             bound.cancel()
-        assert said == line, f"{process.args!r} has not come to {line!r}"
+        assert said == line, f"{process.args!r} did not print {line!r}"
 
 
 def ask_honestly(inside: Sequence[str], attack: Attack, asks: int) -> Honest:
-    """Be an honest client before or after the attack."""
+    """Run the honest client before or after the attack."""
     return Honest(**finish(start(inside, "honest.py", attack.transport, PORT, asks)))
 
 
 @contextlib.contextmanager
 def started(*processes: subprocess.Popen[str]) -> Iterator[tuple[subprocess.Popen[str], ...]]:
-    """Have clients of ours until the end of the body at the latest."""
+    """Kill our clients at the end of the body if they still run."""
     try:
         yield processes
     finally:
@@ -174,7 +174,7 @@ def started(*processes: subprocess.Popen[str]) -> Iterator[tuple[subprocess.Pope
 
 
 def stop(processes: Sequence[subprocess.Popen[str]]) -> list[Report]:
-    """Stop processes, and return what they say."""
+    """Stop clients; return the objects that they print."""
     for process in processes:
         process.terminate()
     return [finish(process) for process in processes]
@@ -182,13 +182,13 @@ def stop(processes: Sequence[subprocess.Popen[str]]) -> list[Report]:
 
 def attack_beside(inside: Sequence[str], attack: Attack, plan: Plan, look: Callable[[], None]) -> Outcome:
     """
-    Carry out an attack, and be an honest client from when it is under way until it is done.
+    Carry out an attack, and run the honest client while the attack is under way.
 
     Args:
-        look: Called while both are at it.
+        look: Called while both run.
 
     Returns:
-        How the honest client was answered, and what the processes of the attack report.
+        The replies to the honest client, and the reports of the attack's processes.
     """
     arguments = ("attacks.py", attack.name, PORT, -(-plan.count // attack.processes), plan.longest_s, "idle")
     with started(*(start(inside, *arguments) for _ in range(attack.processes))) as attackers:
@@ -201,8 +201,8 @@ def attack_beside(inside: Sequence[str], attack: Attack, plan: Plan, look: Calla
 
 
 def connections(inside: Sequence[str], state: str) -> int:
-    """Count the connections of the daemon's port in a state, as ss(8) calls it."""
-    # /proc/net/tcp takes seconds where the kernel's table is large
+    """Count the connections of the daemon's port in a state, as ss(8) names it."""
+    # /proc/net/tcp takes seconds if the kernel's table is large
     return run(*inside, program("ss"), "-Htan", "state", state, "sport", "=", f":{PORT}").stdout.count(b"\n")
 
 
@@ -211,7 +211,7 @@ def open_files(daemon: Daemon) -> dict[int, list[str]]:
 
 
 def try_out(attack: Attack, plan: Plan) -> Trial:
-    """Try an attack out, beside an honest client."""
+    """Try an attack beside an honest client."""
     address = f"{attack.transport}4://127.0.0.1:{PORT}"
     with (
         own_network(attack.rules) as inside,
@@ -235,9 +235,9 @@ def try_out(attack: Attack, plan: Plan) -> Trial:
         faults += [f"the honest client: {each.outcomes}" for each in (without, during, after) if each.failures]
         if attack.leaves and left < LEAST_LEFT:
             faults.append(f"only {left} connections in {attack.leaves}")
-        # a client may be in the hands of a worker for a moment yet
+        # a worker may still serve a client for a moment
         with contextlib.suppress(AssertionError):
-            wait_until(lambda: open_files(daemon) == files, "the open files are those of before")
+            wait_until(lambda: open_files(daemon) == files, "the open files are the same as before")
         if open_files(daemon) != files:
             faults.append(f"open files: {files} before, {open_files(daemon)} after")
         grown = sum(memory_kib(daemon))
@@ -258,16 +258,16 @@ def by_reason(figures: Event) -> dict[str, int]:
 
 
 def judge(attack: Attack, figures: Event, accepted: int, reports: Sequence[Report], plan: Plan) -> Iterator[str]:
-    """Say what is wrong with what was counted, on either side."""
+    """Compare the counts of both sides; yield every error in them."""
     if not figures["accepted"] == figures["served"] + figures["dropped"] == accepted:
         yield f"{accepted} clients came: {figures}"
     if figures["dropped"] != sum(by_reason(figures).values()):
         yield f"dropped is not the sum of its reasons: {figures}"
-    # cut short, it may not have met what takes luck
+    # an attack that is cut short may miss a reason that takes luck
     if total("done", reports) >= plan.count and not attack.reasons <= set(by_reason(figures)):
-        yield f"nobody was dropped for {attack.reasons}: {figures}"
+        yield f"no client was dropped for {attack.reasons}: {figures}"
     for report in reports:
         if not report["stopped"]:
-            yield f"the attack was over too early: {report}"
+            yield f"the attack ended too early: {report}"
         if not set(report["outcomes"]) <= attack.outcomes:
-            yield f"the attack ended otherwise: {report}"
+            yield f"the attack had other outcomes than {attack.outcomes}: {report}"

@@ -1,4 +1,4 @@
-"""What is done to a daemon again and again while a test goes on."""
+"""Disturbances of a daemon, repeated while a test runs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from harness import Daemon
 
 @contextlib.contextmanager
 def every(interval_s: float, act: Callable[[], None]) -> Iterator[None]:
-    """Do something again and again while the body runs."""
+    """Repeat an action while the body runs."""
     over = threading.Event()
 
     def repeat() -> None:
@@ -32,7 +32,7 @@ def every(interval_s: float, act: Callable[[], None]) -> Iterator[None]:
 
 @contextlib.contextmanager
 def killing(daemon: Daemon) -> Iterator[set[int]]:
-    """Kill a worker every 100 ms while the body runs; yields who was killed."""
+    """Kill a worker every 100 ms while the body runs; yields the killed pids."""
     killed: set[int] = set()
 
     def kill() -> None:

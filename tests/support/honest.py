@@ -1,11 +1,11 @@
 """
-An honest client: it asks again and again, one question after the other, and notes how it was answered.
+An honest client: it asks one question after another and records the replies.
 
     honest.py tcp|udp PORT ASKS [on]
 
-Asks so often; with `on`, says then that it is enough and goes on until SIGTERM. It asks from each of 65,536 addresses
-in turn, so that no limit is meant for it. Prints as one JSON object what came of its questions, whole replies and
-everything else by its name, and how long the half and 99 of 100 of them took at the most.
+It asks ASKS times; with `on`, it then prints `enough` and continues until SIGTERM. It asks from each of 65,536
+addresses in turn, so that no rate limit applies to it. Prints one JSON object: the number of questions for each outcome
+(`whole` is a complete reply), and the 50th and 99th percentiles of their duration.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ import time
 
 from load import ENOUGH, HOST, WHOLE, ask
 
-#: Where it comes from.
+#: Its source addresses.
 NETWORK = "127.7"
-#: Over UDP nobody sends anything twice: what has not come after this was lost.
+#: UDP retransmits nothing: a reply that takes longer is lost.
 UDP_PATIENCE_S = 5.0
 
 
 def ask_datagram(port: int, source: str) -> str:
-    """Be one client over UDP, and say how it ended."""
+    """Act as one client over UDP; return the outcome."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
         client.settimeout(UDP_PATIENCE_S)
         client.bind((source, 0))

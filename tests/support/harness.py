@@ -1,8 +1,8 @@
 """
-The real daemon as a test sees it: started, watched through its log, stopped, and held to what it always promises.
+The real daemon under test: start it, watch its log, stop it, and check the promises of every run.
 
-Nothing here waits for time to pass: it waits for an event of the log, the end of a file or of a process, and
-DEADLINE_S only bounds how long a failing test takes.
+Nothing here waits for time to pass: it waits for an event in the log, or for the end of a file or of a process.
+DEADLINE_S only bounds a failing test.
 """
 
 from __future__ import annotations
@@ -34,21 +34,21 @@ Event = dict[str, Any]
 DAYTIMED = (sys.executable, "-m", "daytimed")
 DAYTIME_GET = (sys.executable, "-m", "daytimed.probe")
 
-#: For processes whose speed is to be the real one: they are not traced for coverage.
+#: For processes that have to run at their real speed: coverage does not trace them.
 UNTRACED = {"COVERAGE_PROCESS_CONFIG": ""}
 
-#: Services and plugins are not on everyone's PATH.
+#: Not every PATH includes services and plugins.
 PROGRAMS = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin", "/usr/lib/nagios/plugins"])
 
 
 def clean_environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
-    """Return the environment without what would change the programs under test."""
+    """Return the environment without the variables that change the programs under test."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("DAYTIMED_")}
     return {**kept, "TZ": "UTC", **(extra or {})}
 
 
 def run(*command: str, **options: Any) -> subprocess.CompletedProcess[bytes]:
-    """Run a command to its end and keep what it wrote."""
+    """Run a command to its end and capture its output."""
     options.setdefault("env", clean_environment())
     options.setdefault("stdin", subprocess.DEVNULL)
     if "stdout" not in options and "stderr" not in options:
@@ -57,13 +57,13 @@ def run(*command: str, **options: Any) -> subprocess.CompletedProcess[bytes]:
 
 
 def needs(*names: str) -> pytest.MarkDecorator:
-    """Skip a test without these programs, by their names."""
+    """Skip a test if one of these programs is not installed."""
     missing = [name for name in names if shutil.which(name, path=PROGRAMS) is None]
     return pytest.mark.skipif(bool(missing), reason=f"{' and '.join(missing)} is not installed")
 
 
 def program(name: str) -> str:
-    """Return where a program is; without it the test is skipped."""
+    """Return the path of a program; skip the test if it is not installed."""
     path = shutil.which(name, path=PROGRAMS)
     if path is None:
         pytest.skip(f"{name} is not installed")
@@ -71,19 +71,19 @@ def program(name: str) -> str:
 
 
 def skip_without_mounts(*namespaces: str) -> None:
-    """Skip a test where nothing can be mounted in such namespaces."""
+    """Skip a test where mounting in these namespaces is impossible."""
     if run(*namespaces, "mount", "-t", "tmpfs", "none", "/run").returncode != 0:
-        pytest.skip("no mount namespace of its own is possible here (a chroot, for one)")
+        pytest.skip("cannot mount in a namespace here (in a chroot, for example)")
 
 
 class Program(NamedTuple):
-    """A program of others that runs, and where it writes."""
+    """A running program of a third party, and its log."""
 
     process: subprocess.Popen[bytes]
     log: Path
 
     def wait_for(self, pattern: str, count: int = 1) -> list[str]:
-        """Wait until it has written that."""
+        """Wait until its log has `count` matches of a pattern; return them."""
 
         def found() -> list[str]:
             return re.findall(pattern, self.log.read_text(errors="replace"))
@@ -99,7 +99,7 @@ class Program(NamedTuple):
 
 @contextlib.contextmanager
 def running(*command: str, env: Mapping[str, str] | None = None, **options: Any) -> Iterator[Program]:
-    """Have a program that runs until the test is done with it."""
+    """Run a program until the body ends."""
     with tempfile.TemporaryDirectory() as folder:
         log = Path(folder, "log")
         with log.open("wb") as out:
@@ -113,7 +113,7 @@ def running(*command: str, env: Mapping[str, str] | None = None, **options: Any)
             if process.poll() is None:
                 started.stop()
         finally:
-            # and whoever it has left behind
+            # and the processes that it has left behind
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
             process.wait()
@@ -121,7 +121,7 @@ def running(*command: str, env: Mapping[str, str] | None = None, **options: Any)
 
 
 def read_all(connection: socket.socket) -> bytes:
-    """Read to the end of file; raises what the connection raises."""
+    """Read to the end of file; raises the connection's errors."""
     parts = []
     while part := connection.recv(65536):
         parts.append(part)
@@ -129,7 +129,7 @@ def read_all(connection: socket.socket) -> bytes:
 
 
 def fetch(port: int, host: str = "127.0.0.1", request: bytes = b"") -> bytes:
-    """Be one client."""
+    """Act as one client; return the reply."""
     with socket.create_connection((host, port), timeout=DEADLINE_S) as connection:
         if request:
             connection.sendall(request)
@@ -137,16 +137,16 @@ def fetch(port: int, host: str = "127.0.0.1", request: bytes = b"") -> bytes:
 
 
 def wait_until(condition: Callable[[], bool], what: str) -> None:
-    """Wait for a state of the system that no event tells of."""
+    """Wait for a state of the system that no event reports."""
     deadline = time.monotonic() + DEADLINE_S
     while not condition():
         assert time.monotonic() < deadline, f"never came true: {what}"
-        # a look, not a wait: what is looked at has no event
+        # a poll: the state has no event to wait for
         time.sleep(0.005)
 
 
 def process_state(pid: int) -> str:
-    """Return the state letter of proc(5), or an empty text when there is no such process."""
+    """Return the state letter of proc(5), or an empty string if the process does not exist."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
     except (FileNotFoundError, ProcessLookupError):
@@ -154,7 +154,7 @@ def process_state(pid: int) -> str:
 
 
 def descriptors(pid: int) -> list[str]:
-    """Return what the descriptors of a process refer to, without the numbers of the things themselves."""
+    """Return what the descriptors of a process refer to, without inode numbers."""
     folder = Path(f"/proc/{pid}/fd")
     found = []
     for entry in folder.iterdir():
@@ -164,7 +164,7 @@ def descriptors(pid: int) -> list[str]:
 
 
 class Daemon:
-    """One run of the daemon. Use it in a `with`: leaving stops it and checks what holds for every run."""
+    """One run of the daemon. Use it in a `with`: leaving it stops the daemon and checks the promises of every run."""
 
     def __init__(
         self,
@@ -224,10 +224,10 @@ class Daemon:
         assert code == self.expect_exit
         stopping = next((i for i, event in enumerate(self.events) if event["event"] == "daemon_stopping"), None)
         if stopping is not None and not self.expect_killed:
-            # every worker that was there at the stop ended because it was asked to
+            # every worker that ran at the stop has stopped as asked
             exits = [event["how"] for event in self.events[stopping:] if event["event"] == "worker_exited"]
             assert exits == ["stopped as asked"] * len(exits)
-        # what a killed master leaves is for init to reap
+        # init reaps the workers of a killed master
         assert [pid for pid in self.worker_pids() if process_state(pid) not in ("", "Z")] == []
 
     def _read(self) -> None:
@@ -244,22 +244,22 @@ class Daemon:
             self._changed.notify_all()
 
     def _check_descriptors(self) -> None:
-        """Hold that no process of the daemon has more open than its work needs."""
-        # one that has just ended is a zombie until its master has been scheduled; one that stays is a fault
+        """Assert that no process of the daemon has more sockets open than it needs."""
+        # a worker that has just ended is a zombie until the master runs; one that stays a zombie is a bug
         wait_until(lambda: not [pid for pid in self.worker_pids() if process_state(pid) == "Z"], "no zombie is left")
         for pid in [self.process.pid, *self.live_workers()]:
             with contextlib.suppress(FileNotFoundError, ProcessLookupError):
                 sockets = descriptors(pid).count("socket")
-                # a worker may have a client in its hands, or a copy of its UDP socket; the master may tell a manager
+                # a worker may serve a client or have a copy of its UDP socket; the master may notify a manager
                 most = max(1, len(self.bound())) + ("NOTIFY_SOCKET" in self.env) if pid == self.process.pid else 2
                 assert sockets <= most, f"process {pid} has {descriptors(pid)}"
 
     def send(self, number: signal.Signals) -> None:
-        """Send the master a signal."""
+        """Send a signal to the master."""
         self.process.send_signal(number)
 
     def wait_events(self, name: str, count: int = 1, **fields: Any) -> list[Event]:
-        """Wait until so many events of a name, with these fields, have been logged."""
+        """Wait until `count` events of a name, with these fields, have been logged; return all of them."""
         with self._changed:
             done = self._changed.wait_for(lambda: len(self.find(name, **fields)) >= count or self._ended, DEADLINE_S)
             found = self.find(name, **fields)
@@ -271,7 +271,7 @@ class Daemon:
         return self.wait_events(name, **fields)[-1]
 
     def find(self, name: str, **fields: Any) -> list[Event]:
-        """Return the events of a name with these fields, so far."""
+        """Return the events of a name, with these fields, that have been logged so far."""
         return [
             event
             for event in self.events
@@ -284,13 +284,13 @@ class Daemon:
         return self
 
     def wait(self) -> int:
-        """Wait until it has ended, and its log with it."""
+        """Wait until the daemon and its log have ended; return the exit code."""
         code = self.process.wait(DEADLINE_S)
         self._reader.join(DEADLINE_S)
         return code
 
     def bound(self) -> list[str]:
-        """Return the addresses it listens on."""
+        """Return the addresses that it listens on."""
         bound: list[str] = []
         for event in self.events:
             if event["event"] in ("listener_opened", "listener_adopted"):
@@ -305,11 +305,11 @@ class Daemon:
         return int(address.rpartition(":")[2])
 
     def worker_pids(self) -> list[int]:
-        """Return all workers there were."""
+        """Return the pids of all workers so far."""
         return [event["pid"] for event in self.find("worker_started")]
 
     def live_workers(self) -> list[int]:
-        """Return the workers there are."""
+        """Return the pids of the workers that have not ended."""
         gone = [event["pid"] for event in self.find("worker_exited")]
         return [pid for pid in self.worker_pids() if pid not in gone]
 
@@ -317,8 +317,8 @@ class Daemon:
         """
         Ask for the statistics and return them.
 
-        A client reads the end of file before it is counted, so they are asked for until so many are accepted and
-        every one of them is accounted for.
+        A client reads the end of file before the daemon counts it, so this asks until `accepted` clients are counted
+        and each of them is served or dropped.
         """
         deadline = time.monotonic() + DEADLINE_S
         while True:
@@ -327,12 +327,12 @@ class Daemon:
             figures = self.wait_events("statistics", count + 1)[-1]
             if figures["accepted"] >= accepted and figures["accepted"] == figures["served"] + figures["dropped"]:
                 return figures
-            assert time.monotonic() < deadline, f"never so many, or never adding up: {figures}"
+            assert time.monotonic() < deadline, f"too few clients, or figures that do not add up: {figures}"
 
 
 @contextlib.contextmanager
 def serving(*arguments: str, **options: Any) -> Iterator[Daemon]:
-    """Have a daemon that is ready, on a port of 127.0.0.1 unless the arguments say where."""
+    """Run a daemon until the body ends, on a free port of 127.0.0.1 unless the arguments give an address."""
     if "-l" not in arguments and "config" not in options:
         arguments = ("-l", "tcp://127.0.0.1:0", *arguments)
     with Daemon(*arguments, **options) as daemon:

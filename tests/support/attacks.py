@@ -1,12 +1,11 @@
 """
-What a hostile network does to a server: a table of attacks, and the process that carries one out.
+The attacks of a hostile network: a table of them, and the process that carries out one.
 
     attacks.py NAME PORT COUNT SECONDS [idle]
 
-Attacks 127.0.0.1:PORT until SIGTERM, at the most MOST_TIMES times COUNT times. A line says when the attack is under
-way, another when that is enough, which is after COUNT times or so many seconds, and a JSON object at the end what it
-did.
-In truth an attacker has a machine of its own: with `idle` it takes only what CPU others leave.
+Attacks 127.0.0.1:PORT until SIGTERM, at most MOST_TIMES * COUNT times. Prints a line when the attack is under way,
+another when it is enough (after COUNT times or SECONDS), and a JSON object with its counts at the end.
+A real attacker has its own machine: with `idle`, the process takes only the CPU that others leave.
 """
 
 from __future__ import annotations
@@ -32,20 +31,20 @@ from load import ENOUGH, HOST, TIMEOUT_S, WHOLE, ask
 from daytimed.datagram import IP_PKTINFO
 
 LOCAL = socket.inet_aton(HOST)
-#: Where attackers come from; each attack on a connection that a firewall spoils has a network of its own.
+#: Networks of the attackers; each attack whose connections a firewall spoils has its own.
 NETWORK, SILENT, GONE, NARROW = "127.66", "127.67", "127.68", "127.69"
 UNDER_WAY = "under way"
-#: So much is done before an attack is under way.
+#: An attack is under way after this many times.
 FIRST = 100
-#: The bounds of an attack that nobody stops.
+#: Bounds of an attack that nobody stops.
 MOST_TIMES, LONGEST_S = 1000, 600.0
-#: Connections that an attack keeps at a time.
+#: Connections that an attack holds at a time.
 HELD = 1000
 HELD_NARROW = 50
 ENDLESS = 1 << 28
 
-#: Datagrams that may be on their way, and after so many bytes no more: in a full queue of the kernel, honest ones would
-#: be lost too, with the daemon none the wiser.
+#: Bounds of the datagrams in flight, and of their bytes: a full queue of the kernel would lose honest ones too, and the
+#: daemon cannot count those.
 WINDOW = 16
 WINDOW_BYTES = 1 << 13
 UDP_PATIENCE_S = 5.0
@@ -54,36 +53,36 @@ _RESET = struct.pack("ii", 1, 0)
 
 
 class Attacker:
-    """One process of an attack: what it has done, and what it holds."""
+    """One process of an attack: its counts, and the connections that it holds."""
 
     def __init__(self, port: int, count: int) -> None:
         self.port = port
         self.count = count
         self.done = 0
         self.accepted = 0
-        """How many clients or datagrams of it the server must have taken."""
+        """Its clients or datagrams that the server must have accepted."""
         self.bytes = 0
         self.outcomes: collections.Counter[str] = collections.Counter()
         self.held: collections.deque[socket.socket] = collections.deque()
         self.sources = 0
-        """How many sources of datagrams there were."""
+        """Source addresses of datagrams so far."""
         self.stopped = False
         self.started = self.last = time.monotonic()
 
     def note(self, outcome: str, count: int = 1, *, accepted: bool = True) -> None:
-        """Count what has become of a client or of some datagrams."""
+        """Count the outcome of a client or of some datagrams."""
         self.outcomes[outcome] += count
         self.done += count
         self.accepted += count * accepted
         self.last = time.monotonic()
 
     def stop(self, *_: object) -> None:
-        """Be told to stop."""
+        """Stop: the handler of SIGTERM."""
         self.stopped = True
 
     @property
     def goes_on(self) -> bool:
-        """Whether there is more to be done."""
+        """Whether the attack continues."""
         return not self.stopped and self.done < MOST_TIMES * self.count and self.age_s < LONGEST_S
 
     @property
@@ -95,7 +94,7 @@ class Attacker:
         return f"{network}.{self.done >> 8 & 255}.{self.done & 255}"
 
     def open(self, network: str = NETWORK, port: int = 0) -> socket.socket:
-        """Return a socket that is bound and not connected."""
+        """Return a bound socket that is not connected."""
         client = socket.socket()
         client.settimeout(TIMEOUT_S)
         client.bind((self.source(network), port))
@@ -108,11 +107,11 @@ class Attacker:
 
     @functools.cached_property
     def answered(self) -> socket.socket:
-        """What sends from many addresses, and gets the replies to all of them."""
+        """The socket that sends from many addresses and receives the replies to all of them."""
         return open_datagrams()
 
     def hold(self, client: socket.socket, most: int = HELD) -> None:
-        """Keep a connection, and reset the oldest when there are too many."""
+        """Hold a connection; reset the oldest if there are too many."""
         self.held.append(client)
         if len(self.held) > most:
             reset(self.held.popleft())
@@ -124,7 +123,7 @@ def reset(client: socket.socket) -> None:
 
 
 def read_reply(client: socket.socket) -> str:
-    """Read to the end and say what it was."""
+    """Read to the end of file; return the outcome."""
     reply = b""
     try:
         while part := client.recv(4096):
@@ -151,14 +150,14 @@ def send_syn_only(attacker: Attacker) -> None:
     client = attacker.open(SILENT)
     client.setblocking(False)
     outcome = client.connect_ex((HOST, attacker.port))
-    # nothing is sent by this: the kernel has seen no answer
+    # this sends nothing: the kernel has seen no answer
     client.close()
     sent = outcome == errno.EINPROGRESS
     attacker.note("sent" if sent else errno.errorcode.get(outcome, "connected"), accepted=not sent)
 
 
 def connect_and_vanish(attacker: Attacker) -> None:
-    # never the same address and port again: the server still knows them, and would not answer
+    # never use an address and port twice: the server still knows them, and would not answer
     client = attacker.open(GONE, 1024 + (attacker.done >> 16))
     client.connect((HOST, attacker.port))
     attacker.hold(client)
@@ -177,7 +176,7 @@ def reset_at_every_step(attacker: Attacker) -> None:
     client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
     client.connect((HOST, attacker.port))
     step = attacker.done % 4
-    # the server may be quicker, and has reset what it has closed
+    # the server may close first, and resets the connection then
     with contextlib.suppress(ConnectionError):
         if step == 1:
             client.send(b"what time is it")
@@ -249,12 +248,12 @@ def open_datagrams(address: str = "", port: int = 0) -> socket.socket:
 
 def ask_from_sources(attacker: Attacker, count: int) -> int:
     """
-    Send empty datagrams, each from another of four million addresses (ip(7), IP_PKTINFO), and wait for the replies.
+    Send empty datagrams, each from a different one of four million addresses (ip(7), IP_PKTINFO); wait for the replies.
 
-    What was sent before is out of the server's queue then.
+    The server's queue then holds no datagram that was sent before.
 
     Returns:
-        How many replies have come.
+        The number of replies.
     """
     for source in range(attacker.sources, attacker.sources + count):
         local = struct.pack("!BBH", 127, 128 + (source >> 16 & 63), source & 0xFFFF)
@@ -281,7 +280,7 @@ def send_garbage(attacker: Attacker) -> None:
     sent = size = 0
     with open_datagrams(f"{NETWORK}.0.1") as sock:
         while sent < WINDOW and size < WINDOW_BYTES:
-            # as many of each order of magnitude, up to the longest there can be
+            # the same number of each order of magnitude, up to the longest possible
             garbage = random.randbytes(min(65507, int(2 ** random.uniform(0, 16.1)) - 1))
             sock.sendto(garbage, (HOST, attacker.port))
             size += len(garbage)
@@ -292,7 +291,7 @@ def send_garbage(attacker: Attacker) -> None:
 
 
 def send_forged(attacker: Attacker) -> None:
-    """Claim to be a reserved port, the server itself, and what cannot be a host."""
+    """Claim to be a reserved port, the server itself, or an address that no host can have."""
     for port in (7, 13, 1023, attacker.port):
         with open_datagrams(f"{NETWORK}.0.1", port) as sock:
             sock.sendto(b"", (HOST, attacker.port))
@@ -314,25 +313,25 @@ class Attack:
     what: str
     act: Callable[[Attacker], None]
     outcomes: frozenset[str]
-    """All that may become of it, as its own side sees it."""
+    """All the outcomes that the attacker may see."""
     count: int
-    """How often it is done at least, for the figures."""
+    """The least number of times to carry it out, for the figures."""
     quick: int
-    """The same where it has to be quick."""
+    """The same, for a quick run."""
     _: KW_ONLY
     unit: str = "clients"
     processes: int = 1
     reasons: frozenset[str] = frozenset()
-    """Why the server must have dropped some of them."""
+    """The reasons for which the server must have dropped some clients."""
     settings: Mapping[str, str] = field(default_factory=dict)
-    """Of the server, as its environment."""
+    """Of the server, as environment variables."""
     transport: str = "tcp"
     rules: str = ""
-    """Of a firewall, for what is sent; as nft(8) takes them."""
+    """Of a firewall for outgoing packets, in the syntax of nft(8)."""
     leaves: str = ""
-    """The state in which at least LEAST_LEFT of its connections must be at the server while it is under way."""
+    """During the attack, at least LEAST_LEFT of its connections must be in this state at the server."""
     holds: bool = False
-    """It has done everything when it is under way, and then keeps it."""
+    """The attack is under way when it has opened all its connections, and then holds them."""
 
 
 LEAST_LEFT = 20
@@ -425,26 +424,26 @@ def main() -> None:
     name, port, count, longest_s = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), float(sys.argv[4])
     attack, attacker = ATTACKS[name], Attacker(port, count)
     signal.signal(signal.SIGTERM, attacker.stop)
-    # every connection that is held has a descriptor
+    # each held connection takes a descriptor
     most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     first = count if attack.holds else min(count, FIRST)
     if sys.argv[5:] == ["idle"]:
         os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
-    told: list[str] = []
+    printed: list[str] = []
     while attacker.goes_on:
         if not attack.holds or attacker.done < count:
             attack.act(attacker)
         else:
-            # a look at the signal, not a wait
+            # a poll for the signal, not a wait
             time.sleep(0.01)
-        if not told and attacker.done >= first:
-            told.append(UNDER_WAY)
-        elif told == [UNDER_WAY] and (attacker.done >= count or attacker.age_s >= longest_s):
-            told.append(ENOUGH)
+        if not printed and attacker.done >= first:
+            printed.append(UNDER_WAY)
+        elif printed == [UNDER_WAY] and (attacker.done >= count or attacker.age_s >= longest_s):
+            printed.append(ENOUGH)
         else:
             continue
-        print(told[-1], flush=True)
+        print(printed[-1], flush=True)
     os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
     report = {
         "done": attacker.done,

@@ -1,4 +1,4 @@
-"""Many clients of a booted host at once (tests/functional/load.py), and what came of them."""
+"""Many clients of a booted host at once (load.py), and what came of them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ LOAD = "/srv/load.py"
 
 def bring_load(host: Host) -> None:
     """Have what the load is made with on the host."""
-    host.copy(PROJECT / "tests/functional/load.py", LOAD)
+    host.copy(PROJECT / "tests/support/load.py", LOAD)
 
 
 def begin_load(host: Container, clients: int | None = CLIENTS) -> subprocess.Popen[str]:

@@ -1,12 +1,12 @@
 """
-A closed loop of many clients: THREADS at once, each CLIENTS in a row, every other one writing 64 KiB first.
+Run a closed loop of many clients: THREADS at once, each CLIENTS in a row; every second one writes 64 KiB first.
 
     load.py PORT THREADS CLIENTS
 
-With - for CLIENTS it goes on until its standard input ends.
+With - for CLIENTS, it runs until its standard input ends.
 
-Prints what came of them as one JSON object: whole replies, everything else by its name, the longest wait and the time
-that it took.
+Prints one JSON object: the number of clients for each outcome (`whole` is a complete reply), the longest wait and the
+total time.
 """
 
 from __future__ import annotations
@@ -26,21 +26,21 @@ WRITTEN = b"x" * 65536
 WHOLE = re.compile(rb"The Date Time is: \d{4}-\d\d-\d\d \d\d:\d\d:\d\d(\.\d{1,9})? [+-]\d{4} \w+\r\n")
 TIMEOUT_S = 60.0
 HOST = "127.0.0.1"
-#: What a client says that goes on though it has done what it was to do.
+#: The line that a client prints when it has done its share and continues.
 ENOUGH = "enough"
 
 
 def ask(port: int, source: str, *, write: bool) -> str:
-    """Be one client, and say how it ended."""
+    """Act as one client; return the outcome."""
     reply = b""
     try:
         with socket.socket() as client:
             client.settimeout(TIMEOUT_S)
-            # ports do not run out: each thread has an address of its own
+            # each thread has its own address, so that ports do not run out
             client.bind((source, 0))
             client.connect((HOST, port))
             if write:
-                # the server may have closed already, which is no fault of its: it reads nothing
+                # the server reads nothing and may have closed already; that is not an error
                 with contextlib.suppress(BrokenPipeError, ConnectionResetError):
                     client.sendall(WRITTEN)
             while part := client.recv(4096):
