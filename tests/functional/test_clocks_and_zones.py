@@ -211,7 +211,7 @@ def test_a_broken_zone_is_no_matter_until_it_is_loaded_and_rejected_then(tmp_pat
         assert fetch(daemon.port()).endswith(KOLKATA)
         workers = daemon.live_workers()
         daemon.send(signal.SIGHUP)
-        assert "'Own/Zone' is no time zone of this system" in daemon.wait_event("reload_rejected")["error"]
+        assert "'Own/Zone' is not a time zone on this system" in daemon.wait_event("reload_rejected")["error"]
         assert fetch(daemon.port()).endswith(KOLKATA)
         assert daemon.live_workers() == workers
         replace_worker(daemon)

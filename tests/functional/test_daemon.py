@@ -89,7 +89,7 @@ def test_a_second_one_is_told_of_the_first(tmp_path: Path) -> None:
         done = run(*DAYTIMED, "--daemon", "--pidfile", str(pidfile), "-l", "127.0.0.1:0")
         assert done.returncode == 69
         assert done.stderr.decode() == (
-            f"daytimed: {pidfile}: daytimed is running already with pid {pid}; stop it first\n"
+            f"daytimed: {pidfile}: daytimed is already running with pid {pid}; stop it first\n"
         )
         assert int(pidfile.read_text()) == pid
         assert fetch(port)
@@ -185,9 +185,7 @@ def test_a_file_that_is_no_pid_file_is_not_touched(tmp_path: Path) -> None:
     precious.write_text("DATA\n")
     done = run(*DAYTIMED, "--daemon", "--pidfile", str(precious), "-l", "127.0.0.1:0")
     assert done.returncode == 69
-    assert done.stderr.decode() == (
-        f"daytimed: {precious}: is no pid file: it holds something else; name another with --pidfile\n"
-    )
+    assert done.stderr.decode() == f"daytimed: {precious}: not a pid file; choose another path with --pidfile\n"
     assert precious.read_text() == "DATA\n"
 
 
@@ -198,8 +196,8 @@ def test_under_a_manager_it_is_refused(tmp_path: Path) -> None:
         env=clean_environment({"NOTIFY_SOCKET": "/run/nobody"}),
     )  # fmt: skip
     assert done.returncode == 2
-    assert (
-        done.stderr == b"daytimed: --daemon: NOTIFY_SOCKET is set, so a manager runs this already; leave --daemon out\n"
+    assert done.stderr == (
+        b"daytimed: --daemon: a service manager runs this process (NOTIFY_SOCKET is set); remove --daemon\n"
     )
 
 
@@ -268,7 +266,7 @@ def test_a_daemon_that_is_killed_while_it_starts_is_told(tmp_path: Path) -> None
     )
     done = run(sys.executable, "-c", script, "--daemon", "--pidfile", str(tmp_path / "pid"), "-l", "127.0.0.1:0")
     assert done.returncode == 70
-    assert done.stderr == b"daytimed: --daemon: the daemon was killed before it served\n"
+    assert done.stderr == b"daytimed: --daemon: the daemon was killed before it was ready\n"
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="becoming another user needs root")

@@ -31,14 +31,14 @@ def fail(*arguments: str, **options: object) -> tuple[int, list[str]]:
         ),
         (
             ["-l", "ftp://:21"],
-            "daytimed: argument -l/--listen: 'ftp://:21' has the unknown scheme 'ftp'; it is one of "
+            "daytimed: argument -l/--listen: 'ftp://:21' has the unknown scheme 'ftp'; use one of "
             "tcp tcp4 tcp6 udp udp4 udp6 unix; see daytimed --help",
         ),
         (
             ["--check", "--inetd"],
             "daytimed: argument --inetd: not allowed with argument --check; see daytimed --help",
         ),
-        (["--user", "nobody"], "daytimed: argument --user: goes with --daemon only; see daytimed --help"),
+        (["--user", "nobody"], "daytimed: argument --user: only valid with --daemon; see daytimed --help"),
         (
             ["--inetd"],
             "daytimed: --inetd: standard input is no socket; an inetd or Accept=yes of systemd makes it one",
@@ -58,8 +58,8 @@ def test_a_port_in_use_is_69() -> None:
         code, lines = fail("-l", f"127.0.0.1:{port}")
     assert code == 69
     assert lines == [
-        f"daytimed: tcp://127.0.0.1:{port}: cannot listen: Address already in use; stop the program that has it "
-        f"(to find it: ss -lnp 'sport = :{port}') or choose another address"
+        f"daytimed: tcp://127.0.0.1:{port}: cannot listen: Address already in use; stop the program that uses it "
+        f"(find it with: ss -lnp 'sport = :{port}') or choose another address"
     ]
 
 
@@ -132,9 +132,9 @@ def test_a_bad_file_is_78_with_every_fault_by_its_key_path(tmp_path: Path, mode:
     assert code == 78
     assert lines == [
         f"{where}worker: unknown key; did you mean workers?",
-        f"{where}format: 'nosuch' is no format; it is one of sentence rfc867 smtp ctime xinetd iso8601 unix rfc868 nist"
-        " or strftime:PATTERN",
-        f"{where}timezone: 'Mars/Olympus' is no time zone of this system; use local, UTC or an IANA name like "
+        f"{where}format: 'nosuch' is not a format; use one of sentence rfc867 smtp ctime xinetd iso8601 unix rfc868"
+        " nist or strftime:PATTERN",
+        f"{where}timezone: 'Mars/Olympus' is not a time zone on this system; use local, UTC or an IANA name such as "
         "Europe/Berlin (package tzdata)",
         f"{where}listener[0].address: '::1:6000' has an IPv6 address without brackets; write [::1]:6000",
         f"{where}listener[1].adress: unknown key; did you mean address?",

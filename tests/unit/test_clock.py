@@ -98,8 +98,8 @@ def test_unknown_zones_are_refused(name: str) -> None:
     with pytest.raises(ValueError) as caught:
         clock.load_zone(name)
     assert (
-        f"{name!r} is no time zone of this system; "
-        "use local, UTC or an IANA name like Europe/Berlin (package tzdata)" == str(caught.value)
+        f"{name!r} is not a time zone on this system; "
+        "use local, UTC or an IANA name such as Europe/Berlin (package tzdata)" == str(caught.value)
     )
 
 

@@ -346,8 +346,8 @@ def test_good_formats_pass(name: str) -> None:
     assert name == formats.check_format(name)
 
 
-NO_FORMAT = "is no format; it is one of sentence rfc867 smtp ctime xinetd iso8601 unix rfc868 nist or strftime:PATTERN"
-TOO_LONG_LINE = "cannot be served: what it makes is empty, or longer than 511 bytes"
+NO_FORMAT = "is not a format; use one of sentence rfc867 smtp ctime xinetd iso8601 unix rfc868 nist or strftime:PATTERN"
+TOO_LONG_LINE = "cannot be served: the reply would be empty or longer than 511 bytes"
 
 
 @pytest.mark.parametrize(
@@ -356,7 +356,7 @@ TOO_LONG_LINE = "cannot be served: what it makes is empty, or longer than 511 by
         ("", f"'' {NO_FORMAT}"),
         ("Sentence", f"'Sentence' {NO_FORMAT}"),
         ("strftime", f"'strftime' {NO_FORMAT}"),
-        ("strftime:", "strftime: has no pattern; write for example strftime:%H:%M:%S"),
+        ("strftime:", "strftime: has no pattern; write, for example, strftime:%H:%M:%S"),
         ("strftime:" + "a" * 512, f"'strftime:{'a' * 31}' {TOO_LONG_LINE}"),
         (
             "strftime:" + "a" * 513,

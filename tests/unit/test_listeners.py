@@ -192,8 +192,8 @@ def test_port_in_use(scheme: str) -> None:
         error = refused(f"{scheme}://127.0.0.1:{port}")
     assert (EXIT_UNAVAILABLE, ListenError) == (error.exit_code, type(error))
     assert (
-        f"{scheme}://127.0.0.1:{port}: cannot listen: Address already in use; stop the program that has it"
-        f" (to find it: ss -lnp 'sport = :{port}') or choose another address" == str(error)
+        f"{scheme}://127.0.0.1:{port}: cannot listen: Address already in use; stop the program that uses it"
+        f" (find it with: ss -lnp 'sport = :{port}') or choose another address" == str(error)
     )
 
 
@@ -308,8 +308,8 @@ def test_unix_socket_of_a_living_server_is_refused(path: Path) -> None:
             found.append(str(refused(f"unix://{path}")))
         assert path.exists()
     expected = (
-        f"unix://{path}: cannot listen: Address already in use; stop the program that has it"
-        f" (to find it: lsof {path}) or choose another address"
+        f"unix://{path}: cannot listen: Address already in use; stop the program that uses it"
+        f" (find it with: lsof {path}) or choose another address"
     )
     assert [expected, expected] == found
 
@@ -372,7 +372,7 @@ def test_folder_that_may_not_be_written(forbidden_folder: Path) -> None:
     with unprivileged():
         error = refused(f"unix://{forbidden_folder}/socket")
     expected = (
-        f"unix://{forbidden_folder}/socket: cannot listen: Permission denied; this user may not make a socket there"
+        f"unix://{forbidden_folder}/socket: cannot listen: Permission denied; this user may not create a socket there"
     )
     assert (EXIT_NO_PERMISSION, expected) == (error.exit_code, str(error))
 
@@ -486,10 +486,10 @@ def test_unix_socket_whose_path_is_taken_is_not_reachable(path: Path) -> None:
 @pytest.mark.parametrize(
     ("kind", "expected"),
     [
-        ("connected", "is not a listening socket; for one of Accept=yes use --inetd"),
-        ("unix datagram", "is not a listening socket; for one of Accept=yes use --inetd"),
-        ("netlink", "is a socket of another family than IPv4, IPv6 and unix"),
-        ("file", "is no socket: Socket operation on non-socket; systemd passes what its socket unit says"),
+        ("connected", "is not a listening socket; with Accept=yes, use daytimed --inetd"),
+        ("unix datagram", "is not a listening socket; with Accept=yes, use daytimed --inetd"),
+        ("netlink", "is not an IPv4, IPv6 or unix socket; check the socket unit"),
+        ("file", "is not a usable socket: Socket operation on non-socket; check the socket unit"),
     ],
 )
 def test_passed_descriptor_that_is_no_listener(kind: str, expected: str) -> None:
@@ -514,8 +514,8 @@ def test_passed_descriptor_that_is_no_listener(kind: str, expected: str) -> None
 
 
 NO_FAMILY = (
-    "Address family not supported by protocol; systemd has passed no socket to a unit that may open none"
-    " (see: systemctl status daytimed.socket), or this kernel lacks that family"
+    "Address family not supported by protocol; this kernel lacks the address family, or systemd passed no socket"
+    " to a unit that may not open its own (see: systemctl status daytimed.socket)"
 )
 
 

@@ -52,7 +52,7 @@ def test_second_daemon_is_refused(path: Path, held: PidFile) -> None:
     before = os.listdir("/proc/self/fd")
     with pytest.raises(ListenError) as caught:
         PidFile(str(path))
-    assert f"{path}: daytimed is running already with pid {os.getpid()}; stop it first" == str(caught.value)
+    assert f"{path}: daytimed is already running with pid {os.getpid()}; stop it first" == str(caught.value)
     assert (f"{os.getpid()}\n", len(before)) == (path.read_text(), len(os.listdir("/proc/self/fd")))
 
 
@@ -61,7 +61,7 @@ def test_daemon_that_has_not_written_yet_is_running_too(path: Path) -> None:
     pidfile = PidFile(str(path))
     with pytest.raises(ListenError) as caught:
         PidFile(str(path))
-    assert f"{path}: daytimed is running already with pid unknown; stop it first" == str(caught.value)
+    assert f"{path}: daytimed is already running with pid unknown; stop it first" == str(caught.value)
     os.close(pidfile.fd)
 
 
@@ -80,7 +80,7 @@ def test_file_of_something_else_is_refused_and_stays(path: Path, content: str) -
     path.write_text(content)
     with pytest.raises(ListenError) as caught:
         PidFile(str(path))
-    assert f"{path}: is no pid file: it holds something else; name another with --pidfile" == str(caught.value)
+    assert f"{path}: not a pid file; choose another path with --pidfile" == str(caught.value)
     assert content == path.read_text()
 
 
@@ -124,7 +124,7 @@ def test_lock_is_held_by_the_last_of_the_family(path: Path) -> None:
         os._exit(0)
     os.close(reading)
     os.close(pidfile.fd)
-    with pytest.raises(ListenError, match="running already"):
+    with pytest.raises(ListenError, match="already running"):
         PidFile(str(path))
     os.close(writing)
     os.waitpid(pid, 0)
@@ -170,7 +170,9 @@ def test_symbolic_link_is_refused(path: Path, tmp_path: Path) -> None:
     path.symlink_to(tmp_path / "target")
     with pytest.raises(ListenError) as caught:
         PidFile(str(path))
-    expected = f"{path}: cannot write the pid file: Too many levels of symbolic links; name another with --pidfile"
+    expected = (
+        f"{path}: cannot write the pid file: Too many levels of symbolic links; choose another path with --pidfile"
+    )
     assert (expected, "precious") == (str(caught.value), (tmp_path / "target").read_text())
 
 
@@ -178,7 +180,9 @@ def test_folder_that_does_not_exist(tmp_path: Path) -> None:
     """A file that cannot be made is told with its path and what to do."""
     with pytest.raises(ListenError) as caught:
         PidFile(f"{tmp_path}/none/pid")
-    expected = f"{tmp_path}/none/pid: cannot write the pid file: No such file or directory; name another with --pidfile"
+    expected = (
+        f"{tmp_path}/none/pid: cannot write the pid file: No such file or directory; choose another path with --pidfile"
+    )
     assert expected == str(caught.value)
 
 
@@ -186,7 +190,9 @@ def test_folder_that_may_not_be_written(forbidden_folder: Path) -> None:
     """Where this user may not write, that is a question of permission."""
     with unprivileged(), pytest.raises(NoPermissionError) as caught:
         PidFile(f"{forbidden_folder}/pid")
-    expected = f"{forbidden_folder}/pid: cannot write the pid file: Permission denied; name another with --pidfile"
+    expected = (
+        f"{forbidden_folder}/pid: cannot write the pid file: Permission denied; choose another path with --pidfile"
+    )
     assert (77, expected) == (caught.value.exit_code, str(caught.value))
 
 
