@@ -42,7 +42,7 @@ GOOD = [
 
 @pytest.mark.parametrize(("text", "address", "written"), GOOD, ids=lambda value: str(value)[:40])
 def test_good_addresses(text: str, address: Address, written: str) -> None:
-    """An address is read as it is meant, and has one way to be written."""
+    """A valid address parses to its parts and has one canonical form."""
     assert (address, written) == (parse(text), str(parse(text)))
 
 
@@ -104,7 +104,7 @@ BAD = [
 
 @pytest.mark.parametrize(("text", "expected"), BAD, ids=lambda value: value[:40])
 def test_bad_addresses(text: str, expected: str) -> None:
-    """What is no address is refused with the reason and what to write."""
+    """An invalid address is rejected; the error states the reason and what to write."""
     with pytest.raises(ValueError) as caught:
         parse(text)
     assert expected == str(caught.value)
@@ -122,25 +122,25 @@ def test_bad_addresses(text: str, expected: str) -> None:
     ],
 )
 def test_default_port(text: str, expected: Address) -> None:
-    """A default port is that of an address which has none, and of no other."""
+    """The default port applies only to an address without a port."""
     assert expected == parse(text, 13)
 
 
 @pytest.mark.parametrize("text", ["", "tcp://", ":", "localhost:"])
 def test_default_port_makes_no_address_of_nothing(text: str) -> None:
-    """Neither a missing host nor a colon without a port is helped by a default port."""
+    """A default port does not make up for a missing host or for a colon without a port."""
     with pytest.raises(ValueError, match=r"the address is empty|has no port after the colon"):
         parse(text, 13)
 
 
 def test_parts_of_an_address() -> None:
-    """The transport is the scheme without its family, and an address is shown as it would be written."""
+    """The transport is the scheme without its family, and `repr` shows the canonical form."""
     assert ["tcp", "tcp", "tcp", "udp", "udp", "udp", "unix"] == [Address(scheme).transport for scheme in SCHEMES]
     assert "Address('tcp://:6000')" == repr(parse("6000"))
 
 
 def test_addresses_are_values() -> None:
-    """Two addresses are one if all of their parts are, and nothing else equals one."""
+    """Two addresses are equal if all their parts are equal; an address equals no other type."""
     one = Address("tcp", "a", 1)
     others = [Address("udp", "a", 1), Address("tcp", "b", 1), Address("tcp", "a", 2), Address("tcp", "a", 1, "/p")]
     assert {one, *others} == {Address("tcp", "a", 1), *others}
@@ -169,7 +169,7 @@ ADDRESSES = st.one_of(
 
 @given(address=ADDRESSES)
 def test_written_address_reads_back(address: Address) -> None:
-    """What an address is written as is that address, for every one there can be."""
+    """The canonical form of every possible address parses back to that address."""
     assert address == parse(str(address))
 
 
@@ -188,7 +188,7 @@ FRAGMENTS = st.lists(
 @example(text="unix:///\ud800")
 @example(text="[::1%a://b]:80")
 def test_any_text_is_an_address_or_refused(text: str) -> None:
-    """Any text is an address that reads back, or is refused with a ValueError that is one line and prints."""
+    """Any text is an address that parses back, or raises a ValueError with one printable line."""
     for default_port in (None, 13):
         try:
             address = parse(text, default_port)
@@ -210,7 +210,7 @@ def test_any_text_is_an_address_or_refused(text: str) -> None:
     ],
 )
 def test_unmap(host: str, expected: str) -> None:
-    """An IPv4 address that came over IPv6 is plain IPv4, and nothing else changes."""
+    """An IPv4-mapped address becomes plain IPv4; other addresses do not change."""
     assert expected == addresses.unmap(host)
 
 
