@@ -47,14 +47,17 @@ def take_passed(environ: MutableMapping[str, str]) -> list[tuple[str, int]]:
         return []
     if not (_is_number(pid) and _is_number(count) and int(count) <= _MOST_PASSED):
         raise ListenError(
-            f"LISTEN_PID={pid[:20]!r} or LISTEN_FDS={count[:20]!r} is not a valid number; check what starts daytimed"
+            f"LISTEN_PID={pid[:20]!r} or LISTEN_FDS={count[:20]!r} is not a valid number;"
+            " check the program that starts daytimed"
         )
     if int(pid) != os.getpid() or not _is_own_identity(identity):
         # they are meant for a parent of this process
         return []
     named = names.split(":") if names else ["unknown"] * int(count)
     if len(named) != int(count):
-        raise ListenError(f"LISTEN_FDNAMES={names!r} does not name {count} descriptors; check what starts daytimed")
+        raise ListenError(
+            f"LISTEN_FDNAMES={names!r} does not name {count} descriptors; check the program that starts daytimed"
+        )
     passed = [(name, FIRST_PASSED + number) for number, name in enumerate(named)]
     for name, descriptor in passed:
         try:
@@ -62,7 +65,7 @@ def take_passed(environ: MutableMapping[str, str]) -> list[tuple[str, int]]:
         except OSError as error:
             raise ListenError(
                 f"LISTEN_FDS: descriptor {descriptor} ({printable(name)}) was not passed: {error.strerror};"
-                " check what starts daytimed"
+                " check the program that starts daytimed"
             ) from None
     return passed
 
@@ -104,14 +107,17 @@ class Notifier:
         if path:
             if path[0] not in "/@":
                 raise ListenError(
-                    f"NOTIFY_SOCKET={path!r} is neither a path nor an abstract socket; check what starts daytimed"
+                    f"NOTIFY_SOCKET={path!r} is neither a path nor an abstract socket;"
+                    " check the program that starts daytimed"
                 )
             self._address = "\0" + path[1:] if path[0] == "@" else path
             self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
             self._socket.settimeout(_NOTIFY_TIMEOUT_S)
         if watchdog_us and (not watchdog_pid or watchdog_pid == str(os.getpid())):
             if not _is_number(watchdog_us) or int(watchdog_us) == 0:
-                raise ListenError(f"WATCHDOG_USEC={watchdog_us!r} is not a positive number; check what starts daytimed")
+                raise ListenError(
+                    f"WATCHDOG_USEC={watchdog_us!r} is not a positive number; check the program that starts daytimed"
+                )
             self.watchdog_s = min(int(watchdog_us) / 1_000_000, _LONGEST_WATCHDOG_S)
 
     def __bool__(self) -> bool:
@@ -120,7 +126,7 @@ class Notifier:
 
     @property
     def descriptors(self) -> list[int]:
-        """The descriptors that workers close."""
+        """The descriptors that only the master needs."""
         return [self._socket.fileno()] if self._socket else []
 
     def send(self, *, descriptors: Sequence[int] = (), **assignments: str | int) -> bool:
