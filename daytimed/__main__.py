@@ -6,7 +6,7 @@ import sys
 
 def main() -> int:
     """Run the daemon; return its exit code."""
-    # before anything is loaded or resolved: until there is something to stop, Ctrl-C simply ends it
+    # first of all: until there is something to stop, Ctrl-C ends the process without a traceback
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     from daytimed import deferral
 

@@ -1,12 +1,12 @@
 """
-The one grammar of addresses, for listeners and for the probe.
+The address grammar, shared by listeners and the probe.
 
     [SCHEME://]HOST:PORT    :PORT    PORT    [V6]:PORT    unix:///PATH
 
-SCHEME is one of the network names of Go's net package: tcp tcp4 tcp6 udp udp4 udp6 unix. PORT is a number or the
-name of a service. Nothing is resolved here: names become numbers when a socket is made.
+SCHEME is one of the network names of Go's net package: tcp tcp4 tcp6 udp udp4 udp6 unix. PORT is a number or a
+service name. This module resolves nothing: names become numbers when a socket is created.
 
-The probe starts with this module, so it imports nothing and compiles no patterns.
+The probe loads this module at every start, so it imports nothing and compiles no patterns.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _NOT_IN_HOST = frozenset(" /[]:@")
 
 
 class Address:
-    """Where to listen or to ask: a scheme with either a host and a port or, for `unix`, a path."""
+    """A place to listen on or to query: a scheme with a host and a port or, for `unix`, a path."""
 
     __slots__ = ("host", "path", "port", "scheme")
 
@@ -56,58 +56,59 @@ class Address:
 
 
 def join_host_port(host: str, port: int | str) -> str:
-    """Write a host and a port as one word, with brackets around an IPv6 address."""
+    """Join a host and a port, with brackets around an IPv6 address."""
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def printable(text: str) -> str:
-    """Write what could control a terminal, or begin a line, as escapes."""
+    """Escape every character that could control a terminal or start a new line."""
     return "".join(
         each if each.isprintable() else each.encode("unicode_escape", "backslashreplace").decode() for each in text
     )
 
 
 def unmap(host: str) -> str:
-    """Write an IPv4 address that came over an IPv6 socket (::ffff:a.b.c.d, RFC 4291) as plain IPv4."""
+    """Convert an IPv4-mapped IPv6 address (::ffff:a.b.c.d, RFC 4291) to plain IPv4."""
     return host[7:] if host.startswith("::ffff:") and "." in host else host
 
 
 def parse(text: str, default_port: int | None = None) -> Address:
     """
-    Read an address.
+    Parse an address.
 
     Args:
         text: The address as a person wrote it.
-        default_port: The port of an address that is a host alone; None refuses such an address.
+        default_port: The port of an address that consists of a host alone; None rejects such an address.
 
     Raises:
-        ValueError: With the reason, to be put behind the place where the address stands.
+        ValueError: With the reason; the caller puts the location of the address in front.
     """
     scheme, separator, rest = text.partition("://")
     if not separator:
         scheme, rest = "tcp", text
     elif scheme not in SCHEMES:
-        raise ValueError(f"{text!r} has the unknown scheme {scheme!r}; it is one of {' '.join(SCHEMES)}")
+        raise ValueError(f"{text!r} has the unknown scheme {scheme!r}; use one of {' '.join(SCHEMES)}")
     if scheme == "unix":
         return _parse_path(text, rest)
     host, port = _split_host_port(text, rest)
     if host.startswith("["):
         host = _check_v6(text, scheme, host[1:-1])
     elif not host.isprintable() or _NOT_IN_HOST & set(host):
-        raise ValueError(f"{text!r} has a host that cannot be one: {host!r}")
+        raise ValueError(f"{text!r} has the invalid host {host!r}; use a host name or an IP address")
     if port is None:
         if default_port is None:
-            raise ValueError(f"{text!r} has no port; write HOST:PORT, for example {host or 'localhost'}:6000")
+            example = join_host_port(host or "localhost", 6000)
+            raise ValueError(f"{text!r} has no port; write HOST:PORT, for example {example}")
         return Address(scheme, host, default_port)
     return Address(scheme, host, _check_port(text, port))
 
 
 def _parse_path(text: str, path: str) -> Address:
     if not path.startswith("/") or path.endswith("/"):
-        raise ValueError(f"{text!r} needs the absolute path of a socket, as in unix:///run/daytimed.sock")
+        raise ValueError(f"{text!r} needs the absolute path of a socket, for example unix:///run/daytimed.sock")
     if not path.isprintable() or len(path.encode(errors="surrogateescape")) > LONGEST_UNIX_PATH:
         raise ValueError(
-            f"{text!r} has a path that no socket can have; at most {LONGEST_UNIX_PATH} bytes, all of them printing"
+            f"{text!r} has an invalid socket path; use at most {LONGEST_UNIX_PATH} bytes of printable characters"
         )
     return Address("unix", path=path)
 
@@ -116,7 +117,7 @@ def _split_host_port(text: str, rest: str) -> tuple[str, str | None]:
     if rest.startswith("["):
         host, bracket, port = rest.partition("]")
         if not bracket or (port and not port.startswith(":")):
-            raise ValueError(f"{text!r} is no address; an IPv6 address is written [::1]:6000")
+            raise ValueError(f"{text!r} is not an address; write an IPv6 address as [::1]:6000")
         return host + bracket, port[1:] if port else None
     if rest.count(":") > 1:
         raise ValueError(f"{text!r} has an IPv6 address without brackets; write [::1]:6000")
@@ -124,29 +125,29 @@ def _split_host_port(text: str, rest: str) -> tuple[str, str | None]:
         return "", rest
     host, colon, port = rest.partition(":")
     if not host and not colon:
-        raise ValueError("an address is empty; write HOST:PORT, :PORT, PORT, [V6]:PORT or unix:///PATH")
+        raise ValueError("the address is empty; write HOST:PORT, :PORT, PORT, [V6]:PORT or unix:///PATH")
     return host, port if colon else None
 
 
 def _check_v6(text: str, scheme: str, host: str) -> str:
-    import ipaddress  # not for the runs that name a host
+    import ipaddress  # deferred: a run with a host name does not need it
 
     try:
         ipaddress.IPv6Address(host)
     except ValueError:
-        raise ValueError(f"{text!r} has no IPv6 address in its brackets") from None
+        raise ValueError(f"{text!r} has no IPv6 address in its brackets; write, for example, [::1]:6000") from None
     if scheme.endswith("4"):
-        raise ValueError(f"{text!r} asks for IPv4 and gives an IPv6 address; use {scheme[:-1]}6://")
+        raise ValueError(f"{text!r} combines an IPv4 scheme with an IPv6 address; use {scheme[:-1]}6://")
     return host
 
 
 def _check_port(text: str, port: str) -> int | str:
     if port.isascii() and port.isdigit():
         if len(port) > 5 or int(port) > 65535:
-            raise ValueError(f"{text!r} has the port {port[:20]}; ports go from 0 to 65535")
+            raise ValueError(f"{text!r} has the invalid port {port[:20]}; use 0 to 65535")
         return int(port)
     if not _is_service_name(port):
-        raise ValueError(f"{text!r} has no port after its colon; write a number or a service name like daytime")
+        raise ValueError(f"{text!r} has no port after the colon; write a number or a service name such as daytime")
     return port
 
 

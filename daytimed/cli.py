@@ -1,7 +1,7 @@
 """
-The command line of the daemon, and the only place that ends the process.
+The command line of the daemon; `main` turns every error into an exit code.
 
-The flags that set something come from the table of settings; what is left says what to do with them.
+The table of settings defines the flags that set a value; the other flags choose a mode.
 """
 
 from __future__ import annotations
@@ -39,18 +39,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
             complain(problem)
         return error.exit_code
     except OSError as error:
-        # all that is expected has a sentence of its own; this is a system that is out of something
-        complain(f"the system refuses what a start needs: {error}")
+        # expected errors have their own sentences; this one means that the system lacks a resource
+        complain(f"cannot start: {error}")
         return EXIT_INTERNAL
 
 
 def complain(line: str) -> None:
-    """Tell a person, by one line on standard error; by the system log where a client is at the other end of that."""
+    """Report an error in one line on standard error, or in the system log if standard error leads to a client."""
     descriptor = error_descriptor()
     if descriptor is None:
         syslog_sink()("error", printable(line).encode(errors="backslashreplace"))
         return
-    # where nobody can be told, the exit code still says it
+    # if standard error cannot be written, the exit code still reports the failure
     with contextlib.suppress(OSError):
         stream_sink(descriptor)("error", f"daytimed: {printable(line)}".encode(errors="backslashreplace"))
 
@@ -59,7 +59,7 @@ def _run(options: argparse.Namespace) -> int:
     if options.check or options.print_config:
         return _show_config(options)
     if options.inetd:
-        from daytimed import inetd  # what one mode needs is not loaded for the others
+        from daytimed import inetd  # deferred, like daemonize: only one mode needs it
 
         return inetd.run(_load(options), make_output(error_descriptor()))
     if options.daemon:
@@ -74,7 +74,7 @@ def _run(options: argparse.Namespace) -> int:
         master.open(passed)
         return master.run(private=notifier.descriptors)
     except DaytimedError as error:
-        # `systemctl status` shows both
+        # `systemctl status` shows these
         notifier.send(STATUS=str(error), ERRNO=error.errno)
         raise
 
@@ -82,7 +82,7 @@ def _run(options: argparse.Namespace) -> int:
 def _make_master(
     options: argparse.Namespace, log_descriptor: int | None, notifier: systemd.Notifier | None = None
 ) -> Master:
-    # not before the first event: by then a daemon has detached, and has closed what it does not know of
+    # opened at the first event: detaching, which comes before it, closes descriptors that it does not know
     output = cache(lambda: make_output(log_descriptor))
 
     def make_log(loaded: Config, on_lost: Callable[[], None]) -> Log:
@@ -96,7 +96,7 @@ def _make_master(
 
 
 def make_output(descriptor: int | None) -> Output:
-    """Return where the log goes: to the journal where `descriptor` is a stream to it, and else to `descriptor`."""
+    """Return the log output: the journal if `descriptor` is a stream to it, otherwise `descriptor`."""
     stream = descriptor is not None and systemd.is_journal_stream(os.environ, descriptor)
     return Output(descriptor, _find_journal, is_journal_stream=stream)
 
@@ -128,21 +128,21 @@ def _show_config(options: argparse.Namespace) -> int:
         sys.stdout.flush()
     except OSError as error:
         complain(f"standard output: cannot write: {error.strerror}")
-        # what is left in the buffer would be tried again, and complained about, at the end of the interpreter
+        # at exit, the interpreter would write the rest of the buffer again, and report the error again
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return EXIT_INTERNAL
     return EXIT_OK
 
 
 def _open_standard_descriptors() -> None:
-    """Make sure that 0, 1 and 2 are open: a socket that got one of these numbers would be taken for it."""
+    """Open descriptors 0, 1 and 2 if closed: otherwise a socket could get such a number, and be used as the stream."""
     while (descriptor := os.open(os.devnull, os.O_RDWR)) <= _STDERR:
         os.set_inheritable(descriptor, True)
     os.close(descriptor)
 
 
 class _Parser(argparse.ArgumentParser):
-    """Tells what is wrong in one line."""
+    """Reports an error in one line."""
 
     def error(self, message: str) -> NoReturn:
         raise UsageError(f"{message}; see {self.prog} --help")
@@ -164,7 +164,9 @@ def _path(text: str) -> str:
     try:
         return os.path.abspath(text)
     except OSError as error:
-        raise argparse.ArgumentTypeError(f"{text!r} in this folder, which is gone: {error.strerror}") from None
+        raise argparse.ArgumentTypeError(
+            f"{text!r}: cannot read the current directory: {error.strerror}; use an absolute path"
+        ) from None
 
 
 def _address(text: str) -> addresses.Address:
@@ -178,11 +180,11 @@ def make_parser() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
     parser = _Parser(
         prog="daytimed",
-        description="Tell the date and the time to every client (RFC 867). Without options: serve on TCP port 6000.",
-        epilog="Exit status: 0 stopped as asked, 2 usage, 69 a listener cannot be bound, 70 no worker can start,"
-        " 77 no permission, 78 configuration. Signals: TERM and INT stop, HUP reloads, USR1 logs the statistics.",
+        description="Send the date and time to every client (RFC 867). Without options, listen on TCP port 6000.",
+        epilog="Exit status: 0 stopped on request, 2 usage error, 69 cannot bind a listener, 70 cannot start a worker,"
+        " 77 no permission, 78 configuration error. Signals: TERM and INT stop, HUP reloads, USR1 logs statistics.",
         allow_abbrev=False,
-        # as it is, it loads much to find the width of the terminal, for every option that is added
+        # without a width, argparse loads shutil for each option, to find the width of the terminal
         formatter_class=partial(argparse.HelpFormatter, width=78),
     )
     parser.add_argument(
@@ -191,7 +193,7 @@ def make_parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     parser.add_argument(
         *settings.LISTEN_FLAGS, metavar="ADDRESS", type=_address, action="append",
-        help="listen here and not where the file says, may be repeated: "
+        help="listen on this address instead of those in the file; can be repeated: "
         + settings.SECTIONS["listener"]["address"].help.partition(": ")[2],
     )  # fmt: skip
     for setting in SETTINGS:
@@ -201,15 +203,15 @@ def make_parser() -> argparse.ArgumentParser:
                 help=f"{setting.help} (default: {setting.default})".replace("%", "%%"),
             )  # fmt: skip
     modes = parser.add_mutually_exclusive_group()
-    modes.add_argument("--check", action="store_true", help="load the configuration, say ok or every fault, and exit")
-    modes.add_argument("--print-config", action="store_true", help="print the configuration as it is merged, and exit")
-    modes.add_argument("--inetd", action="store_true", help="answer the one client on standard input, and exit")
-    modes.add_argument("--daemon", action="store_true", help="detach from the terminal, for hosts without systemd")
+    modes.add_argument("--check", action="store_true", help="check the configuration, report every error, and exit")
+    modes.add_argument("--print-config", action="store_true", help="print the merged configuration and exit")
+    modes.add_argument("--inetd", action="store_true", help="answer the client on standard input and exit")
+    modes.add_argument("--daemon", action="store_true", help="detach from the terminal (for hosts without systemd)")
     parser.add_argument(
         "--pidfile", metavar="FILE", type=_path, help=f"with --daemon: pid file (default: {DEFAULT_PIDFILE})"
     )
-    parser.add_argument("--user", metavar="U", help="with --daemon: serve as this user")
-    parser.add_argument("--group", metavar="G", help="with --daemon: serve as this group (default: the user's)")
+    parser.add_argument("--user", metavar="U", help="with --daemon: run as this user")
+    parser.add_argument("--group", metavar="G", help="with --daemon: run as this group (default: the user's)")
     parser.add_argument("--version", action="version", version=f"daytimed {__version__}")
     return parser
 
@@ -217,12 +219,12 @@ def make_parser() -> argparse.ArgumentParser:
 def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     options = make_parser().parse_args(arguments)
     for name, value in vars(options).items():
-        # what argparse makes of -c-- and --config=--, up to Python 3.12; as in probe/arguments.py
+        # argparse up to Python 3.12 returns this for -c-- and --config=--; as in probe/arguments.py
         if value in ([], [[]]):
             raise UsageError(f"argument --{name.replace('.', '-')}: expected one argument; see daytimed --help")
     if not options.daemon:
         for name in ("pidfile", "user", "group"):
             if getattr(options, name) is not None:
-                raise UsageError(f"argument --{name}: goes with --daemon only; see daytimed --help")
+                raise UsageError(f"argument --{name}: only valid with --daemon; see daytimed --help")
     options.pidfile = options.pidfile or DEFAULT_PIDFILE
     return options

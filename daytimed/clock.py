@@ -1,8 +1,8 @@
 """
-Where the time comes from: zones of the civil calendar and the kernel's word on its own clock.
+Time sources: zones of the civil calendar, and the state of the kernel clock.
 
-A zone is a function from seconds since 1970-01-01 UTC to a `time.struct_time` whose `tm_gmtoff` and `tm_zone` are
-set. It keeps nothing between two calls, so a clock that is stepped cannot make it wrong.
+A zone is a function from seconds since 1970-01-01 UTC to a `time.struct_time` with `tm_gmtoff` and `tm_zone` set. It
+keeps no state between calls, so a stepped clock cannot make it wrong.
 """
 
 from __future__ import annotations
@@ -17,20 +17,20 @@ from typing import NamedTuple
 
 Zone = Callable[[int], time.struct_time]
 
-#: Bits of the status and the state of adjtimex(2), <sys/timex.h>.
+#: Status bits of adjtimex(2), <sys/timex.h>.
 STA_INS = 0x0010
 STA_DEL = 0x0020
 STA_UNSYNC = 0x0040
 
-#: Health 1 of the NIST code promises an error below five seconds; beyond that it is unknown to us.
+#: Health 1 of the NIST code promises an error below five seconds; a larger error counts as unknown.
 _WORST_KNOWN_ERROR_US = 5_000_000
 
 
 class KernelClock(NamedTuple):
-    """What the kernel knows of its clock, in the figures of the NIST daytime code."""
+    """The state of the kernel clock, in the digits of the NIST daytime code."""
 
     leap: int
-    """0 none, 1 a second is added at the end of the month, 2 one is deleted."""
+    """0 none, 1 a second is inserted at the end of the month, 2 one is deleted."""
 
     health: int
     """0 synchronised, 1 within five seconds, 3 error unknown."""
@@ -40,7 +40,7 @@ UNKNOWN_CLOCK = KernelClock(leap=0, health=3)
 
 
 class _Timex(ctypes.Structure):
-    """struct timex as far as it is read here; the padding holds the rest, adjtimex(2)."""
+    """The first fields of struct timex, adjtimex(2); padding covers the rest."""
 
     _fields_ = (
         ("modes", ctypes.c_uint),
@@ -55,30 +55,30 @@ class _Timex(ctypes.Structure):
 
 def load_zone(name: str) -> Zone:
     """
-    Return the zone of a name: `local` (TZ or /etc/localtime), `UTC`, or a name of the IANA database.
+    Return a zone by name: `local` (TZ or /etc/localtime), `UTC`, or an IANA name.
 
     Raises:
         ValueError: If the system has no such zone.
     """
     if name == "local":
-        # the C library has one for the whole process: see read_local_zone
+        # the C library keeps one for the whole process: see read_local_zone
         return time.localtime
     if name == "UTC":
         return _zone_of(UTC)
-    from zoneinfo import ZoneInfo  # it reads how Python was built, which is much
+    from zoneinfo import ZoneInfo  # deferred: it loads Python's build configuration, which is slow
 
     try:
-        # no_cache: after a reload the zone is what the database says then
+        # no_cache: a reload must see an updated database
         return _zone_of(ZoneInfo.no_cache(name))
     except (OSError, ValueError, LookupError):
         raise ValueError(
-            f"{name!r} is no time zone of this system; "
-            "use local, UTC or an IANA name like Europe/Berlin (package tzdata)"
+            f"{name!r} is not a time zone on this system; "
+            "use local, UTC or an IANA name such as Europe/Berlin (package tzdata)"
         ) from None
 
 
 def read_local_zone() -> None:
-    """Have the C library read TZ, or the file it names, again: tzset(3) alone does so only for another name."""
+    """Make the C library reread TZ and the file it names; tzset(3) alone rereads only when TZ changes."""
     name = os.environ.get("TZ")
     os.environ["TZ"] = "UTC0"
     time.tzset()
@@ -101,10 +101,10 @@ def _zone_of(zone: tzinfo) -> Zone:
 
 def read_kernel_clock() -> KernelClock:
     """
-    Ask the kernel for leap second and health, adjtimex(2) with no mode set.
+    Read leap second and health from the kernel, adjtimex(2) with no mode set.
 
     Raises:
-        OSError: If it may not be asked (ProtectClock=yes of systemd, for one).
+        OSError: If this process may not call adjtimex, for example under systemd's ProtectClock=yes.
     """
     libc = ctypes.CDLL(None, use_errno=True)
     if not hasattr(libc, "adjtimex"):
@@ -117,7 +117,7 @@ def read_kernel_clock() -> KernelClock:
 
 
 def judge_kernel_clock(status: int, maxerror_us: int) -> KernelClock:
-    """Turn the status bits and the maximum error of adjtimex(2) into leap and health."""
+    """Derive leap and health from the status bits and the maximum error of adjtimex(2)."""
     leap = 1 if status & STA_INS else 2 if status & STA_DEL else 0
     if status & STA_UNSYNC or maxerror_us >= _WORST_KNOWN_ERROR_US:
         return KernelClock(leap, UNKNOWN_CLOCK.health)
@@ -125,7 +125,7 @@ def judge_kernel_clock(status: int, maxerror_us: int) -> KernelClock:
 
 
 def ask_kernel_clock() -> KernelClock:
-    """Return what the kernel says of its clock, or that nothing is known."""
+    """Return the state of the kernel clock, or UNKNOWN_CLOCK where it cannot be read."""
     try:
         return read_kernel_clock()
     except OSError:

@@ -1,8 +1,8 @@
 """
 `--daemon`: detach from the terminal, for hosts without systemd.
 
-What was started in the foreground learns how it went: the process that the administrator started waits until the
-detached one serves or fails, prints why, and ends with its exit code. Detaching itself is python-daemon's.
+The process that the administrator started waits until the detached daemon serves or fails. On failure, it prints the
+reason and exits with the code of the daemon. python-daemon does the detaching.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from daytimed.errors import EXIT_INTERNAL, EXIT_OK, DaytimedError, NoPermissionE
 from daytimed.master import Master
 from daytimed.pidfile import PidFile
 
-#: What a manager that expects its own child to serve has set; the detached process would not be that child.
+#: A service manager sets these for its child process and expects that process to serve, not a detached one.
 _MANAGED = ("NOTIFY_SOCKET", "LISTEN_PID")
 _STDERR = 2
 
@@ -41,21 +41,21 @@ def run(
     Detach and serve.
 
     Args:
-        make_master: From the descriptor of the log, or None for the system log.
-        complain: Tells a person in the foreground.
+        make_master: Creates the master for a log descriptor, or for the system log if None.
+        complain: Reports an error to the person in the foreground.
 
     Returns:
-        In the process that was started, once the daemon serves or has failed: its exit code.
+        In the foreground process, once the daemon serves or has failed: the exit code.
 
     Raises:
-        DaytimedError: For everything that is found before the fork.
+        DaytimedError: For every error before the fork.
     """
     for variable in _MANAGED:
         if variable in os.environ:
-            raise UsageError(f"--daemon: {variable} is set, so a manager runs this already; leave --daemon out")
+            raise UsageError(f"--daemon: a service manager runs this process ({variable} is set); remove --daemon")
     owner = _find_owner(user, group)
-    # a terminal is gone with its session, and who reads a pipe to its end would wait for the daemon's: then the system
-    # log is where an administrator looks
+    # a terminal goes away with its session, and the reader of a pipe would wait for the daemon to end: in both cases
+    # the system log is used instead
     keep_stderr = not os.isatty(_STDERR) and not stat.S_ISFIFO(os.fstat(_STDERR).st_mode)
     lock = PidFile(pidfile)
     try:
@@ -89,20 +89,20 @@ def _serve(master: Master, lock: PidFile, writing: int, owner: Owner, keep_stder
         _report(writing, code, f"--daemon: {error}")
     finally:
         lock.remove()
-        # past the exit handlers and buffers of the process that was started
+        # skip the exit handlers and buffers, which belong to the foreground process
         os._exit(code)
 
 
 def _detach(keep: list[int], owner: Owner, keep_stderr: bool) -> None:
     for name, descriptor in (("stdin", 0), ("stdout", 1), ("stderr", 2)):
         if getattr(sys, name) is None:
-            # python-daemon redirects the streams of `sys`, and Python has none for what was closed at its start
+            # python-daemon redirects the streams of `sys`, which are None for descriptors closed at the start of Python
             setattr(sys, name, open(descriptor, "r" if name == "stdin" else "w", closefd=False))  # noqa: SIM115
     if owner.name is not None:
-        # python-daemon's own initgroups leaves the group id as it was
+        # python-daemon's own initgroups does not change the group id
         os.initgroups(owner.name, owner.gid)
     daemon.DaemonContext(
-        # python-daemon guesses otherwise, and takes a socket on standard input for an inetd's
+        # by default, python-daemon does not detach if standard input is a socket, as under inetd
         detach_process=True,
         files_preserve=keep,
         umask=0o022,
@@ -114,18 +114,18 @@ def _detach(keep: list[int], owner: Owner, keep_stderr: bool) -> None:
 
 
 def _report(writing: int, code: int, message: str) -> None:
-    """Tell the process in the foreground; one write that a pipe takes whole."""
-    # its reader may have been killed: then there is nobody to tell
+    """Report to the foreground process in one write, atomic for a pipe."""
+    # the foreground process may have been killed
     with contextlib.suppress(OSError):
         os.write(writing, f"{code} {message}".encode(errors="backslashreplace")[: select.PIPE_BUF])
 
 
 def _wait_for(reading: int, complain: Callable[[str], None]) -> int:
-    # whoever waits may be interrupted
+    # Ctrl-C may end the wait
     signals.release()
     report = os.read(reading, select.PIPE_BUF).decode(errors="replace")
     if not report:
-        complain("--daemon: the daemon was killed before it served")
+        complain("--daemon: the daemon was killed before it was ready")
         return EXIT_INTERNAL
     code, _, message = report.partition(" ")
     for line in message.splitlines():
@@ -134,7 +134,7 @@ def _wait_for(reading: int, complain: Callable[[str], None]) -> int:
 
 
 class Owner(NamedTuple):
-    """Whom the daemon runs as; `name` only where that is another user than now."""
+    """The user and group to run as; `name` is set only if root gave --user."""
 
     name: str | None
     uid: int
@@ -159,5 +159,5 @@ def _find_owner(user: str | None, group: str | None) -> Owner:
     if os.geteuid() == 0:
         return Owner(name, uid, gid)
     if (uid, gid) != (os.getuid(), os.getgid()):
-        raise NoPermissionError("--user and --group: only root can become another user; start daytimed as root")
+        raise NoPermissionError("--user and --group: only root can change user or group; start daytimed as root")
     return Owner(None, uid, gid)

@@ -1,9 +1,9 @@
 """
-Modules that are imported, but not loaded before they are used.
+Deferred imports: modules that are loaded at their first use.
 
-A library imports what any of its users may need, and each start, and the memory of each process, pays for it. What is
-deferred here is there as always: the first use of anything in it loads it. (LazyLoader of importlib.util does not wait
-for that: it loads a module when a second import names it, as soon as two files of a library do.)
+A library imports everything that any of its users may need, at the cost of start time and of memory in each process. A
+deferred module behaves as usual: the first access to one of its attributes loads it. (LazyLoader of importlib.util
+loads too early: a second import of the same module, by another file of the library, already loads it.)
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ from collections.abc import Iterator, Sequence
 from types import ModuleType
 from typing import Any
 
-#: What structlog and dataclasses import for others than us. With asyncio come ssl and OpenSSL; threading has Python run
-#: in every process that is forked; `stdlib` is for the loggers of `logging`, and `threadlocal` is done with uuids.
+#: structlog and dataclasses import these, but daytimed does not use them. asyncio loads ssl and OpenSSL; threading runs
+#: code in every forked process; `stdlib` serves the loggers of `logging`; `threadlocal` uses uuid.
 UNUSED = ("asyncio", "inspect", "logging", "threading", "structlog.stdlib", "structlog.threadlocal")
-#: What structlog uses if it happens to be installed, for tracebacks that it is not given here to render.
+#: structlog uses these, where installed, to render tracebacks; daytimed passes it none.
 OPTIONAL = ("rich", "better_exceptions", "twisted")
 
 
 class _Deferred(ModuleType):
-    """Stands for a module until that is used, and wherever it was imported by then passes on what is asked of it."""
+    """A placeholder that loads the real module at the first access and passes on every attribute."""
 
     def __getattr__(self, attribute: str) -> Any:
         _forget(self)
@@ -31,14 +31,14 @@ class _Deferred(ModuleType):
 
 
 def _forget(module: ModuleType) -> None:
-    """Let the next import of a deferred module find the real one."""
+    """Make the next import of a deferred module load the real one."""
     if sys.modules.get(module.__name__) is module:
         del sys.modules[module.__name__]
 
 
 @contextlib.contextmanager
 def until_used(names: Sequence[str], missing: Sequence[str] = ()) -> Iterator[None]:
-    """Defer these modules for the imports inside a `with`, unless they are loaded already; `missing` are not found."""
+    """Inside a `with`, defer the imports of `names` and fail those of `missing`; loaded modules are left alone."""
     deferred = [_Deferred(name) for name in names if name not in sys.modules]
     sys.modules.update({module.__name__: module for module in deferred})
     hidden = [name for name in missing if name not in sys.modules]

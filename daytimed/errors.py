@@ -1,8 +1,7 @@
 """
-What can end the daemon, each with the exit code that is promised for it (sysexits.h where it has one).
+The errors that can end the daemon, each with its documented exit code (from sysexits.h, except for usage).
 
-Everything a person can cause is raised as one of these, with one sentence that says what, where, why and what
-to do. Only `cli` catches them for good.
+Every error that a person can cause is one of these, with one sentence that states what, where, why and what to do.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ EXIT_CONFIG = 78
 
 
 class DaytimedError(Exception):
-    """An error that is told to a person and ends the start (or rejects the reload) that met it."""
+    """An error that is reported to a person and ends the start, or rejects the reload, in which it occurs."""
 
     exit_code = EXIT_INTERNAL
 
@@ -24,17 +23,17 @@ class DaytimedError(Exception):
         super().__init__(message)
         self.problems = [message]
         self.errno = errno
-        """Of errno(3), where a system call said no; else 0."""
+        """The errno(3) of the failed system call; 0 if none failed."""
 
 
 class UsageError(DaytimedError):
-    """The command line asks for something that cannot be."""
+    """The command line is wrong."""
 
     exit_code = EXIT_USAGE
 
 
 class ConfigError(DaytimedError):
-    """The configuration is wrong; `problems` has one sentence for each fault, all of them at once."""
+    """The configuration is wrong; `problems` has one sentence for each error, all at once."""
 
     exit_code = EXIT_CONFIG
 
@@ -50,12 +49,12 @@ class ListenError(DaytimedError):
 
 
 class NoPermissionError(DaytimedError):
-    """The system does not let this user do what was asked."""
+    """The current user lacks a permission."""
 
     exit_code = EXIT_NO_PERMISSION
 
 
 class StartError(DaytimedError):
-    """No worker can be started."""
+    """No worker can start."""
 
     exit_code = EXIT_INTERNAL

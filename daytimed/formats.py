@@ -1,8 +1,8 @@
 """
-The bytes of a reply: one pure function a format, from one instant to what goes on the wire.
+The bytes of a reply: one pure function per format, from an instant to the bytes on the wire.
 
-`compile_format` puts a cache of one second around a format. It is keyed by the second itself, so a clock that is
-stepped, forth or back, never shows a stale time. Names of days and months are English in any locale.
+`compile_format` wraps a format in a one-second cache. The key is the second itself, so a stepped clock never yields a
+stale time. Names of days and months are English in any locale.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import time
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    # the probe loads this module for its tables, and none of these
+    # the probe loads this module for its tables and needs none of these
     from collections.abc import Callable
 
     from daytimed.clock import KernelClock, Zone
@@ -35,23 +35,23 @@ NS = 1_000_000_000
 
 STRFTIME = "strftime:"
 LONGEST_STRFTIME = 512
-#: Who keeps the time of the `nist` format: only NIST may write UTC(NIST).
+#: The timekeeper in the `nist` format; only NIST may write UTC(NIST).
 NIST_LABEL = "daytimed"
 
 
 def sentence_parts(civil: Civil) -> tuple[bytes, bytes]:
-    """Return what stands before and after the fraction of the second in `sentence`, as Go prints a time."""
+    """Return the text before and after the fraction of the second in `sentence`, as Go prints a time."""
     head = f"The Date Time is: {civil.tm_year:04}-{civil.tm_mon:02}-{civil.tm_mday:02} {clock_time(civil)}"
     return head.encode(), f" {offset_digits(civil.tm_gmtoff)} {civil.tm_zone}\r\n".encode()
 
 
 def fraction(nanoseconds: int) -> bytes:
-    """Return the fraction of a second as Go prints it: no trailing zeros, nothing at all for zero."""
+    """Return the fraction of a second as Go prints it: no trailing zeros, empty for zero."""
     return (b".%09d" % nanoseconds).rstrip(b"0") if nanoseconds else b""
 
 
 def offset_digits(seconds: int, separator: str = "") -> str:
-    """Return an offset from UTC as +hhmm, or with a separator as +hh:mm; seconds of an offset are cut, as Go does."""
+    """Return an offset from UTC as +hhmm, or as +hh:mm with a separator; like Go, drop the seconds of an offset."""
     hours, minutes = divmod(abs(seconds) // 60, 60)
     return f"{'-' if seconds < 0 else '+'}{hours:02}{separator}{minutes:02}"
 
@@ -94,7 +94,7 @@ def unix(seconds: int) -> bytes:
 
 
 def rfc868(seconds: int) -> bytes:
-    """Four bytes, big-endian: seconds since 1900-01-01 UTC, which begin again at 0 on 2036-02-07 (RFC 868)."""
+    """Four bytes, big-endian: seconds since 1900-01-01 UTC, which wrap to 0 on 2036-02-07 (RFC 868)."""
     return ((seconds + EPOCH_1900) & 0xFFFFFFFF).to_bytes(4, "big")
 
 
@@ -102,7 +102,7 @@ def nist(seconds: int, zone: Zone, kernel: KernelClock) -> bytes:
     """
     The NIST daytime code: MJD, date and time in UTC, daylight-saving code, leap, health, advance, label, mark.
 
-    Nothing is advanced for the network, so the advance is 0.0.
+    The advance is 0.0: the reply is not sent early to compensate for network delay.
     """
     utc = time.gmtime(seconds)
     day = EPOCH_MJD + seconds // 86400
@@ -115,8 +115,8 @@ def daylight_code(seconds: int, zone: Zone) -> int:
     """
     Return the daylight-saving field TT of the NIST code for a zone.
 
-    0 is standard time and 50 daylight-saving time. In the month of a change the days to it are counted down, to 1 on
-    the day on which daylight-saving time ends and to 51 on the day on which it begins.
+    0 means standard time, 50 daylight-saving time. In the month of a change the field counts the days down: to 1 on the
+    day when daylight-saving time ends, to 51 on the day when it begins.
     """
     today = zone(seconds)
     daylight = today.tm_isdst > 0
@@ -124,7 +124,7 @@ def daylight_code(seconds: int, zone: Zone) -> int:
     days = -1
     while True:
         days += 1
-        # noon is after any change of the clock on its day
+        # at noon, any clock change of that day has happened
         noon = zone(seconds + days * 86400 + (12 - today.tm_hour) * 3600)
         if noon.tm_mon != today.tm_mon:
             return steady
@@ -137,7 +137,7 @@ def clock_time(civil: Civil) -> str:
     return f"{civil.tm_hour:02}:{civil.tm_min:02}:{civil.tm_sec:02}"
 
 
-#: What strftime(3) would take from the locale, as the C locale has it.
+#: The directives that strftime(3) takes from the locale, with their values in the C locale.
 _ENGLISH: dict[str, Callable[[Civil], str]] = {
     "a": lambda civil: DAYS[civil.tm_wday][:3],
     "A": lambda civil: DAYS[civil.tm_wday],
@@ -150,17 +150,17 @@ _ENGLISH: dict[str, Callable[[Civil], str]] = {
     "x": lambda civil: f"{civil.tm_mon:02}/{civil.tm_mday:02}/{civil.tm_year % 100:02}",
     "X": clock_time,
     "r": lambda civil: f"{(civil.tm_hour - 1) % 12 + 1:02}{clock_time(civil)[2:]} {_ENGLISH['p'](civil)}",
-    # Python's own strftime takes these from the C library, which may hold another zone than the listener's
+    # Python's strftime takes these from the C library, whose zone can differ from the listener's
     "z": lambda civil: offset_digits(civil.tm_gmtoff),
     "Z": lambda civil: civil.tm_zone,
 }
-#: A directive with the flags and the width of glibc, strftime(3); `%%` and what is not ours are passed over, as much as
-#: glibc takes for one directive. It is not compiled here, where the probe would pay for it.
+#: A directive with glibc's flags and width, strftime(3). It matches `%%` and all other directives too, to skip them in
+#: full. Not compiled here: the probe would pay for that at each start.
 _DIRECTIVE = r"(?s:%(?P<flags>[-_0^#]*)(?P<width>[0-9]{0,3})[EO]?(?P<name>[aAbhBpPcxXrzZs])|%[-_0^#+]*[0-9]*[EO]?.)"
 
 
 def strftime(pattern: str, civil: Civil, seconds: int) -> bytes:
-    """Return a pattern of strftime(3) filled in for one second, with a line end; names are the C locale's."""
+    """Format one second with a strftime(3) pattern and append a line end; names are those of the C locale."""
 
     def english(match: re.Match[str]) -> str:
         name = match["name"]
@@ -178,7 +178,7 @@ def strftime(pattern: str, civil: Civil, seconds: int) -> bytes:
     return line.encode(errors="surrogateescape")[:LONGEST_STRFTIME] + b"\r\n"
 
 
-#: The formats that depend on nothing but the calendar.
+#: The formats that depend only on the calendar.
 CALENDAR: dict[str, Callable[[Civil], bytes]] = {
     "rfc867": rfc867,
     "smtp": smtp,
@@ -186,7 +186,7 @@ CALENDAR: dict[str, Callable[[Civil], bytes]] = {
     "xinetd": xinetd,
     "iso8601": iso8601,
 }
-#: The formats that depend on nothing but the second.
+#: The formats that depend only on the second.
 COUNTS: dict[str, Callable[[int], bytes]] = {"unix": unix, "rfc868": rfc868}
 
 NAMES = ("sentence", *CALENDAR, *COUNTS, "nist")
@@ -194,7 +194,7 @@ NAMES = ("sentence", *CALENDAR, *COUNTS, "nist")
 
 def check_format(name: str) -> str:
     """
-    Return the name of a format, or a `strftime:` pattern, if it can be served.
+    Return the name unchanged if it is a format, or a `strftime:` pattern that can be served.
 
     Raises:
         ValueError: With the reason.
@@ -202,16 +202,16 @@ def check_format(name: str) -> str:
     if name in NAMES:
         return name
     if not name.startswith(STRFTIME):
-        raise ValueError(f"{name!r} is no format; it is one of {' '.join(NAMES)} or strftime:PATTERN")
+        raise ValueError(f"{name!r} is not a format; use one of {' '.join(NAMES)} or strftime:PATTERN")
     pattern = name[len(STRFTIME) :]
     if not pattern:
-        raise ValueError("strftime: has no pattern; write for example strftime:%H:%M:%S")
+        raise ValueError("strftime: has no pattern; write, for example, strftime:%H:%M:%S")
     try:
         if len(pattern.encode()) > LONGEST_STRFTIME:
             raise ValueError(f"the pattern is longer than {LONGEST_STRFTIME} bytes")
-        # a Wednesday in September, the longest names there are; the C library makes nothing of what is far too long
+        # a Wednesday in September has the longest names; for far too long a line the C library returns nothing
         if not 2 < len(strftime(pattern, time.gmtime(1_789_603_199), 1_789_603_199)) < LONGEST_STRFTIME + 2:
-            raise ValueError(f"what it makes is empty, or longer than {LONGEST_STRFTIME - 1} bytes")
+            raise ValueError(f"the reply would be empty or longer than {LONGEST_STRFTIME - 1} bytes")
     except ValueError as error:
         raise ValueError(f"{name[:40]!r} cannot be served: {error}") from None
     return name
@@ -219,12 +219,12 @@ def check_format(name: str) -> str:
 
 def compile_format(name: str, zone: Zone, kernel: Callable[[], KernelClock]) -> Reply:
     """
-    Return the function that makes the replies of one format in one zone.
+    Return the function that renders the replies of one format in one zone.
 
     Args:
-        name: A format that `check_format` has passed.
+        name: A format that `check_format` accepts.
         zone: The zone of the calendar formats.
-        kernel: Asked once a second for leap and health, by `nist` alone.
+        kernel: Returns leap and health; only `nist` calls it, once a second.
     """
     if name == "sentence":
         return _compile_sentence(zone)
@@ -255,7 +255,7 @@ def _cache_second(render: Callable[[int], bytes]) -> Reply:
 
 
 def _compile_sentence(zone: Zone) -> Reply:
-    # no instant is in this second: time_ns() ends long before
+    # later than any value of time_ns()
     begin = 1 << 64
     head = tail = whole = b""
 
@@ -267,7 +267,7 @@ def _compile_sentence(zone: Zone) -> Reply:
             head, tail = sentence_parts(zone(seconds))
             whole = head.replace(b"%", b"%%") + b".%09d" + tail.replace(b"%", b"%%")
             begin = seconds * NS
-        # nine times in ten there is no zero at the end, and this is the quicker way
+        # nine times in ten the last digit is not zero, and this path is faster
         return whole % nanoseconds if nanoseconds % 10 else head + fraction(nanoseconds) + tail
 
     return reply

@@ -1,8 +1,8 @@
 """
-Listeners: sockets that are bound here, and what is known of each.
+Listeners: bind or adopt sockets, and describe each.
 
-A socket is bound by the master, shared by its workers, and never shut down: the worker that stops closes its own
-copy. Only the binder removes the path of a unix socket, and only while it is still the one it made.
+The master binds a socket and its workers share it. Nobody shuts it down: a worker that stops closes its own copy. Only
+the process that bound a unix socket removes its path, and only while the path still leads to that socket.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from daytimed.addresses import Address, join_host_port, printable
 from daytimed.datagram import ask_for_destinations
 from daytimed.errors import DaytimedError, ListenError, NoPermissionError
 
-#: The kernel cuts it to net.core.somaxconn.
+#: The kernel caps it at net.core.somaxconn.
 BACKLOG = 65535
 
-#: An IPv6 address that the host does not have, or a family that the kernel does not have.
+#: This host lacks the IPv6 address, or its kernel lacks the family.
 _NO_SUCH_ADDRESS = frozenset({errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT})
 
 
@@ -30,21 +30,21 @@ class Listener:
 
     def __init__(self, sock: socket.socket, requested: Address, opening: object, name: str | None = None) -> None:
         self.socket = sock
-        # asked once, by the master: each answer of the socket is made into an enum
+        # read once, in the master: each access to these properties creates an enum
         self.kind = int(sock.family), int(sock.type), sock.proto
         """Family, type and protocol, as socket(2) takes them."""
         self.is_datagram = sock.type == socket.SOCK_DGRAM
         self.is_unix = sock.family == socket.AF_UNIX
         self.requested = requested
         self.name = name
-        """What the service manager that bound it calls it; None if it was bound here."""
+        """The name given by the service manager that bound it; None if it was bound here."""
         self.opening = opening
-        """The same object for all that were opened together: one host name may stand for several addresses."""
+        """The same object for all listeners of one `open_listeners` call: a host name can have several addresses."""
         self._identity = _identity(requested.path) if requested.path and name is None else None
 
     @property
     def address(self) -> str:
-        """Where it is bound, as tcp://HOST:PORT with the port that the kernel gave, or unix:///PATH."""
+        """The bound address, as tcp://HOST:PORT with the actual port, or unix:///PATH."""
         if self.requested.scheme == "unix":
             return str(self.requested)
         host, port = self.socket.getsockname()[:2]
@@ -52,26 +52,26 @@ class Listener:
 
     @property
     def port(self) -> int:
-        """The port it is bound to; 0 for a unix socket."""
+        """The bound port; 0 for a unix socket."""
         return 0 if self.requested.scheme == "unix" else int(self.socket.getsockname()[1])
 
     @property
     def is_reachable(self) -> bool:
-        """Whether the path of a unix socket that was bound here is still there and leads to it."""
+        """False if the path of a unix socket that was bound here no longer leads to it."""
         return self._identity is None or _identity(self.requested.path) == self._identity
 
     def is_bound_to(self, address: Address) -> bool:
-        """Say whether it is where an address would have it, as far as that can be told without resolving names."""
+        """Return whether it is bound to an address; names are compared, not resolved."""
         everywhere = {"unix": "", "tcp4": "0.0.0.0", "udp4": "0.0.0.0"}.get(address.scheme, "::")
         wanted = (address.transport, address.host or everywhere, address.port, address.path)
         return wanted == (self.requested.transport, self.requested.host, self.port, self.requested.path)
 
     def leave_path(self) -> None:
-        """Keep the path of the socket when it is closed: another process goes on with it."""
+        """Keep the path of the socket on close: another process continues to use it."""
         self._identity = None
 
     def close(self) -> None:
-        """Close the socket and remove the path it made; in a folder of others it stays, stale."""
+        """Close the socket and remove its path; in a directory that this user cannot write, a stale path stays."""
         self.socket.close()
         if self._identity and _identity(self.requested.path) == self._identity:
             with contextlib.suppress(OSError):
@@ -80,10 +80,10 @@ class Listener:
 
 def open_listeners(address: Address) -> list[Listener]:
     """
-    Bind and listen at an address: one socket for each number that its host name stands for.
+    Bind an address and listen: one socket for each IP address of its host name.
 
-    No host at all is every address of the machine, for `tcp` and `udp` IPv4 and IPv6 on one socket, or IPv4 alone
-    where the kernel has no IPv6.
+    No host means all addresses of this machine. For `tcp` and `udp`, one socket then takes IPv4 and IPv6, or IPv4 alone
+    if the kernel has no IPv6.
 
     Raises:
         ListenError, NoPermissionError: With one sentence.
@@ -115,26 +115,26 @@ def open_listeners(address: Address) -> list[Listener]:
 
 def adopt(name: str, descriptor: int, requested: Address | None = None) -> Listener:
     """
-    Take over a descriptor that was passed to this process.
+    Adopt a descriptor that was passed to this process.
 
     Args:
-        name: What the manager calls it.
-        descriptor: It may be of any kind; what is no listener is refused.
-        requested: For a socket that was bound here once, what it was bound for.
+        name: Its FileDescriptorName=.
+        descriptor: Any descriptor; one that is not a listening or datagram socket is rejected.
+        requested: The address of the configuration, for a socket that daytimed itself bound and stored.
 
     Raises:
-        ListenError: If clients cannot be accepted from it.
+        ListenError: If it cannot serve clients.
     """
     where = f"LISTEN_FDS: descriptor {descriptor} ({printable(name)})"
     try:
-        # the family is asked of the socket: told, it could be wrong
+        # without a family here, Python asks the kernel for it
         sock = socket.socket(fileno=descriptor)
         if sock.family not in (socket.AF_INET, socket.AF_INET6, socket.AF_UNIX):
-            raise ListenError(f"{where} is a socket of another family than IPv4, IPv6 and unix")
+            raise ListenError(f"{where} is not an IPv4, IPv6 or unix socket; check the socket unit")
         datagram = sock.type == socket.SOCK_DGRAM and sock.family != socket.AF_UNIX
         if not datagram and not sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
-            raise ListenError(f"{where} is not a listening socket; for one of Accept=yes use --inetd")
-        # whoever had it before may have left it non-blocking, and that is shared
+            raise ListenError(f"{where} is not a listening socket; with Accept=yes, use daytimed --inetd")
+        # a previous owner may have set O_NONBLOCK, which all copies share
         sock.setblocking(True)
         if datagram:
             ask_for_destinations(sock)
@@ -144,7 +144,7 @@ def adopt(name: str, descriptor: int, requested: Address | None = None) -> Liste
             return listener
         place = sock.getsockname()
     except OSError as error:
-        raise ListenError(f"{where} is no socket: {error.strerror}; systemd passes what its socket unit says") from None
+        raise ListenError(f"{where} is not a usable socket: {error.strerror}; check the socket unit") from None
     if sock.family == socket.AF_UNIX:
         path = "@" + place[1:].decode(errors="replace") if isinstance(place, bytes) else place
         return Listener(sock, Address("unix", path=path), object(), name)
@@ -160,7 +160,7 @@ def _resolve(address: Address) -> list[tuple[socket.AddressFamily, Any]]:
         reason = error.strerror if isinstance(error, socket.gaierror) else "not a host name"
         raise ListenError(f"{address}: cannot resolve: {reason}") from None
     places: list[tuple[socket.AddressFamily, Any]] = [(family, place) for family, _, _, _, place in found]
-    # without a host, IPv6 first: its socket takes IPv4 too
+    # without a host, IPv6 comes first: its socket takes IPv4 too
     places.sort(key=lambda each: each[0] != socket.AF_INET6)
     return list(dict.fromkeys(places)) if address.host else places
 
@@ -170,7 +170,7 @@ def _bind(address: Address, family: socket.AddressFamily, place: Any) -> socket.
     sock = socket.socket(family, socket.SOCK_DGRAM if datagram else socket.SOCK_STREAM)
     try:
         if family == socket.AF_INET6:
-            # said every time: the system's default may be either (ipv6(7), bindv6only)
+            # always set: the system's default can be either (ipv6(7), bindv6only)
             both = not address.host and not address.scheme.endswith("6")
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0 if both else 1)
         if datagram:
@@ -189,13 +189,13 @@ def _bind(address: Address, family: socket.AddressFamily, place: Any) -> socket.
 
 def _use_plain_congestion_control(sock: socket.socket) -> None:
     """
-    Have every client of a listener do with the simplest congestion control there is, tcp(7).
+    Use the simplest congestion control, tcp(7), for all clients of a listener.
 
-    A reply is one segment, so there is nothing to control; where the system's default is bbr, that alone costs up to
-    one twentieth of a reply. Of a socket that is passed, whoever made it decides (TCPCongestion= in a socket unit).
+    A reply is one segment, so congestion control has no effect, but bbr costs up to one twentieth of the CPU time of a
+    reply. For a passed socket, its socket unit decides (TCPCongestion=).
     """
     with contextlib.suppress(OSError):
-        # saved time, and nothing else: where it is not allowed, the default does as well
+        # only an optimization: where it is not permitted, the system's default works too
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, b"reno")
 
 
@@ -209,7 +209,7 @@ def _open_unix(address: Address) -> Listener:
                 raise
             os.unlink(address.path)
             sock.bind(address.path)
-        # the time is for everyone; who may reach it is said by the folder's mode
+        # everyone may ask for the time; the mode of the directory restricts access
         os.chmod(address.path, 0o666)
         sock.listen(BACKLOG)
     except BaseException:
@@ -219,11 +219,11 @@ def _open_unix(address: Address) -> Listener:
 
 
 def _is_stale(path: str) -> bool:
-    """Say whether a path is a socket that nobody listens on any more."""
+    """Return whether a path is a socket that no process listens on."""
     if not stat.S_ISSOCK(os.stat(path, follow_symlinks=False).st_mode):
         return False
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
-        # a listener whose queue is full is alive, and must not be waited for
+        # a listener with a full backlog is alive, but would block this connect
         client.setblocking(False)
         return client.connect_ex(path) == errno.ECONNREFUSED
 
@@ -241,16 +241,16 @@ def _explain(address: Address, error: OSError) -> DaytimedError:
     if error.errno in (errno.EACCES, errno.EPERM):
         hint = "use the socket unit or CAP_NET_BIND_SERVICE for a port below 1024"
         if address.scheme == "unix":
-            hint = "this user may not make a socket there"
+            hint = "this user may not create a socket there"
         return NoPermissionError(f"{text}; {hint}", number)
     if error.errno == errno.EADDRINUSE:
         found = f"lsof {address.path}" if address.scheme == "unix" else f"ss -lnp 'sport = :{address.port}'"
-        hint = f"stop the program that has it (to find it: {found}) or choose another address"
+        hint = f"stop the program that uses it (find it with: {found}) or choose another address"
         return ListenError(f"{text}; {hint}", number)
     if error.errno == errno.EAFNOSUPPORT and address.scheme != "unix":
         hint = (
-            "systemd has passed no socket to a unit that may open none (see: systemctl status daytimed.socket),"
-            " or this kernel lacks that family"
+            "this kernel lacks the address family, or systemd passed no socket to a unit that may not open its own"
+            " (see: systemctl status daytimed.socket)"
         )
         return ListenError(f"{text}; {hint}", number)
     if error.errno == errno.EADDRNOTAVAIL:

@@ -1,8 +1,8 @@
 """
-The pid file of a detached daemon: a lock that dies with its process, and a pid to be read.
+The pid file of a detached daemon: a lock that ends with its process, and a pid to read.
 
-The lock is flock(2) on the open file, never the mere existence of it, so a file left by a killed daemon blocks
-nothing. A worker closes its copy, which does not release it.
+The lock is flock(2) on the open file, not the existence of the file, so a file left by a killed daemon blocks nothing.
+A worker closes its copy of the descriptor, which does not release the lock.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from daytimed.errors import ListenError, NoPermissionError
 
 
 class PidFile:
-    """A locked pid file; the lock is held until the last process that has it open ends."""
+    """A locked pid file; the lock ends with the last process that has the file open."""
 
     def __init__(self, path: str) -> None:
         """
         Take the lock.
 
         Raises:
-            ListenError: If a running daemon has it, or the file cannot be made.
+            ListenError: If a running daemon holds the lock, or the file cannot be created.
             NoPermissionError: If this user may not write there.
         """
         self.path = path
@@ -34,21 +34,21 @@ class PidFile:
             except OSError as error:
                 kind = NoPermissionError if isinstance(error, PermissionError) else ListenError
                 raise kind(
-                    f"{path}: cannot write the pid file: {error.strerror}; name another with --pidfile"
+                    f"{path}: cannot write the pid file: {error.strerror}; choose another path with --pidfile"
                 ) from None
             if not self._is_pid_file():
-                # emptied and removed later, it would be lost to whoever it belongs to
+                # the stop would empty and remove a file that belongs to somebody else
                 os.close(self.fd)
-                raise ListenError(f"{path}: is no pid file: it holds something else; name another with --pidfile")
+                raise ListenError(f"{path}: not a pid file; choose another path with --pidfile")
             try:
                 fcntl.flock(self.fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError:
                 pid = os.pread(self.fd, 32, 0).decode(errors="replace").strip() or "unknown"
                 os.close(self.fd)
-                raise ListenError(f"{path}: daytimed is running already with pid {pid}; stop it first") from None
+                raise ListenError(f"{path}: daytimed is already running with pid {pid}; stop it first") from None
             if self._is_in_place():
                 return
-            # the daemon that had it removed it between our open and our lock
+            # the previous daemon removed the file between our open and our lock
             os.close(self.fd)
 
     def _is_pid_file(self) -> bool:
@@ -69,7 +69,7 @@ class PidFile:
         os.pwrite(self.fd, b"%d\n" % os.getpid(), 0)
 
     def remove(self) -> None:
-        """Take the file away, if it is still this one; where the folder is not ours to write, leave it empty."""
+        """Remove the file if the path still leads to it; if this user may not, leave it empty."""
         with contextlib.suppress(OSError):
             os.ftruncate(self.fd, 0)
             if self._is_in_place():

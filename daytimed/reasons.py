@@ -1,8 +1,8 @@
-"""Why a client is dropped. The names are an interface: of the events, of the statistics, of other people's scripts."""
+"""The reasons for a drop. The names are an interface: events, statistics and other people's scripts use them."""
 
 from __future__ import annotations
 
 REASONS = ("reset", "timeout", "denied", "rate", "no_fd", "no_memory", "os_error")
 
-#: Their places in REASONS, which is how they are counted.
+#: Indexes into REASONS, and into the counters.
 RESET, TIMEOUT, DENIED, RATE, NO_FD, NO_MEMORY, OS_ERROR = range(len(REASONS))

@@ -1,8 +1,8 @@
 """
-When the next worker of a listener may start: decisions only, time is passed in.
+Decide when the next worker of a listener may start. The caller passes the time in.
 
-Postfix's test tells a worker that works from one that does not: it has served a client, or lived a while. One that
-has not is followed after a delay that doubles. One that has is followed at once, as long as such deaths are rare.
+The test is that of Postfix: a worker is healthy if it has served a client or lived for a while. A healthy worker is
+replaced at once, as long as such deaths are rare. After any other, the delay doubles.
 """
 
 from __future__ import annotations
@@ -11,42 +11,42 @@ from daytimed.budget import spend
 
 FIRST_DELAY_S = 0.1
 LONGEST_DELAY_S = 30.0
-#: Having lived this long is as good as having served.
+#: A worker that lives this long is healthy even without a client.
 HEALTHY_AFTER_S = 10.0
-#: So many starts in a row before one is ready show that none will ever be.
+#: After this many failed starts in a row, another one is hopeless.
 GIVE_UP_AFTER = 6
-#: Workers that worked and died are replaced at once so often, and one a second more; beyond that they are delayed too.
+#: This many healthy workers are replaced at once, plus one a second; beyond that, they are delayed too.
 RESTART_BURST = 1000
 RESTART_INTERVAL_S = 1.0
 _TOLERANCE_S = (RESTART_BURST - 1) * RESTART_INTERVAL_S
 
 
 class Respawn:
-    """The history of one listener's workers, as far as it decides on the next."""
+    """The worker deaths and failed starts of one listener, which determine the next start."""
 
     def __init__(self) -> None:
         self.not_before = 0.0
         self.failed_starts = 0
-        """Starts in a row that did not come as far as accepting."""
+        """Starts in a row that failed before the worker was ready to accept."""
         self._deaths = 0
         self._restarts_full_at = 0.0
 
     def note_no_process(self, now: float, jitter: float) -> None:
-        """There was no new process: try again later."""
+        """Record a failed fork."""
         self.failed_starts += 1
         self._delay(now, jitter)
 
     def note_ready(self) -> None:
-        """A worker has come as far as accepting."""
+        """Record that a worker is ready to accept."""
         self.failed_starts = 0
 
     def note_death(self, now: float, *, ready: bool, healthy: bool, jitter: float) -> None:
         """
-        A worker died that nobody had asked to.
+        Record that a worker died without a stop request.
 
         Args:
             now: A monotonic time in seconds.
-            ready: Whether it came as far as accepting.
+            ready: Whether it was ready to accept.
             healthy: Whether it served a client or lived for HEALTHY_AFTER_S.
             jitter: From 0 to 1, so that many listeners do not start their workers in step.
         """
@@ -62,11 +62,11 @@ class Respawn:
 
     @property
     def is_hopeless(self) -> bool:
-        """Say whether another try would be as good as none."""
+        """Whether another start would be pointless."""
         return self.failed_starts >= GIVE_UP_AFTER
 
     def _delay(self, now: float, jitter: float) -> None:
-        # the exponent is bounded before the power is taken: deaths go on for years
+        # the exponent is bounded first: deaths can add up for years
         delay = min(FIRST_DELAY_S * 2 ** min(self._deaths, 16), LONGEST_DELAY_S)
         self._deaths += 1
         self.not_before = now + delay * (1 - jitter / 4)

@@ -1,9 +1,9 @@
 """
-Signals: the master takes them one by one and has no handlers; a worker has the one that ends its accept.
+Signals: the master takes them one by one, without handlers; a worker has one handler, which ends its accept.
 
-The master blocks all its signals for good, before the first fork, so none can be lost between a fork and the
-worker's own handlers, and nothing ever runs in the middle of something else (pitfalls of prefork servers: handlers
-that log, reap, or swallow the signal meant for a child).
+The master blocks all its signals permanently, before the first fork. So no signal is lost between a fork and the setup
+of the worker's handlers, and no handler interrupts the master. (Prefork servers often fail here: their handlers log,
+reap, or swallow the signal meant for a child.)
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from collections.abc import Callable
 STOP = frozenset({signal.SIGTERM, signal.SIGINT})
 RELOAD = signal.SIGHUP
 STATISTICS = signal.SIGUSR1
-#: From a worker: it is ready, or the first client after a quiet time has come. To a worker: begin.
+#: From a worker: it is ready, or the first client after a quiet time has come. To a worker: start.
 WAKE = GO = signal.SIGUSR2
 CHILD = signal.SIGCHLD
 
@@ -29,22 +29,22 @@ _PR_SET_PDEATHSIG = 1
 
 def prepare_master() -> None:
     """Block the signals of the master."""
-    # systemd 258 and later do not start a notify-reload service that has no handler for SIGHUP; blocked, it never runs
+    # systemd 258 and later require a SIGHUP handler of a notify-reload service; SIGHUP is blocked, so it never runs
     signal.signal(RELOAD, _do_nothing)
-    # a parent may have left this ignored, and then there is nothing to reap
+    # if a parent left SIGCHLD ignored, the kernel would reap the workers itself
     signal.signal(CHILD, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_BLOCK, MASTER)
 
 
 def wait(deadline: float | None) -> list[int]:
     """
-    Wait for signals and take all that are pending.
+    Wait for a signal and take all pending ones.
 
     Args:
-        deadline: A time of `time.monotonic`, seconds; None waits for ever.
+        deadline: In seconds of `time.monotonic`; None waits indefinitely.
 
     Returns:
-        The signals, in the order taken; none when the deadline has come.
+        The signals, in the order taken; empty at the deadline.
     """
     info: signal.struct_siginfo | None
     if deadline is None:
@@ -59,27 +59,27 @@ def wait(deadline: float | None) -> list[int]:
 
 
 def release() -> None:
-    """Undo `prepare_master` in a process that is no master after all."""
+    """Unblock the signals of the master, in a process that does not become one."""
     signal.pthread_sigmask(signal.SIG_UNBLOCK, MASTER)
 
 
 def wait_for_go() -> bool:
-    """Wait, in a fresh child whose signals are still blocked, until it may begin; False if it is to stop instead."""
+    """Wait in a new worker, signals still blocked, for GO; return False if SIGTERM comes instead."""
     return signal.sigwaitinfo({GO, signal.SIGTERM}).si_signo == GO
 
 
 def prepare_worker(stop: Callable[[], None], tick: Callable[[], None]) -> None:
     """
-    Give a fresh child its own handlers, and only then unblock.
+    Install the handlers of a new worker, then unblock its signals.
 
     Args:
-        stop: Runs in the handler of SIGTERM, each time.
-        tick: Runs in the handler of SIGALRM, which a timer of the worker sends.
+        stop: Runs in the SIGTERM handler, each time that signal comes.
+        tick: Runs in the SIGALRM handler, each time the worker's timer expires.
     """
-    # of `_signal`: making enums of what was set before would write to memory that the processes share
+    # from `_signal`: `signal` converts old handlers to enums, which would write to memory shared between processes
     _signal.signal(signal.SIGTERM, lambda number, frame: stop())
     _signal.signal(signal.SIGALRM, lambda number, frame: tick())
-    # these are the master's: Ctrl-C reaches the whole process group, and someone may send the others to it
+    # only the master acts on these: Ctrl-C reaches the whole process group, and the others can be sent to it
     for number in (signal.SIGINT, RELOAD, STATISTICS, WAKE):
         _signal.signal(number, _signal.SIG_IGN)
     _signal.pthread_sigmask(signal.SIG_UNBLOCK, MASTER | {signal.SIGALRM})
@@ -91,19 +91,19 @@ def set_timer(interval_s: float) -> None:
 
 
 def find_prctl() -> Callable[..., int]:
-    """Return prctl(2); looked up in the master, so that a worker finds it in memory."""
+    """Return prctl(2); the master looks it up before the fork, so that workers share it."""
     prctl: Callable[..., int] = ctypes.CDLL(None).prctl
     return prctl
 
 
 def end_worker() -> None:
-    """Be deaf to a stop that is repeated."""
-    # blocked and not ignored: of one that has come but is not handled yet, Python would print that it ignored it
+    """Block the repeated stop signals of the master."""
+    # blocked, not ignored: Python would print a warning about a signal that is pending but not handled yet
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
 
 
 def name_of(number: int) -> str:
-    """Return the name of a signal; real-time signals have none but the first and the last."""
+    """Return the name of a signal, or its number: of the real-time signals, only the first and the last have names."""
     try:
         return signal.Signals(number).name
     except ValueError:
@@ -112,13 +112,13 @@ def name_of(number: int) -> str:
 
 def die_with(parent: int, prctl: Callable[..., int]) -> bool:
     """
-    Have the kernel end this process when its parent ends, prctl(2).
+    Ask the kernel to kill this process when its parent ends, prctl(2).
 
-    By SIGKILL: a SIGTERM that falls just before accept would be seen at the next client only, and nobody would be
-    left to repeat it, so the port would stay taken.
+    With SIGKILL: a SIGTERM just before accept takes effect only at the next client, and no master is left to repeat it,
+    so the port would stay in use.
 
     Returns:
-        False if the parent was gone before.
+        False if the parent has already ended.
     """
     prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)
     return os.getppid() == parent

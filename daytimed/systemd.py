@@ -1,8 +1,8 @@
 """
-The three stable protocols of systemd, without a binding: passed descriptors, notifications, the native journal.
+Three stable protocols of systemd, without a library: passed descriptors, notifications, the native journal.
 
-They are documented to be implemented like this: sd_listen_fds(3), sd_notify(3), and JOURNAL_NATIVE_PROTOCOL of
-systemd's documentation. Outside systemd all of it is quietly nothing.
+systemd documents them for reimplementation: sd_listen_fds(3), sd_notify(3), and JOURNAL_NATIVE_PROTOCOL. Outside
+systemd, nothing is passed or sent.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from daytimed.errors import ListenError
 FIRST_PASSED = 3
 JOURNAL_SOCKET = "/run/systemd/journal/socket"
 
-#: How long the master lets systemd keep it waiting; it has nothing to lose but this one message.
+#: The longest that the master waits for systemd to take a message; then the message is lost.
 _NOTIFY_TIMEOUT_S = 1.0
-#: More than any unit has; a number beyond it is garbage.
+#: More than any unit passes; a larger number is garbage.
 _MOST_PASSED = 4096
-#: Keeps an absurd number out of sigtimedwait(2); more often than is asked for is no harm.
+#: Keeps absurd numbers out of sigtimedwait(2); notifying more often than required does no harm.
 _LONGEST_WATCHDOG_S = 86400.0
 
 
@@ -34,34 +34,38 @@ def take_passed(environ: MutableMapping[str, str]) -> list[tuple[str, int]]:
     """
     Take the descriptors that were passed to this process, sd_listen_fds_with_names(3).
 
-    The variables are removed from the environment, so that nothing that is run from here takes them again.
+    The variables are removed from the environment, so that no child process takes the descriptors again.
 
     Returns:
-        Names and descriptors, in the order of the unit; none where nothing was passed to this very process.
+        Names and descriptors, in the order of the unit; empty if nothing was passed to this process.
 
     Raises:
-        ListenError: If the variables are garbage.
+        ListenError: If the variables are invalid.
     """
     pid, count, names, identity = (environ.pop(f"LISTEN_{each}", "") for each in ("PID", "FDS", "FDNAMES", "PIDFDID"))
     if not pid and not count:
         return []
     if not (_is_number(pid) and _is_number(count) and int(count) <= _MOST_PASSED):
         raise ListenError(
-            f"LISTEN_PID={pid[:20]!r} and LISTEN_FDS={count[:20]!r} are not two numbers; whatever set them is broken"
+            f"LISTEN_PID={pid[:20]!r} or LISTEN_FDS={count[:20]!r} is not a valid number;"
+            " check the program that starts daytimed"
         )
     if int(pid) != os.getpid() or not _is_own_identity(identity):
-        # they were meant for a parent of this process
+        # they are meant for a parent of this process
         return []
     named = names.split(":") if names else ["unknown"] * int(count)
     if len(named) != int(count):
-        raise ListenError(f"LISTEN_FDNAMES={names!r} does not name {count} descriptors; whatever set it is broken")
+        raise ListenError(
+            f"LISTEN_FDNAMES={names!r} does not name {count} descriptors; check the program that starts daytimed"
+        )
     passed = [(name, FIRST_PASSED + number) for number, name in enumerate(named)]
     for name, descriptor in passed:
         try:
             os.set_inheritable(descriptor, False)
         except OSError as error:
             raise ListenError(
-                f"LISTEN_FDS: descriptor {descriptor} ({printable(name)}) was not passed: {error.strerror}"
+                f"LISTEN_FDS: descriptor {descriptor} ({printable(name)}) was not passed: {error.strerror};"
+                " check the program that starts daytimed"
             ) from None
     return passed
 
@@ -71,7 +75,7 @@ def _is_number(text: str) -> bool:
 
 
 def _is_own_identity(identity: str) -> bool:
-    """Compare the inode of our pidfd, which unlike a pid is never used again (systemd 259 and later)."""
+    """Compare the inode of our pidfd, which, unlike a pid, is never reused (systemd 259 and later)."""
     if not identity:
         return True
     try:
@@ -85,41 +89,44 @@ def _is_own_identity(identity: str) -> bool:
 
 
 class Notifier:
-    """Tells the service manager about this process; nothing at all where there is none."""
+    """Notifies the service manager; without one, every method does nothing."""
 
     def __init__(self, environ: MutableMapping[str, str]) -> None:
         """
         Take NOTIFY_SOCKET and WATCHDOG_* out of the environment.
 
         Raises:
-            ListenError: If they are garbage.
+            ListenError: If they are invalid.
         """
         path = environ.pop("NOTIFY_SOCKET", "")
         watchdog_us, watchdog_pid = environ.pop("WATCHDOG_USEC", ""), environ.pop("WATCHDOG_PID", "")
         self._address: str | None = None
         self._socket: socket.socket | None = None
         self.watchdog_s: float | None = None
-        """How often `WATCHDOG=1` has to come; None if nobody waits for it."""
+        """The watchdog timeout; None if the service manager expects no `WATCHDOG=1`."""
         if path:
             if path[0] not in "/@":
                 raise ListenError(
-                    f"NOTIFY_SOCKET={path!r} is no path and no abstract socket; whatever set it is broken"
+                    f"NOTIFY_SOCKET={path!r} is neither a path nor an abstract socket;"
+                    " check the program that starts daytimed"
                 )
             self._address = "\0" + path[1:] if path[0] == "@" else path
             self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
             self._socket.settimeout(_NOTIFY_TIMEOUT_S)
         if watchdog_us and (not watchdog_pid or watchdog_pid == str(os.getpid())):
             if not _is_number(watchdog_us) or int(watchdog_us) == 0:
-                raise ListenError(f"WATCHDOG_USEC={watchdog_us!r} is no number; whatever set it is broken")
+                raise ListenError(
+                    f"WATCHDOG_USEC={watchdog_us!r} is not a positive number; check the program that starts daytimed"
+                )
             self.watchdog_s = min(int(watchdog_us) / 1_000_000, _LONGEST_WATCHDOG_S)
 
     def __bool__(self) -> bool:
-        """Say whether there is somebody to tell."""
+        """Return whether there is a service manager to notify."""
         return self._address is not None
 
     @property
     def descriptors(self) -> list[int]:
-        """What only the master needs."""
+        """The descriptors that only the master needs."""
         return [self._socket.fileno()] if self._socket else []
 
     def send(self, *, descriptors: Sequence[int] = (), **assignments: str | int) -> bool:
@@ -127,7 +134,7 @@ class Notifier:
         Send assignments in one datagram, sd_notify(3).
 
         Returns:
-            Whether it was taken; nobody to tell counts as told.
+            False if the message is lost; True without a service manager.
         """
         if self._socket is None:
             return True
@@ -140,7 +147,7 @@ class Notifier:
         return True
 
     def reloading(self) -> bool:
-        """Say that a reload begins; systemd waits for the READY=1 that is sent after this very moment."""
+        """Announce a reload; systemd then waits for a READY=1 sent after this moment."""
         return self.send(RELOADING=1, MONOTONIC_USEC=time.monotonic_ns() // 1000)
 
 
@@ -149,12 +156,12 @@ def _one_line(value: str | int) -> str:
 
 
 def has_journal(path: str = JOURNAL_SOCKET) -> bool:
-    """Say whether there is a journal to write to."""
+    """Return whether there is a journal to write to."""
     return os.path.exists(path)
 
 
 def is_journal_stream(environ: Mapping[str, str], descriptor: int) -> bool:
-    """Say whether a descriptor is the stream to the journal that systemd set up, systemd.exec(5)."""
+    """Return whether a descriptor is the stream that systemd connected to the journal, systemd.exec(5)."""
     try:
         status = os.fstat(descriptor)
     except OSError:
@@ -164,10 +171,10 @@ def is_journal_stream(environ: Mapping[str, str], descriptor: int) -> bool:
 
 def encode_entry(fields: Mapping[str, str]) -> bytes:
     """
-    Return one journal entry in the native protocol.
+    Encode one journal entry in the native protocol.
 
     Args:
-        fields: Names as systemd.journal-fields(7) allows them, and values.
+        fields: Values by field name; systemd.journal-fields(7) defines which names are valid.
     """
     parts = []
     for name, value in fields.items():
@@ -180,17 +187,17 @@ def encode_entry(fields: Mapping[str, str]) -> bytes:
 
 
 class Journal:
-    """The socket of the journal; one datagram an entry, never waiting."""
+    """The journal socket: one datagram per entry, sent without blocking."""
 
     def __init__(self, path: str = JOURNAL_SOCKET) -> None:
         self._path = path
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-        # room for a burst while the journal is busy
+        # buffers a burst while the journal is busy
         with contextlib.suppress(OSError):
             self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 21)
 
     def write(self, fields: Mapping[str, str]) -> bool:
-        """Write one entry; False says that it is lost."""
+        """Write one entry; return False if it is lost."""
         entry = encode_entry(fields)
         try:
             self._socket.sendto(entry, socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL, self._path)
@@ -201,7 +208,7 @@ class Journal:
         return True
 
     def _send_large(self, entry: bytes) -> bool:
-        """Send what is no datagram as a sealed file in memory, which is how the protocol wants it."""
+        """Send an entry too large for a datagram as a sealed memory file, as the protocol requires."""
         descriptor = -1
         try:
             descriptor = os.memfd_create("journal-entry", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)

@@ -1,4 +1,4 @@
-"""A daemon whose clock is stepped or stands still, or is years old, and whose time zones change under it."""
+"""A daemon with a stepped, frozen or years-old clock, and with time zones that change while it runs."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ HOUR_S = 3600
 
 
 class Clock:
-    """The realtime clock of a daemon, as libfaketime reads it from a file each time it is asked."""
+    """The realtime clock of a daemon; libfaketime rereads it from a file at each call."""
 
     def __init__(self, folder: Path) -> None:
         self._file, self._new = folder / "clock", folder / "clock.new"
@@ -34,14 +34,14 @@ class Clock:
         }  # fmt: skip
 
     def set(self, text: str) -> None:
-        """Set it: `+SECONDS` and `-SECONDS` are from now, an instant without a sign stands still."""
+        """Set the clock: `+SECONDS` and `-SECONDS` shift it, an instant without a sign freezes it."""
         self._new.write_text(text + "\n")
         self._new.rename(self._file)
 
 
 @contextlib.contextmanager
 def clocked(clock: Clock, config: Path, **options: str) -> Iterator[Daemon]:
-    """Have a daemon with such a clock, that is ready."""
+    """Start a daemon with this clock and yield it when it is ready."""
     daemon = Daemon(config=config, env={**UNTRACED, **clock.env, **options})
     try:
         with daemon:
@@ -52,7 +52,7 @@ def clocked(clock: Clock, config: Path, **options: str) -> Iterator[Daemon]:
 
 
 def told_s(daemon: Daemon) -> int:
-    """Return the seconds that it tells."""
+    """Return the seconds of its reply."""
     return int(fetch(daemon.port()))
 
 
@@ -61,7 +61,7 @@ UNIX = 'format = "unix"\nworkers = 2\n[[listener]]\naddress = "127.0.0.1:0"\n'
 
 @needs_faketime
 def test_a_clock_that_is_stepped_or_stands_still_is_told_at_once_and_troubles_nobody(tmp_path: Path) -> None:
-    """Hours ahead, back, to 1970, to 2100, and frozen: the next reply has it; no worker is killed, delayed or stuck."""
+    """After steps of hours, to 1970 and to 2100, and while frozen: the next reply is right, and no worker is stuck."""
     config, clock = tmp_path / "daytimed.toml", Clock(tmp_path)
     config.write_text(UNIX)
     begun = time.monotonic()
@@ -77,7 +77,7 @@ def test_a_clock_that_is_stepped_or_stands_still_is_told_at_once_and_troubles_no
             for instant, epoch_s in (("1970-01-02 00:00:00", 86400), ("2100-01-01 00:00:00", 4102444800)):
                 clock.set(instant)
                 assert told_s(daemon) == epoch_s
-                # watchdog, reload and respawn, while no time passes
+                # watchdog, reload and respawn with a frozen clock
                 manager.forget()
                 manager.wait("WATCHDOG=1")
                 generation = len(daemon.find("daemon_reloaded"))
@@ -102,7 +102,7 @@ def test_a_clock_that_is_stepped_or_stands_still_is_told_at_once_and_troubles_no
 
 @needs_faketime
 def test_limits_do_not_follow_a_clock_that_is_stepped(tmp_path: Path) -> None:
-    """What a source, and the log, have used up is neither given back by hours ahead nor kept longer by hours back."""
+    """Steps of hours, forward or back, do not change what a source, or the log, has left of its rate."""
     config, clock = tmp_path / "daytimed.toml", Clock(tmp_path)
     config.write_text(UNIX + "[access]\nrate = 0.001\nburst = 5\n[log]\nclient_rate = 0.001\nclient_burst = 3\n")
     with clocked(clock, config) as daemon:
@@ -120,13 +120,13 @@ def test_limits_do_not_follow_a_clock_that_is_stepped(tmp_path: Path) -> None:
 @pytest.mark.parametrize("years", [8, 100])
 @needs("unshare")
 def test_a_machine_that_has_run_for_years_is_served_as_on_the_first_day(years: int, tmp_path: Path) -> None:
-    """In a time namespace whose clocks are that far: limits, reload and respawn work; the uptime is the daemon's."""
+    """In a time namespace years ahead, limits, reload and respawn work, and the uptime is that of the daemon."""
     offset_s = years * 365 * 86400
     prefix = ["unshare", "--time", f"--monotonic={offset_s}", f"--boottime={offset_s}"]
     script = "import time; print(int(time.monotonic()))"
     done = run(*prefix, "python3", "-c", script)
     if done.returncode != 0 or int(done.stdout) < offset_s:
-        pytest.skip("no time namespace of its own is possible here")
+        pytest.skip("time namespaces are not available here")
     config = tmp_path / "daytimed.toml"
     config.write_text(UNIX + '[access]\nrate = 0.001\nburst = 20\n[log]\nlevel = "info"\n')
     with serving(config=config, prefix=prefix, env=UNTRACED) as daemon:
@@ -138,7 +138,7 @@ def test_a_machine_that_has_run_for_years_is_served_as_on_the_first_day(years: i
             os.kill(victim, signal.SIGKILL)
             daemon.wait_event("worker_exited", pid=victim)
         replies = [bool(fetch(daemon.port())) for _ in range(20)]
-        # three of the twenty were used above
+        # unharmed and told_s have used three of the twenty
         assert replies == [True] * 17 + [False] * 3
         daemon.send(signal.SIGTERM)
         assert daemon.wait() == 0
@@ -154,7 +154,7 @@ needs_zones = pytest.mark.skipif(not (ZONES / "Asia/Tokyo").exists(), reason="tz
 
 
 class Database:
-    """A time zone database of a daemon, with one zone."""
+    """The time zone database of a daemon, with one zone."""
 
     def __init__(self, folder: Path) -> None:
         self.zone = folder / "Own" / "Zone"
@@ -164,12 +164,12 @@ class Database:
         self.become("Asia/Kolkata")
 
     def become(self, name: str) -> None:
-        """Replace the zone, as a package manager does, by another of the system's database."""
+        """Replace the zone, as a package manager does, with another one of the system's database."""
         shutil.copy(ZONES / name, self.zone.with_name("new"))
         self.zone.with_name("new").rename(self.zone)
 
     def break_(self, how: str) -> None:
-        """Make it a file that is no zone, or remove it."""
+        """Corrupt or remove the file of the zone."""
         if how == "removed":
             self.zone.unlink()
         elif how == "cut short":
@@ -187,7 +187,7 @@ def replace_worker(daemon: Daemon) -> None:
 
 @needs_zones
 def test_a_zone_that_is_replaced_is_the_one_of_the_last_load_for_all_workers(tmp_path: Path) -> None:
-    """Another file under the name: workers old and new tell the zone of before, and from the reload on the new one."""
+    """After the file of a zone changes, old and new workers use the old zone until a reload, then the new one."""
     database = Database(tmp_path)
     with serving(*database.arguments, env=database.env) as daemon, unharmed(daemon):
         database.become("Asia/Tokyo")
@@ -202,7 +202,7 @@ def test_a_zone_that_is_replaced_is_the_one_of_the_last_load_for_all_workers(tmp
 @needs_zones
 @pytest.mark.parametrize("how", ["removed", "garbage", "empty", "cut short"])
 def test_a_broken_zone_is_no_matter_until_it_is_loaded_and_rejected_then(tmp_path: Path, how: str) -> None:
-    """Workers old and new serve with the zone as it was; the reload is rejected, which changes nothing."""
+    """Old and new workers keep the old zone; a reload is rejected and changes nothing."""
     database = Database(tmp_path)
     with serving(*database.arguments, env=database.env) as daemon, unharmed(daemon):
         database.break_(how)
@@ -211,7 +211,7 @@ def test_a_broken_zone_is_no_matter_until_it_is_loaded_and_rejected_then(tmp_pat
         assert fetch(daemon.port()).endswith(KOLKATA)
         workers = daemon.live_workers()
         daemon.send(signal.SIGHUP)
-        assert "'Own/Zone' is no time zone of this system" in daemon.wait_event("reload_rejected")["error"]
+        assert "'Own/Zone' is not a time zone on this system" in daemon.wait_event("reload_rejected")["error"]
         assert fetch(daemon.port()).endswith(KOLKATA)
         assert daemon.live_workers() == workers
         replace_worker(daemon)
@@ -224,7 +224,7 @@ def test_a_broken_zone_is_no_matter_until_it_is_loaded_and_rejected_then(tmp_pat
 
 @needs_zones
 def test_the_local_zone_is_that_of_the_last_load_too(tmp_path: Path) -> None:
-    """As for a zone with a name: without its file, and after a wrong configuration, workers have that of before."""
+    """Like a named zone: if its file is missing, or a reload is rejected, workers keep the old zone."""
     config, zone = tmp_path / "daytimed.toml", tmp_path / "localtime"
     text = 'format = "iso8601"\nworkers = 1\n[[listener]]\naddress = "127.0.0.1:0"\n'
     config.write_text(text)

@@ -1,4 +1,4 @@
-"""--daemon: detached, with an honest exit status, a pid file that blocks nothing, and a clean stop."""
+"""--daemon: it detaches, reports failures in its exit status, tolerates stale pid files, and stops cleanly."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def free_port() -> int:
 
 @contextlib.contextmanager
 def detached(pidfile: Path, *arguments: str, expect_gone: bool = True, **options: object) -> Iterator[int]:
-    """Have a detached daemon; yields its pid and stops it by the pid in its file."""
+    """Start a detached daemon, yield its pid, and stop it by the pid in its file."""
     log = pidfile.with_suffix(".log")
     with log.open("ab") as stderr:
         done = run(
@@ -45,10 +45,10 @@ def detached(pidfile: Path, *arguments: str, expect_gone: bool = True, **options
 
 
 def test_it_detaches_serves_and_stops_on_its_pid(tmp_path: Path) -> None:
-    """The command returns 0 once clients are served; the daemon has a session of its own and works in /."""
+    """The command returns 0 once the daemon serves; the daemon has its own session and runs in /."""
     port = free_port()
     with detached(tmp_path / "pid", "-l", f"127.0.0.1:{port}") as pid:
-        # no waiting: the command has returned, so it serves
+        # no wait here: the command has returned, so the daemon serves
         assert fetch(port).startswith(b"The Date Time is: ")
         assert os.getsid(pid) != os.getsid(0)
         assert os.getsid(pid) != pid, "a session leader could get a terminal again"
@@ -59,7 +59,7 @@ def test_it_detaches_serves_and_stops_on_its_pid(tmp_path: Path) -> None:
 
 
 def test_the_log_goes_on_in_the_file_it_was_given(tmp_path: Path) -> None:
-    """Standard error that is no terminal is kept: start, clients and stop are all there."""
+    """Standard error that is a file is kept: it gets the events of start, clients and stop."""
     port = free_port()
     with detached(tmp_path / "pid", "-l", f"127.0.0.1:{port}"):
         fetch(port)
@@ -69,12 +69,12 @@ def test_the_log_goes_on_in_the_file_it_was_given(tmp_path: Path) -> None:
 
 
 def test_it_keeps_only_what_it_needs(tmp_path: Path) -> None:
-    """Descriptors that the starter had open are closed; a worker has nothing of the master's."""
+    """The daemon closes inherited descriptors; a worker has none that belong to the master."""
     reading, writing = os.pipe()
     port = free_port()
     with detached(tmp_path / "pid", "-l", f"127.0.0.1:{port}", pass_fds=[writing]) as pid:
         os.close(writing)
-        assert os.read(reading, 1) == b"", "the daemon has the pipe still"
+        assert os.read(reading, 1) == b"", "the daemon still has the pipe"
         worker = int(Path(f"/proc/{pid}/task/{pid}/children").read_text().split()[0])
         kinds = [str(each.readlink()) for each in Path(f"/proc/{worker}/fd").iterdir()]
         assert not [kind for kind in kinds if kind.endswith("/pid")]
@@ -83,20 +83,20 @@ def test_it_keeps_only_what_it_needs(tmp_path: Path) -> None:
 
 
 def test_a_second_one_is_told_of_the_first(tmp_path: Path) -> None:
-    """The lock on the pid file is held: 69, with the pid of the one that runs, and that one is not disturbed."""
+    """A second start exits with 69, reports the pid of the running daemon, and does not disturb it."""
     port, pidfile = free_port(), tmp_path / "pid"
     with detached(pidfile, "-l", f"127.0.0.1:{port}") as pid:
         done = run(*DAYTIMED, "--daemon", "--pidfile", str(pidfile), "-l", "127.0.0.1:0")
         assert done.returncode == 69
         assert done.stderr.decode() == (
-            f"daytimed: {pidfile}: daytimed is running already with pid {pid}; stop it first\n"
+            f"daytimed: {pidfile}: daytimed is already running with pid {pid}; stop it first\n"
         )
         assert int(pidfile.read_text()) == pid
         assert fetch(port)
 
 
 def test_a_stale_pid_file_blocks_nothing(tmp_path: Path) -> None:
-    """After kill -9 the file stays, and the next start takes it over."""
+    """After kill -9, the pid file stays, and the next start takes it over."""
     port, pidfile = free_port(), tmp_path / "pid"
     with detached(pidfile, "-l", f"127.0.0.1:{port}", expect_gone=False) as pid:
         workers = [int(each) for each in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
@@ -119,7 +119,7 @@ def test_a_stale_pid_file_blocks_nothing(tmp_path: Path) -> None:
 def test_a_failed_start_is_told_where_it_was_started(
     tmp_path: Path, arguments: list[str], code: int, message: str
 ) -> None:
-    """The exit status is the daemon's and the reason is one line; no pid file is left."""
+    """The command exits with the code of the daemon and one line with the reason; no pid file is left."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         arguments = [each.replace("PORT", str(taken.getsockname()[1])) for each in arguments]
         done = run(*DAYTIMED, "--daemon", "--pidfile", str(tmp_path / "pid"), *arguments)
@@ -131,7 +131,7 @@ def test_a_failed_start_is_told_where_it_was_started(
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="becoming another user needs root")
 def test_a_failed_detaching_is_told_where_it_was_started(tmp_path: Path) -> None:
-    """At the limit of processes it cannot fork a second time: one line, and 70."""
+    """If the process limit prevents the second fork, the command prints one line and exits with 70."""
     folder = tmp_path / "own"
     folder.mkdir()
     os.chown(folder, 54323, 54323)
@@ -149,13 +149,13 @@ def test_a_failed_detaching_is_told_where_it_was_started(tmp_path: Path) -> None
 
 
 def test_workers_that_cannot_start_are_told_where_it_was_started(tmp_path: Path) -> None:
-    """A failure after the detaching still reaches the foreground, with 70."""
+    """A failure after detaching still reaches the foreground, with exit code 70."""
     script = (
         "import sys\nfrom daytimed import cli, worker\nworker.main = lambda *a: sys.exit(1)\nsys.exit(cli.main())\n"
     )
     done = run(sys.executable, "-c", script, "--daemon", "--pidfile", str(tmp_path / "pid"), "-l", "127.0.0.1:0")
     assert done.returncode == 70
-    # two workers are wanted, so the last two tries may fail together
+    # the daemon wants two workers, so the last two starts can fail together
     line = rb"daytimed: no worker of daytime can be started: [67] tries failed; the log says why"
     assert re.fullmatch(line, done.stderr.splitlines()[-1])
     assert not (tmp_path / "pid").exists()
@@ -163,7 +163,7 @@ def test_workers_that_cannot_start_are_told_where_it_was_started(tmp_path: Path)
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="becoming another user needs root")
 def test_it_becomes_the_user_and_group_asked_for(tmp_path: Path) -> None:
-    """--user gives up user, group and the groups of root, in master and workers, before the first client."""
+    """Before the first client, --user and --group replace user, group and supplementary groups in all processes."""
     port, pidfile = free_port(), tmp_path / "pid"
     with detached(
         pidfile, "-l", f"127.0.0.1:{port}", "--user", "nobody", "--group", "nogroup", expect_gone=False
@@ -175,36 +175,34 @@ def test_it_becomes_the_user_and_group_asked_for(tmp_path: Path) -> None:
             assert re.search(r"^Gid:\s+65534\s+65534\s+65534\s+65534$", status, re.MULTILINE)
             assert re.search(r"^Groups:\s+65534 $", status, re.MULTILINE)
         assert fetch(port)
-    # the folder is root's: the file stays behind, empty, and blocks nothing
+    # only root can write the directory: the file stays behind, empty, and blocks nothing
     assert not pidfile.exists() or pidfile.read_text() == ""
 
 
 def test_a_file_that_is_no_pid_file_is_not_touched(tmp_path: Path) -> None:
-    """A wrong --pidfile costs nobody a file."""
+    """A wrong --pidfile destroys no file."""
     precious = tmp_path / "precious"
     precious.write_text("DATA\n")
     done = run(*DAYTIMED, "--daemon", "--pidfile", str(precious), "-l", "127.0.0.1:0")
     assert done.returncode == 69
-    assert done.stderr.decode() == (
-        f"daytimed: {precious}: is no pid file: it holds something else; name another with --pidfile\n"
-    )
+    assert done.stderr.decode() == f"daytimed: {precious}: not a pid file; choose another path with --pidfile\n"
     assert precious.read_text() == "DATA\n"
 
 
 def test_under_a_manager_it_is_refused(tmp_path: Path) -> None:
-    """With NOTIFY_SOCKET set somebody expects this very process to serve."""
+    """--daemon is rejected if NOTIFY_SOCKET is set: a service manager expects its own child to serve."""
     done = run(
         *DAYTIMED, "--daemon", "--pidfile", str(tmp_path / "pid"),
         env=clean_environment({"NOTIFY_SOCKET": "/run/nobody"}),
     )  # fmt: skip
     assert done.returncode == 2
-    assert (
-        done.stderr == b"daytimed: --daemon: NOTIFY_SOCKET is set, so a manager runs this already; leave --daemon out\n"
+    assert done.stderr == (
+        b"daytimed: --daemon: a service manager runs this process (NOTIFY_SOCKET is set); remove --daemon\n"
     )
 
 
 def test_with_all_standard_descriptors_closed(tmp_path: Path) -> None:
-    """Started by something that closed 0, 1 and 2, it detaches and serves."""
+    """Started with descriptors 0, 1 and 2 closed, it detaches and serves."""
     port, pidfile = free_port(), tmp_path / "pid"
     command = [*DAYTIMED, "--daemon", "--pidfile", str(pidfile), "-l", f"127.0.0.1:{port}"]
     done = subprocess.run(
@@ -220,7 +218,7 @@ def test_with_all_standard_descriptors_closed(tmp_path: Path) -> None:
 
 
 def test_started_from_a_terminal_it_lets_go_of_it(tmp_path: Path) -> None:
-    """The terminal is free afterwards: its other end reads the end of it, and the daemon serves on."""
+    """It releases its terminal: the other end reads an end of file, and the daemon continues to serve."""
     port, pidfile = free_port(), tmp_path / "pid"
     child, controller = pty.fork()
     if child == 0:
@@ -231,7 +229,7 @@ def test_started_from_a_terminal_it_lets_go_of_it(tmp_path: Path) -> None:
         )
     shown = b""
     with contextlib.suppress(OSError):
-        # EIO is how a terminal that nobody has open any more ends
+        # EIO: no process has the terminal open any more
         while part := os.read(controller, 4096):
             shown += part
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0, shown
@@ -246,7 +244,7 @@ def test_started_from_a_terminal_it_lets_go_of_it(tmp_path: Path) -> None:
 
 
 def test_whoever_captures_what_it_says_does_not_wait_for_its_end(tmp_path: Path) -> None:
-    """`$(daytimed --daemon 2>&1)` returns: a pipe on standard error ends with the command, and the daemon serves on."""
+    """`$(daytimed --daemon 2>&1)` returns: the daemon keeps no pipe on standard error open, and continues to serve."""
     port, pidfile = free_port(), tmp_path / "pid"
     done = run(*DAYTIMED, "--daemon", "--pidfile", str(pidfile), "-l", f"127.0.0.1:{port}")
     pid = int(pidfile.read_text())
@@ -259,7 +257,7 @@ def test_whoever_captures_what_it_says_does_not_wait_for_its_end(tmp_path: Path)
 
 
 def test_a_daemon_that_is_killed_while_it_starts_is_told(tmp_path: Path) -> None:
-    """Nothing comes from it: 70 and a line, not a command that hangs."""
+    """If the daemon is killed before its report, the command does not hang: it prints one line and exits with 70."""
     script = (
         "import os, signal, sys\n"
         "from daytimed import cli, master\n"
@@ -268,18 +266,18 @@ def test_a_daemon_that_is_killed_while_it_starts_is_told(tmp_path: Path) -> None
     )
     done = run(sys.executable, "-c", script, "--daemon", "--pidfile", str(tmp_path / "pid"), "-l", "127.0.0.1:0")
     assert done.returncode == 70
-    assert done.stderr == b"daytimed: --daemon: the daemon was killed before it served\n"
+    assert done.stderr == b"daytimed: --daemon: the daemon was killed before it was ready\n"
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="becoming another user needs root")
 def test_a_unix_socket_in_a_folder_of_root_does_not_disturb_the_stop(tmp_path: Path) -> None:
-    """As another user it cannot remove the path it made as root; it stops all the same, and reloads."""
+    """A daemon that cannot remove the path that it created as root still reloads and stops."""
     config, pidfile, port = tmp_path / "daytimed.toml", tmp_path / "pid", free_port()
     tmp_path.chmod(0o755)
     both = f'[[listener]]\naddress = "127.0.0.1:{port}"\n'
     config.write_text(f'{both}[[listener]]\naddress = "unix://{tmp_path}/socket"\n')
     log = tmp_path / "pid.log"
-    # not traced for coverage: as that user it could not write its figures
+    # without coverage: that user could not write the data file
     env = clean_environment({"COVERAGE_PROCESS_CONFIG": ""})
     with detached(pidfile, "-c", str(config), "--user", "nobody", expect_gone=False, env=env) as pid:
         config.write_text(both)
@@ -292,7 +290,7 @@ def test_a_unix_socket_in_a_folder_of_root_does_not_disturb_the_stop(tmp_path: P
 
 
 def test_waiting_for_it_can_be_interrupted(tmp_path: Path) -> None:
-    """Ctrl-C ends the command in the foreground while the workers do not become ready."""
+    """Ctrl-C ends the foreground command while it waits for the workers."""
     forked = tmp_path / "forked"
     os.mkfifo(forked)
     script = (

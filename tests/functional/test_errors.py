@@ -1,4 +1,4 @@
-"""What a person can get wrong: one clear line, the promised exit code, and no traceback."""
+"""Errors that a person can cause: one clear line, the documented exit code, and no traceback."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from harness import DAYTIMED, DEADLINE_S, clean_environment, run
 
 
 def fail(*arguments: str, **options: object) -> tuple[int, list[str]]:
-    """Run the daemon where it has to fail; return its exit code and what it said."""
+    """Run the daemon, which must fail; return its exit code and the lines of standard error."""
     done = run(*DAYTIMED, *arguments, **options)
     assert done.stdout == b""
     return done.returncode, done.stderr.decode().splitlines()
@@ -31,14 +31,14 @@ def fail(*arguments: str, **options: object) -> tuple[int, list[str]]:
         ),
         (
             ["-l", "ftp://:21"],
-            "daytimed: argument -l/--listen: 'ftp://:21' has the unknown scheme 'ftp'; it is one of "
+            "daytimed: argument -l/--listen: 'ftp://:21' has the unknown scheme 'ftp'; use one of "
             "tcp tcp4 tcp6 udp udp4 udp6 unix; see daytimed --help",
         ),
         (
             ["--check", "--inetd"],
             "daytimed: argument --inetd: not allowed with argument --check; see daytimed --help",
         ),
-        (["--user", "nobody"], "daytimed: argument --user: goes with --daemon only; see daytimed --help"),
+        (["--user", "nobody"], "daytimed: argument --user: only valid with --daemon; see daytimed --help"),
         (
             ["--inetd"],
             "daytimed: --inetd: standard input is no socket; an inetd or Accept=yes of systemd makes it one",
@@ -47,24 +47,24 @@ def fail(*arguments: str, **options: object) -> tuple[int, list[str]]:
     ],
 )
 def test_a_wrong_command_line_is_2(arguments: list[str], line: str) -> None:
-    """Each is told in one line."""
+    """Each usage error is one line, with exit code 2."""
     assert (2, [line]) == fail(*arguments)
 
 
 def test_a_port_in_use_is_69() -> None:
-    """The line names the address, why, and how to find who has it."""
+    """The error states the address, the reason, and how to find the program."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         code, lines = fail("-l", f"127.0.0.1:{port}")
     assert code == 69
     assert lines == [
-        f"daytimed: tcp://127.0.0.1:{port}: cannot listen: Address already in use; stop the program that has it "
-        f"(to find it: ss -lnp 'sport = :{port}') or choose another address"
+        f"daytimed: tcp://127.0.0.1:{port}: cannot listen: Address already in use; stop the program that uses it "
+        f"(find it with: ss -lnp 'sport = :{port}') or choose another address"
     ]
 
 
 def test_an_address_of_another_machine_is_69() -> None:
-    """192.0.2.1 (TEST-NET) is nobody's."""
+    """An address that this machine does not have (here TEST-NET) is one line, with exit code 69."""
     code, lines = fail("-l", "192.0.2.1:0")
     assert code == 69
     assert lines == [
@@ -74,7 +74,7 @@ def test_an_address_of_another_machine_is_69() -> None:
 
 
 def test_a_host_that_does_not_resolve_is_69() -> None:
-    """The name, and what the resolver says."""
+    """The error states the name and the reason of the resolver."""
     code, lines = fail("-l", "host.invalid:0")
     assert code == 69
     assert len(lines) == 1
@@ -82,7 +82,7 @@ def test_a_host_that_does_not_resolve_is_69() -> None:
 
 
 def test_a_unix_socket_that_is_served_is_69(tmp_path: Path) -> None:
-    """A path where somebody listens is not taken away."""
+    """The path of a live listener is not removed."""
     path = tmp_path / "socket"
     with socket.socket(socket.AF_UNIX) as alive:
         alive.bind(str(path))
@@ -94,7 +94,7 @@ def test_a_unix_socket_that_is_served_is_69(tmp_path: Path) -> None:
 
 
 def test_a_path_that_is_no_socket_is_69_and_stays(tmp_path: Path) -> None:
-    """A file in the place of the socket is nothing to remove."""
+    """A file at the path of the socket is not removed."""
     path = tmp_path / "file"
     path.write_text("precious")
     code, lines = fail("-l", f"unix://{path}")
@@ -104,12 +104,12 @@ def test_a_path_that_is_no_socket_is_69_and_stays(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="becoming another user needs root")
 def test_a_port_below_1024_without_permission_is_77() -> None:
-    """The line says what gives the permission."""
+    """The error states how to get the permission."""
     command = [
         "setpriv", "--reuid=54321", "--regid=54321", "--clear-groups", "--inh-caps=+dac_override",
         "--ambient-caps=+dac_override", "--bounding-set=-all,+dac_override",
     ]  # fmt: skip
-    # a network of its own: elsewhere net.ipv4.ip_unprivileged_port_start may have been lowered
+    # in a new network namespace: in this one, net.ipv4.ip_unprivileged_port_start may be lower
     done = run("unshare", "--net", *command, *DAYTIMED, "-l", "0.0.0.0:13")
     assert done.returncode == 77, done.stderr
     assert done.stderr.decode().splitlines() == [
@@ -120,7 +120,7 @@ def test_a_port_below_1024_without_permission_is_77() -> None:
 
 @pytest.mark.parametrize("mode", [[], ["--check"], ["--print-config"]])
 def test_a_bad_file_is_78_with_every_fault_by_its_key_path(tmp_path: Path, mode: list[str]) -> None:
-    """All faults of a file are told at once, by the daemon, --check and --print-config alike."""
+    """The daemon, --check and --print-config each report all errors of a file at once."""
     path = tmp_path / "bad.toml"
     path.write_text(
         'worker = 2\nformat = "nosuch"\ntimezone = "Mars/Olympus"\n'
@@ -132,9 +132,9 @@ def test_a_bad_file_is_78_with_every_fault_by_its_key_path(tmp_path: Path, mode:
     assert code == 78
     assert lines == [
         f"{where}worker: unknown key; did you mean workers?",
-        f"{where}format: 'nosuch' is no format; it is one of sentence rfc867 smtp ctime xinetd iso8601 unix rfc868 nist"
-        " or strftime:PATTERN",
-        f"{where}timezone: 'Mars/Olympus' is no time zone of this system; use local, UTC or an IANA name like "
+        f"{where}format: 'nosuch' is not a format; use one of sentence rfc867 smtp ctime xinetd iso8601 unix rfc868"
+        " nist or strftime:PATTERN",
+        f"{where}timezone: 'Mars/Olympus' is not a time zone on this system; use local, UTC or an IANA name such as "
         "Europe/Berlin (package tzdata)",
         f"{where}listener[0].address: '::1:6000' has an IPv6 address without brackets; write [::1]:6000",
         f"{where}listener[1].adress: unknown key; did you mean address?",
@@ -149,7 +149,7 @@ def test_a_bad_file_is_78_with_every_fault_by_its_key_path(tmp_path: Path, mode:
 
 
 def test_one_fault_is_one_line_that_controls_no_terminal(tmp_path: Path) -> None:
-    """Line ends and escape sequences in values, keys, variables and arguments are shown as escapes."""
+    """Line ends and control sequences in values, keys, variables and arguments are escaped."""
     path = tmp_path / "bad.toml"
     path.write_text('"a\\u001b[31mb\\nc" = 1\n[log]\nlevel = "x\\u001b[31m\\nzzz"\n[""]\nworkers = 3\n')
     code, lines = fail("-c", str(path), env=clean_environment({"DAYTIMED_LOG_LEVEL": "loud\x1b[31m\n2"}))
@@ -162,12 +162,12 @@ def test_one_fault_is_one_line_that_controls_no_terminal(tmp_path: Path) -> None
 
 
 def test_a_file_without_end_is_78() -> None:
-    """What is larger than any configuration is not read into memory."""
+    """A file larger than any configuration is not read into memory."""
     assert fail("-c", "/dev/zero", "--check") == (78, ["daytimed: /dev/zero: not TOML: it has more than 1048576 bytes"])
 
 
 def test_every_bad_network_of_a_list_is_told(tmp_path: Path) -> None:
-    """Not only the first."""
+    """The error lists every invalid network, not only the first."""
     path = tmp_path / "bad.toml"
     path.write_text('[access]\nallow = ["10.0.0.0/8", 5, "10.0.0.1/8"]\n')
     _, lines = fail("-c", str(path))
@@ -177,7 +177,7 @@ def test_every_bad_network_of_a_list_is_told(tmp_path: Path) -> None:
 
 
 def test_a_folder_that_is_gone_is_no_traceback(tmp_path: Path) -> None:
-    """A relative path in a deleted folder is a fault of the command line."""
+    """A relative path in a deleted directory is a usage error."""
     script = f'mkdir {tmp_path}/gone; cd {tmp_path}/gone; rmdir {tmp_path}/gone; exec "$@"'
     done = run(
         "sh", "-c", script, "sh", *DAYTIMED, "-c", "x.toml", env=clean_environment({"PYTHONPATH": str(Path.cwd())})
@@ -187,7 +187,7 @@ def test_a_folder_that_is_gone_is_no_traceback(tmp_path: Path) -> None:
 
 
 def test_ctrl_c_during_the_start_is_no_traceback() -> None:
-    """While a host name is being resolved, SIGINT just ends it."""
+    """SIGINT during name resolution ends the process without a traceback."""
     script = (
         "import os, signal, socket, sys\n"
         "socket.getaddrinfo = lambda *a: (os.kill(os.getpid(), signal.SIGINT), [])[1]\n"
@@ -199,7 +199,7 @@ def test_ctrl_c_during_the_start_is_no_traceback() -> None:
 
 
 def test_a_file_that_is_missing_is_78() -> None:
-    """A file named with -c has to be there."""
+    """A file given with -c must exist."""
     assert fail("-c", "/nonexistent/daytimed.toml") == (
         78,
         ["daytimed: /nonexistent/daytimed.toml: No such file or directory; give the path of a file with -c"],
@@ -207,7 +207,7 @@ def test_a_file_that_is_missing_is_78() -> None:
 
 
 def test_a_bad_environment_variable_is_78() -> None:
-    """The variable is named as the place."""
+    """The error names the variable."""
     code, lines = fail("--check", env=clean_environment({"DAYTIMED_LOG_LEVEL": "loud", "DAYTIMED_LISTEN": ":1 x"}))
     assert code == 78
     assert lines == [
@@ -217,7 +217,7 @@ def test_a_bad_environment_variable_is_78() -> None:
 
 
 def test_check_says_ok(tmp_path: Path) -> None:
-    """`--check` prints FILE: ok and ends with 0."""
+    """`--check` prints FILE: ok and exits with 0."""
     path = tmp_path / "good.toml"
     path.write_text("workers = 3\n")
     done = run(*DAYTIMED, "--check", "-c", str(path))
@@ -225,7 +225,7 @@ def test_check_says_ok(tmp_path: Path) -> None:
 
 
 def test_print_config_can_be_loaded_again(tmp_path: Path) -> None:
-    """What --print-config says, of file, environment and flags together, loads to the same."""
+    """The output of --print-config, merged from file, environment and flags, loads to the same configuration."""
     path = tmp_path / "first.toml"
     path.write_text('workers = 3\nformat = "ctime"\n[log]\nquiet = ["10.0.0.0/8", "::1"]\n')
     env = clean_environment({"DAYTIMED_FORMAT": "unix", "DAYTIMED_ACCESS_DENY": "192.0.2.0/24, 2001:db8::/32"})
@@ -242,7 +242,7 @@ def test_print_config_can_be_loaded_again(tmp_path: Path) -> None:
 
 
 def test_help_and_version_are_0() -> None:
-    """--help names every flag, on standard output; --version the version."""
+    """--help lists every flag on standard output; --version prints the version."""
     done = run(*DAYTIMED, "--help")
     assert done.returncode == 0
     flags = "-c -l -f -z -w --log-level --log-format --check --print-config --inetd --daemon --pidfile --user --group"
@@ -252,7 +252,7 @@ def test_help_and_version_are_0() -> None:
 
 
 def test_a_full_standard_output_is_told() -> None:
-    """--print-config into a full disk fails in one line."""
+    """--print-config to a full disk fails with one line."""
     with Path("/dev/full").open("wb") as full:
         done = run(*DAYTIMED, "--print-config", stdout=full, stderr=subprocess.PIPE)
     assert done.returncode == 70
@@ -260,7 +260,7 @@ def test_a_full_standard_output_is_told() -> None:
 
 
 def test_an_unknown_variable_is_told_and_not_refused() -> None:
-    """DAYTIMED_* variables of other programs do not stop a start; the first event names them."""
+    """Unknown DAYTIMED_* variables do not prevent a start; the first event lists them."""
     process = subprocess.Popen(
         [*DAYTIMED, "-l", "127.0.0.1:0", "--log-format", "json"],
         env=clean_environment({"DAYTIMED_HOME": "/x"}), stderr=subprocess.PIPE,

@@ -388,7 +388,7 @@ def test_a_stolen_unix_path_is_told_at_the_reload_and_left_to_the_thief(tmp_path
             daemon.send(signal.SIGHUP)
             error = daemon.wait_event("reload_rejected")["error"]
             assert error.startswith(
-                f"unix://{path}: cannot listen: Address already in use; stop the program that has it"
+                f"unix://{path}: cannot listen: Address already in use; stop the program that uses it"
             )
             assert fetch(daemon.port())
             assert daemon.live_workers() == workers

@@ -174,7 +174,7 @@ def test_the_deadline_holds_for_name_resolution(tmp_path: Path) -> None:
         (["-t", "nan"], "argument -t/--timeout: 'nan' is not a number of seconds above 0 and up to one day"),
         (["--max-bytes", "0"], "argument --max-bytes: '0' is not a whole number from 1"),
         (["--send", r"\q"], r"argument --send: \q is no escape; there are \r \n \t \0 \\ and \xHH"),
-        (["localhost:99999"], "argument ADDRESS: 'localhost:99999' has the port 99999; ports go from 0 to 65535"),
+        (["localhost:99999"], "argument ADDRESS: 'localhost:99999' has the invalid port 99999; use 0 to 65535"),
         (["-4", "tcp6://localhost:1"], "argument -4: tcp6://localhost:1 is not of that family"),
         (["-p", "x y"], "argument -p/--port: 'x y' is no port; write a number up to 65535 or a service name"),
         (["-H", "a/b"], "argument -H: 'a/b' is no host; its port is given with -p, a whole address without -H"),

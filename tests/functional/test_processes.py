@@ -263,7 +263,7 @@ def test_a_reload_keeps_every_port_that_the_kernel_chose(tmp_path: Path) -> None
     ("text", "reason"),
     [
         ("workers = [", "not TOML"),
-        ('format = "nosuch"\nworkers = -1', "format: 'nosuch' is no format"),
+        ('format = "nosuch"\nworkers = -1', "format: 'nosuch' is not a format"),
         (None, "No such file or directory"),
         ('[[listener]]\naddress = "127.0.0.1:PORT"\n', "Address already in use"),
     ],

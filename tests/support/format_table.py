@@ -1,7 +1,7 @@
 """
-Examples of every format, exact to the byte: the one table for whoever writes or reads replies.
+Byte-exact examples of every format: one table for the tests of both the formats and the parsers.
 
-The civil times come from date(1) of GNU coreutils, not from the code that is tested.
+The civil times come from date(1) of GNU coreutils, not from the code under test.
 """
 
 from __future__ import annotations
@@ -154,7 +154,7 @@ RFC868 = _rows(
     (UTC, FIRST_33_BIT, b"\x03\xaa\x7e\x80"),
 )
 
-#: With a clock that is synchronised and no leap second announced.
+#: With a synchronised clock and no announced leap second.
 NIST = _rows(
     "nist",
     (UTC, DESIGN_UTC, b"\n61366 26-11-22 12:00:00 00 0 0 0.0 UTC(daytimed) * \n"),

@@ -42,69 +42,69 @@ GOOD = [
 
 @pytest.mark.parametrize(("text", "address", "written"), GOOD, ids=lambda value: str(value)[:40])
 def test_good_addresses(text: str, address: Address, written: str) -> None:
-    """An address is read as it is meant, and has one way to be written."""
+    """A valid address parses to its parts and has one canonical form."""
     assert (address, written) == (parse(text), str(parse(text)))
 
 
-ONE_OF = "it is one of tcp tcp4 tcp6 udp udp4 udp6 unix"
+ONE_OF = "use one of tcp tcp4 tcp6 udp udp4 udp6 unix"
 BAD = [
-    ("", "an address is empty; write HOST:PORT, :PORT, PORT, [V6]:PORT or unix:///PATH"),
-    ("tcp://", "an address is empty; write HOST:PORT, :PORT, PORT, [V6]:PORT or unix:///PATH"),
+    ("", "the address is empty; write HOST:PORT, :PORT, PORT, [V6]:PORT or unix:///PATH"),
+    ("tcp://", "the address is empty; write HOST:PORT, :PORT, PORT, [V6]:PORT or unix:///PATH"),
     ("http://example.org:80", f"'http://example.org:80' has the unknown scheme 'http'; {ONE_OF}"),
     ("TCP://:80", f"'TCP://:80' has the unknown scheme 'TCP'; {ONE_OF}"),
     ("://:80", f"'://:80' has the unknown scheme ''; {ONE_OF}"),
     ("localhost", "'localhost' has no port; write HOST:PORT, for example localhost:6000"),
     ("udp://localhost", "'udp://localhost' has no port; write HOST:PORT, for example localhost:6000"),
-    ("[::1]", "'[::1]' has no port; write HOST:PORT, for example ::1:6000"),
-    ("localhost:", "'localhost:' has no port after its colon; write a number or a service name like daytime"),
-    (":", "':' has no port after its colon; write a number or a service name like daytime"),
-    (":-1", "':-1' has no port after its colon; write a number or a service name like daytime"),
-    (":day time", "':day time' has no port after its colon; write a number or a service name like daytime"),
-    (":6000/", "':6000/' has no port after its colon; write a number or a service name like daytime"),
-    (":" + "a" * 16, f"':{'a' * 16}' has no port after its colon; write a number or a service name like daytime"),
-    (":\u0661", "':\u0661' has no port after its colon; write a number or a service name like daytime"),
-    (":65536", "':65536' has the port 65536; ports go from 0 to 65535"),
-    (":000080", "':000080' has the port 000080; ports go from 0 to 65535"),
-    (":" + "9" * 50, f"':{'9' * 50}' has the port {'9' * 20}; ports go from 0 to 65535"),
+    ("[::1]", "'[::1]' has no port; write HOST:PORT, for example [::1]:6000"),
+    ("localhost:", "'localhost:' has no port after the colon; write a number or a service name such as daytime"),
+    (":", "':' has no port after the colon; write a number or a service name such as daytime"),
+    (":-1", "':-1' has no port after the colon; write a number or a service name such as daytime"),
+    (":day time", "':day time' has no port after the colon; write a number or a service name such as daytime"),
+    (":6000/", "':6000/' has no port after the colon; write a number or a service name such as daytime"),
+    (":" + "a" * 16, f"':{'a' * 16}' has no port after the colon; write a number or a service name such as daytime"),
+    (":\u0661", "':\u0661' has no port after the colon; write a number or a service name such as daytime"),
+    (":65536", "':65536' has the invalid port 65536; use 0 to 65535"),
+    (":000080", "':000080' has the invalid port 000080; use 0 to 65535"),
+    (":" + "9" * 50, f"':{'9' * 50}' has the invalid port {'9' * 20}; use 0 to 65535"),
     ("::1", "'::1' has an IPv6 address without brackets; write [::1]:6000"),
     ("2001:db8::1:6000", "'2001:db8::1:6000' has an IPv6 address without brackets; write [::1]:6000"),
-    ("[::1", "'[::1' is no address; an IPv6 address is written [::1]:6000"),
-    ("[::1]6000", "'[::1]6000' is no address; an IPv6 address is written [::1]:6000"),
-    ("[]:80", "'[]:80' has no IPv6 address in its brackets"),
-    ("[127.0.0.1]:80", "'[127.0.0.1]:80' has no IPv6 address in its brackets"),
-    ("[localhost]:80", "'[localhost]:80' has no IPv6 address in its brackets"),
-    ("tcp4://[::1]:80", "'tcp4://[::1]:80' asks for IPv4 and gives an IPv6 address; use tcp6://"),
-    ("udp4://[::1]:80", "'udp4://[::1]:80' asks for IPv4 and gives an IPv6 address; use udp6://"),
-    ("a b:80", "'a b:80' has a host that cannot be one: 'a b'"),
-    ("a\tb:80", "'a\\tb:80' has a host that cannot be one: 'a\\tb'"),
-    ("a\0b:80", "'a\\x00b:80' has a host that cannot be one: 'a\\x00b'"),
-    ("a\u00a0b:80", "'a\\xa0b:80' has a host that cannot be one: 'a\\xa0b'"),
-    ("\udcff:80", "'\\udcff:80' has a host that cannot be one: '\\udcff'"),
-    (":-", "':-' has no port after its colon; write a number or a service name like daytime"),
-    (":x-", "':x-' has no port after its colon; write a number or a service name like daytime"),
-    (":x_y", "':x_y' has no port after its colon; write a number or a service name like daytime"),
-    ("a/b:80", "'a/b:80' has a host that cannot be one: 'a/b'"),
-    ("user@host:80", "'user@host:80' has a host that cannot be one: 'user@host'"),
+    ("[::1", "'[::1' is not an address; write an IPv6 address as [::1]:6000"),
+    ("[::1]6000", "'[::1]6000' is not an address; write an IPv6 address as [::1]:6000"),
+    ("[]:80", "'[]:80' has no IPv6 address in its brackets; write, for example, [::1]:6000"),
+    ("[127.0.0.1]:80", "'[127.0.0.1]:80' has no IPv6 address in its brackets; write, for example, [::1]:6000"),
+    ("[localhost]:80", "'[localhost]:80' has no IPv6 address in its brackets; write, for example, [::1]:6000"),
+    ("tcp4://[::1]:80", "'tcp4://[::1]:80' combines an IPv4 scheme with an IPv6 address; use tcp6://"),
+    ("udp4://[::1]:80", "'udp4://[::1]:80' combines an IPv4 scheme with an IPv6 address; use udp6://"),
+    ("a b:80", "'a b:80' has the invalid host 'a b'; use a host name or an IP address"),
+    ("a\tb:80", "'a\\tb:80' has the invalid host 'a\\tb'; use a host name or an IP address"),
+    ("a\0b:80", "'a\\x00b:80' has the invalid host 'a\\x00b'; use a host name or an IP address"),
+    ("a\u00a0b:80", "'a\\xa0b:80' has the invalid host 'a\\xa0b'; use a host name or an IP address"),
+    ("\udcff:80", "'\\udcff:80' has the invalid host '\\udcff'; use a host name or an IP address"),
+    (":-", "':-' has no port after the colon; write a number or a service name such as daytime"),
+    (":x-", "':x-' has no port after the colon; write a number or a service name such as daytime"),
+    (":x_y", "':x_y' has no port after the colon; write a number or a service name such as daytime"),
+    ("a/b:80", "'a/b:80' has the invalid host 'a/b'; use a host name or an IP address"),
+    ("user@host:80", "'user@host:80' has the invalid host 'user@host'; use a host name or an IP address"),
     ("x[::1]:80", "'x[::1]:80' has an IPv6 address without brackets; write [::1]:6000"),
-    ("unix://", "'unix://' needs the absolute path of a socket, as in unix:///run/daytimed.sock"),
-    ("unix://run/x", "'unix://run/x' needs the absolute path of a socket, as in unix:///run/daytimed.sock"),
-    ("unix:///", "'unix:///' needs the absolute path of a socket, as in unix:///run/daytimed.sock"),
-    ("unix:///run/", "'unix:///run/' needs the absolute path of a socket, as in unix:///run/daytimed.sock"),
-    ("unix:///a\0", "'unix:///a\\x00' has a path that no socket can have; at most 107 bytes, all of them printing"),
+    ("unix://", "'unix://' needs the absolute path of a socket, for example unix:///run/daytimed.sock"),
+    ("unix://run/x", "'unix://run/x' needs the absolute path of a socket, for example unix:///run/daytimed.sock"),
+    ("unix:///", "'unix:///' needs the absolute path of a socket, for example unix:///run/daytimed.sock"),
+    ("unix:///run/", "'unix:///run/' needs the absolute path of a socket, for example unix:///run/daytimed.sock"),
+    ("unix:///a\0", "'unix:///a\\x00' has an invalid socket path; use at most 107 bytes of printable characters"),
     (
         f"unix://{LONGEST_PATH}a",
-        f"'unix://{LONGEST_PATH}a' has a path that no socket can have; at most 107 bytes, all of them printing",
+        f"'unix://{LONGEST_PATH}a' has an invalid socket path; use at most 107 bytes of printable characters",
     ),
     (
         "unix:///" + "\u00e9" * 54,
-        f"'unix:///{chr(0xE9) * 54}' has a path that no socket can have; at most 107 bytes, all of them printing",
+        f"'unix:///{chr(0xE9) * 54}' has an invalid socket path; use at most 107 bytes of printable characters",
     ),
 ]
 
 
 @pytest.mark.parametrize(("text", "expected"), BAD, ids=lambda value: value[:40])
 def test_bad_addresses(text: str, expected: str) -> None:
-    """What is no address is refused with the reason and what to write."""
+    """An invalid address is rejected; the error states the reason and what to write."""
     with pytest.raises(ValueError) as caught:
         parse(text)
     assert expected == str(caught.value)
@@ -122,25 +122,25 @@ def test_bad_addresses(text: str, expected: str) -> None:
     ],
 )
 def test_default_port(text: str, expected: Address) -> None:
-    """A default port is that of an address which has none, and of no other."""
+    """The default port applies only to an address without a port."""
     assert expected == parse(text, 13)
 
 
 @pytest.mark.parametrize("text", ["", "tcp://", ":", "localhost:"])
 def test_default_port_makes_no_address_of_nothing(text: str) -> None:
-    """Neither a missing host nor a colon without a port is helped by a default port."""
-    with pytest.raises(ValueError, match=r"an address is empty|has no port after its colon"):
+    """A default port does not make up for a missing host or for a colon without a port."""
+    with pytest.raises(ValueError, match=r"the address is empty|has no port after the colon"):
         parse(text, 13)
 
 
 def test_parts_of_an_address() -> None:
-    """The transport is the scheme without its family, and an address is shown as it would be written."""
+    """The transport is the scheme without its family, and `repr` shows the canonical form."""
     assert ["tcp", "tcp", "tcp", "udp", "udp", "udp", "unix"] == [Address(scheme).transport for scheme in SCHEMES]
     assert "Address('tcp://:6000')" == repr(parse("6000"))
 
 
 def test_addresses_are_values() -> None:
-    """Two addresses are one if all of their parts are, and nothing else equals one."""
+    """Two addresses are equal if all their parts are equal; an address equals no other type."""
     one = Address("tcp", "a", 1)
     others = [Address("udp", "a", 1), Address("tcp", "b", 1), Address("tcp", "a", 2), Address("tcp", "a", 1, "/p")]
     assert {one, *others} == {Address("tcp", "a", 1), *others}
@@ -169,7 +169,7 @@ ADDRESSES = st.one_of(
 
 @given(address=ADDRESSES)
 def test_written_address_reads_back(address: Address) -> None:
-    """What an address is written as is that address, for every one there can be."""
+    """The canonical form of every possible address parses back to that address."""
     assert address == parse(str(address))
 
 
@@ -188,7 +188,7 @@ FRAGMENTS = st.lists(
 @example(text="unix:///\ud800")
 @example(text="[::1%a://b]:80")
 def test_any_text_is_an_address_or_refused(text: str) -> None:
-    """Any text is an address that reads back, or is refused with a ValueError that is one line and prints."""
+    """Any text is an address that parses back, or raises a ValueError with one printable line."""
     for default_port in (None, 13):
         try:
             address = parse(text, default_port)
@@ -210,7 +210,7 @@ def test_any_text_is_an_address_or_refused(text: str) -> None:
     ],
 )
 def test_unmap(host: str, expected: str) -> None:
-    """An IPv4 address that came over IPv6 is plain IPv4, and nothing else changes."""
+    """An IPv4-mapped address becomes plain IPv4; other addresses do not change."""
     assert expected == addresses.unmap(host)
 
 

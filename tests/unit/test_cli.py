@@ -1,4 +1,4 @@
-"""The command line of the daemon, up to where it begins to serve."""
+"""The command line of the daemon, up to the start of the service."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ WORDS += ["--", "-", "0", "4", "info", "json", "UTC", "local", "nist", "strftime
 @example(words=["-w", "%(prog)s"])
 @example(words=["a\nb", "\x1b[2J", "\udcff"])
 def test_any_words_are_options_or_one_sentence(words: list[str]) -> None:
-    """Whatever the command line is, it is taken, or refused with exit status 2 and one line that prints."""
+    """Any command line is accepted, or rejected with exit status 2 and one printable line."""
     try:
         with contextlib.redirect_stdout(io.StringIO()):
             options = cli._parse(words)
@@ -52,7 +52,7 @@ OPTIONS = [action for action in cli.make_parser()._actions if action.nargs is No
 
 @pytest.mark.parametrize("action", OPTIONS, ids=lambda action: action.dest)
 def test_two_dashes_are_no_value(action: argparse.Action) -> None:
-    """Joined to an option they are refused, or taken for what they are: argparse makes an empty list of them."""
+    """Joined to an option, `--` is rejected or taken literally, although argparse makes an empty list of it."""
     for flag in action.option_strings:
         word = f"{flag}=--" if flag.startswith("--") else f"{flag}--"
         try:

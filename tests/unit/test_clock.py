@@ -1,4 +1,4 @@
-"""Zones, and what the kernel says of its clock."""
+"""Zones and the kernel clock."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ ZONES = ("UTC", "America/New_York", "Europe/Berlin", "Asia/Kolkata", "America/Sa
 
 @pytest.fixture
 def own_tz(monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]:
-    """Let a test set TZ, and put the C library's zone back behind it."""
+    """Let a test set TZ, and restore the zone of the C library afterwards."""
     yield monkeypatch
     monkeypatch.undo()
     time.tzset()
@@ -40,13 +40,13 @@ def own_tz(monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]:
     ],
 )
 def test_change_of_the_clock(seconds: int, expected: tuple[object, ...]) -> None:
-    """A zone changes its offset, name and daylight flag in the very second of the change."""
+    """A zone changes its offset, name and daylight flag in the exact second of the change."""
     civil = clock.load_zone("America/New_York")(seconds)
     assert expected == (*civil, civil.tm_zone, civil.tm_gmtoff)
 
 
 def test_utc() -> None:
-    """UTC is called UTC and is ahead of nothing."""
+    """UTC has the name UTC and the offset 0."""
     civil = clock.load_zone("UTC")(0)
     assert (1970, 1, 1, 0, 0, 0, 3, 1, "UTC", 0) == (*civil[:8], civil.tm_zone, civil.tm_gmtoff)
     assert civil.tm_isdst <= 0
@@ -54,7 +54,7 @@ def test_utc() -> None:
 
 @given(seconds=st.integers(0, 2**33), zone=st.sampled_from(ZONES))
 def test_zone_agrees_with_the_standard_library(seconds: int, zone: str) -> None:
-    """What a zone says means the instant it was asked for, with the name and offset of zoneinfo."""
+    """A zone returns the civil time, name and offset that zoneinfo returns."""
     civil = clock.load_zone(zone)(seconds)
     moment = datetime.fromtimestamp(seconds, ZoneInfo(zone))
     expected = (*moment.timetuple()[:8], moment.tzname(), moment.strftime("%z"))
@@ -69,7 +69,7 @@ def test_zone_agrees_with_the_standard_library(seconds: int, zone: str) -> None:
 @example(seconds=AUTUMN_BEFORE, zone="America/New_York")
 @example(seconds=AUTUMN_AFTER, zone="America/New_York")
 def test_local_zone_is_the_named_one(own_tz: pytest.MonkeyPatch, seconds: int, zone: str) -> None:
-    """`local` with TZ=X and X itself are the same to the last field: the C library and zoneinfo agree."""
+    """`local` with TZ=X equals X in every field: the C library and zoneinfo agree."""
     own_tz.setenv("TZ", zone)
     clock.read_local_zone()
     local, named = (clock.load_zone(each)(seconds) for each in ("local", zone))
@@ -78,7 +78,7 @@ def test_local_zone_is_the_named_one(own_tz: pytest.MonkeyPatch, seconds: int, z
 
 
 def test_local_zone_is_that_of_the_last_look(own_tz: pytest.MonkeyPatch) -> None:
-    """It is changed by reading it, and by nothing else."""
+    """The local zone changes when it is reread, and only then."""
     local, seen = clock.load_zone("local"), []
     for name in ("Asia/Kolkata", "America/New_York"):
         own_tz.setenv("TZ", name)
@@ -94,18 +94,18 @@ def test_local_zone_is_that_of_the_last_look(own_tz: pytest.MonkeyPatch) -> None
     ["", "Local", "utc+1", "Europe/Berln", "America", "../etc/passwd", "/etc/localtime", "zone.tab", "a\0b", "\udcff"],
 )
 def test_unknown_zones_are_refused(name: str) -> None:
-    """What is no zone of this system is refused in one sentence that says what is one."""
+    """An unknown zone is rejected in one sentence that states which names are valid."""
     with pytest.raises(ValueError) as caught:
         clock.load_zone(name)
     assert (
-        f"{name!r} is no time zone of this system; "
-        "use local, UTC or an IANA name like Europe/Berlin (package tzdata)" == str(caught.value)
+        f"{name!r} is not a time zone on this system; "
+        "use local, UTC or an IANA name such as Europe/Berlin (package tzdata)" == str(caught.value)
     )
 
 
 @given(name=st.text(max_size=300))
 def test_garbage_raises_nothing_but_value_error(name: str) -> None:
-    """No text whatever makes the search for a zone fail otherwise than by saying that there is none."""
+    """Any text is a zone or raises a ValueError, and no other error."""
     try:
         civil = clock.load_zone(name)(0)
     except ValueError:
@@ -134,21 +134,21 @@ def test_garbage_raises_nothing_but_value_error(name: str) -> None:
     ],
 )
 def test_judgement_of_the_kernel_clock(status: int, maxerror_us: int, expected: KernelClock) -> None:
-    """Leap and health follow from the status bits and the greatest error."""
+    """Leap and health follow from the status bits and the maximum error."""
     assert expected == clock.judge_kernel_clock(status, maxerror_us)
 
 
 def test_kernel_clock_is_read() -> None:
-    """The kernel answers, with figures of the NIST code."""
+    """The kernel clock can be read and yields digits of the NIST code."""
     try:
         leap, health = clock.read_kernel_clock()
     except PermissionError:
-        pytest.skip("the kernel may not be asked here, as in some containers that packages are built in")
+        pytest.skip("adjtimex is not permitted here, as in some containers that build packages")
     assert (True, True) == (leap in {0, 1, 2}, health in {0, 1, 3})
 
 
 def test_forbidden_question_is_an_unknown_clock() -> None:
-    """Where the system forbids to ask (ProtectClock=yes), reading fails with EPERM, and asking says: error unknown."""
+    """Where the system forbids adjtimex (ProtectClock=yes), reading raises EPERM, and asking returns: error unknown."""
     script = """if True:
         import errno
         from daytimed import clock

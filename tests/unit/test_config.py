@@ -181,8 +181,8 @@ def test_counters_have_room_for_the_most_workers() -> None:
 
 # -- invalid files ---------------------------------------------------------------------------------------------------
 
-NO_FORMAT = "is no format; it is one of sentence rfc867 smtp ctime xinetd iso8601 unix rfc868 nist or strftime:PATTERN"
-NO_ZONE = "is no time zone of this system; use local, UTC or an IANA name like Europe/Berlin (package tzdata)"
+NO_FORMAT = "is not a format; use one of sentence rfc867 smtp ctime xinetd iso8601 unix rfc868 nist or strftime:PATTERN"
+NO_ZONE = "is not a time zone on this system; use local, UTC or an IANA name such as Europe/Berlin (package tzdata)"
 NO_NETWORK = "is no network; write an address or address/prefix with no bit set behind the prefix"
 NO_NETWORKS = 'is not a list of networks like ["192.0.2.0/24", "2001:db8::/32"]'
 NEITHER = "is neither 0 nor a number from 0.001 to 1000000"
@@ -205,7 +205,7 @@ FAULTS: dict[str, list[tuple[str, str]]] = {
     ],
     "format": [
         ('"nost"', f"'nost' {NO_FORMAT}"),
-        ('"strftime:"', "strftime: has no pattern; write for example strftime:%H:%M:%S"),
+        ('"strftime:"', "strftime: has no pattern; write, for example, strftime:%H:%M:%S"),
         ("[]", "[] is not a text in quotes"),
     ],
     "listener.name": [
@@ -217,7 +217,7 @@ FAULTS: dict[str, list[tuple[str, str]]] = {
     ],
     "listener.address": [
         ('"localhost"', "'localhost' has no port; write HOST:PORT, for example localhost:6000"),
-        ("65536", "'65536' has the port 65536; ports go from 0 to 65535"),
+        ("65536", "'65536' has the invalid port 65536; use 0 to 65535"),
         ("true", "True is not a text in quotes"),
         ("-1", "'-1' has no port; write HOST:PORT, for example -1:6000"),
     ],

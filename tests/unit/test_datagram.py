@@ -1,4 +1,4 @@
-"""Datagrams: from where they are answered, and whom no answer is for."""
+"""Datagrams: the source address of a reply, and senders that get none."""
 
 from __future__ import annotations
 
@@ -46,27 +46,27 @@ def in6_pktinfo(destination: str, interface: int) -> tuple[int, int, bytes]:
             [in_pktinfo(0, "192.0.2.1", "0.0.0.0")],
         ),
         ([in6_pktinfo("::ffff:192.0.2.255", 2), in_pktinfo(2, "192.0.2.1", "192.0.2.255")], None),
-        # cut off, as the kernel does where others have asked for more than there is room for
+        # truncated, as the kernel does when other options fill the buffer
         ([(socket.IPPROTO_IP, IP_PKTINFO, bytes(11))], None),
         ([(socket.IPPROTO_IPV6, socket.IPV6_PKTINFO, b"")], None),
         ([(socket.IPPROTO_IPV6, socket.IPV6_PKTINFO, bytes(19))], None),
     ],
 )
 def test_reply_source(control: Sequence[tuple[int, int, bytes]], expected: list[tuple[int, int, bytes]] | None) -> None:
-    """The answer leaves from the address that was asked, and nothing leaves for a broadcast or multicast."""
+    """A reply leaves from the destination address of the request; a broadcast or multicast gets no reply."""
     assert expected == reply_source(control)
 
 
 @pytest.mark.skipif(not has_ipv6(), reason="no IPv6 here")
 def test_destination_is_told_behind_all_that_others_have_asked_for() -> None:
-    """A passed socket may tell of times too: the address that was asked is still told, and not cut off."""
+    """A passed socket may report timestamps too; the destination address is still reported, not truncated."""
     with (
         socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as server,
         socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client,
     ):
         server.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
         server.bind(("::", 0))
-        # <asm-generic/socket.h>: SO_TIMESTAMPNS, and SO_TIMESTAMPING for the times of the software
+        # <asm-generic/socket.h>: SO_TIMESTAMPNS, and SO_TIMESTAMPING with software timestamps
         server.setsockopt(socket.SOL_SOCKET, 35, 1)
         server.setsockopt(socket.SOL_SOCKET, 37, 1 << 3 | 1 << 4)
         ask_for_destinations(server)
@@ -77,7 +77,7 @@ def test_destination_is_told_behind_all_that_others_have_asked_for() -> None:
 
 
 def test_no_reply_goes_to_a_whole_network() -> None:
-    """Whoever bound a passed socket may have allowed that (Broadcast=yes of systemd): it is taken back."""
+    """A passed socket may allow broadcasts (systemd's Broadcast=yes); adoption revokes this."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as server:
         server.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
         server.bind(("127.0.0.1", 0))
@@ -115,7 +115,7 @@ def test_no_reply_goes_to_a_whole_network() -> None:
     ],
 )
 def test_loops(host: str, port: int, expected: bool) -> None:
-    """Reserved ports, our own ports, and sources that are no single host get no answer."""
+    """Reserved ports, our own ports and sources that are not a single host get no reply."""
     assert expected == is_loop(host, port, frozenset({6000, 6001}))
 
 
@@ -133,7 +133,7 @@ KINDS = [(socket.IPPROTO_IP, IP_PKTINFO), (socket.IPPROTO_IPV6, socket.IPV6_PKTI
     )
 )
 def test_any_control_messages_are_answered_or_not(control: list[tuple[int, int, bytes]]) -> None:
-    """Whatever a datagram brings with it, there is no answer, or one from an address that is whole."""
+    """For any control messages there is no reply, or one with a complete source address."""
     source = reply_source(control)
     assert source is None or len(source) <= 1
     for level, kind, data in source or []:
@@ -149,7 +149,7 @@ def test_any_control_messages_are_answered_or_not(control: list[tuple[int, int, 
 @example(packed=b"\0\xff" + bytes(14), port=40000)
 @example(packed=b"\x0f\xf0" + bytes(14), port=40000)
 def test_any_source_is_a_loop_or_not(packed: bytes, port: int) -> None:
-    """Whatever address a datagram comes from, it is judged as what it is, IPv4-mapped or not."""
+    """Any source address, IPv4-mapped or not, is classified as the address it stands for."""
     family = socket.AF_INET if len(packed) == 4 else socket.AF_INET6
     host = unmap(socket.inet_ntop(family, packed))
     address = ipaddress.ip_address(host)

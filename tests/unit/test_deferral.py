@@ -1,4 +1,4 @@
-"""Modules that are imported, but not loaded before they are used."""
+"""Deferred imports: modules that are loaded at their first use."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from daytimed.deferral import UNUSED, until_used
 
 @pytest.fixture(autouse=True)
 def modules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Have a module `late`, and a package `early` with two modules that import it."""
+    """Create a module `late`, and a package `early` with two modules that import it."""
     Path(tmp_path, "late.py").write_text("value = 7\n")
     package = tmp_path / "early"
     package.mkdir()
@@ -30,7 +30,7 @@ def modules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 def test_a_deferred_module_is_loaded_by_its_first_use() -> None:
-    """However many import it, it is not loaded before one of them asks for something; then all have the real one."""
+    """A module with several importers is loaded when one of them accesses it; then all of them use the real one."""
     with until_used(["late"]):
         early = importlib.import_module("early")
     assert "late" not in sys.modules
@@ -41,7 +41,7 @@ def test_a_deferred_module_is_loaded_by_its_first_use() -> None:
 
 
 def test_what_is_used_at_once_is_loaded_at_once() -> None:
-    """An import that is not content with the module itself loads it, inside the `with` as well."""
+    """An import of a name from a deferred module loads the module, inside the `with` too."""
     with until_used(["late", "early.two"]):
         exec("from late import value; assert value == 7")
         assert sys.modules["late"].__file__
@@ -53,7 +53,7 @@ def test_what_is_used_at_once_is_loaded_at_once() -> None:
 
 
 def test_what_is_loaded_already_is_not_deferred() -> None:
-    """A module that somebody has stays what it is."""
+    """A loaded module is left alone."""
     late = importlib.import_module("late")
     with until_used(["late"]):
         assert sys.modules["late"] is late
@@ -61,7 +61,7 @@ def test_what_is_loaded_already_is_not_deferred() -> None:
 
 
 def test_a_module_that_is_not_there_is_missed_when_it_is_used() -> None:
-    """What cannot be loaded is told as ever, where it is used."""
+    """A missing module raises the usual error, at its first use."""
     with until_used(["none_such"]):
         none_such = importlib.import_module("none_such")
     with pytest.raises(ModuleNotFoundError, match="none_such"):
@@ -69,7 +69,7 @@ def test_a_module_that_is_not_there_is_missed_when_it_is_used() -> None:
 
 
 def test_what_is_to_be_missing_is_found_again_later() -> None:
-    """A module that is hidden is not found inside the `with`, and found behind it."""
+    """A hidden module is not found inside the `with`, and found after it."""
     with until_used([], missing=["late"]), pytest.raises(ModuleNotFoundError, match="late"):
         importlib.import_module("late")
     assert importlib.import_module("late").value == 7
@@ -78,7 +78,7 @@ def test_what_is_to_be_missing_is_found_again_later() -> None:
 
 
 def test_structlog_can_do_without_them_and_with_them() -> None:
-    """Nothing of structlog is missing: what it wants of the deferred modules is there as soon as it is asked for."""
+    """All of structlog works: it gets the deferred modules when it uses them."""
     script = f"""
 import sys
 from daytimed.deferral import until_used
@@ -99,7 +99,7 @@ import asyncio
 asyncio.run(later())
 print(*(line["event"] for line in lines if line["level"] == "info" and line["thread_name"]))
 """
-    # coverage would load what is to be missing
+    # coverage would load the modules that this test expects to be missing
     environment = {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE")}
     command = [sys.executable, "-c", script]
     ended = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)

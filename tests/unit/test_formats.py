@@ -19,7 +19,7 @@ from daytimed.clock import KernelClock, Zone
 
 GOOD_CLOCK = KernelClock(leap=0, health=0)
 ZONES = ("UTC", "America/New_York", "Asia/Kolkata", "America/Sao_Paulo", "Australia/Lord_Howe")
-#: From 1970 to 2106, where every format has a meaning.
+#: From 1970 to 2106, the range in which every format is defined.
 SECONDS = st.integers(0, 2**32 + 10_000)
 INSTANTS = st.integers(0, (2**32 + 10_000) * NS)
 
@@ -29,7 +29,7 @@ def compiled(name: str, zone: str) -> formats.Reply:
 
 
 def uncached(name: str, zone: Zone, now_ns: int) -> bytes:
-    """Make a reply without anything that could remember another one."""
+    """Render a reply without the cache."""
     seconds, nanoseconds = divmod(now_ns, NS)
     if name == "sentence":
         head, tail = formats.sentence_parts(zone(seconds))
@@ -43,29 +43,29 @@ def uncached(name: str, zone: Zone, now_ns: int) -> bytes:
     return formats.strftime(name.removeprefix("strftime:"), zone(seconds), seconds)
 
 
-# -- every format, to the byte ---------------------------------------------------------------------------------------
+# -- the bytes of every format ---------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("row", format_table.ROWS, ids=lambda row: f"{row.format}-{row.zone}-{row.instant_ns}")
 def test_bytes_of_the_table(row: format_table.Row) -> None:
-    """A compiled format makes exactly the bytes of its example."""
+    """A compiled format produces exactly the bytes of its example."""
     assert row.reply == compiled(row.format, row.zone)(row.instant_ns)
 
 
 def test_table_has_every_format() -> None:
-    """There is no format without an example."""
+    """Every format has an example."""
     assert {*formats.NAMES, "strftime"} == {row.format.partition(":")[0] for row in format_table.ROWS}
 
 
 def test_names_are_those_of_the_design() -> None:
-    """The names of the formats are an interface and do not change."""
+    """The names of the formats, which are an interface, have not changed."""
     expected = {"sentence", "rfc867", "smtp", "ctime", "xinetd", "iso8601", "unix", "nist", "rfc868"}
     assert expected == set(formats.NAMES)
 
 
 @pytest.mark.parametrize("name", [name for name in formats.NAMES if name != "sentence"])
 def test_fraction_belongs_to_the_sentence_alone(name: str) -> None:
-    """The last nanosecond of a second looks like its first in every other format."""
+    """In every other format, the first and the last nanosecond of a second give the same reply."""
     start = format_table.DESIGN_UTC * NS
     assert compiled(name, "UTC")(start) == compiled(name, "UTC")(start + NS - 1)
 
@@ -83,14 +83,14 @@ def test_fraction_belongs_to_the_sentence_alone(name: str) -> None:
     ],
 )
 def test_fraction_has_no_trailing_zeros(nanoseconds: int, expected: bytes) -> None:
-    """The fraction is written as Go writes it."""
+    """The fraction looks as Go prints it."""
     assert expected == formats.fraction(nanoseconds)
 
 
 @given(nanoseconds=st.integers(0, NS - 1))
 @example(nanoseconds=0)
 def test_fraction_parses_back(nanoseconds: int) -> None:
-    """Nothing of the nanoseconds is lost in the sentence, and no zero is added."""
+    """The sentence keeps every nanosecond and adds no zero."""
     reply = compiled("sentence", "UTC")(format_table.DESIGN_UTC * NS + nanoseconds)
     time_of_day = reply.split()[5].decode()
     digits = time_of_day.partition(".")[2]
@@ -100,27 +100,27 @@ def test_fraction_parses_back(nanoseconds: int) -> None:
 
 @given(seconds=SECONDS, zone=st.sampled_from(ZONES))
 def test_sentence_tells_the_instant(seconds: int, zone: str) -> None:
-    """The sentence gives the instant back with date, time and offset alone."""
+    """Date, time and offset of the sentence are enough to recover the instant."""
     words = compiled("sentence", zone)(seconds * NS).decode().split()
     assert seconds == int(datetime.strptime(" ".join(words[4:7]), "%Y-%m-%d %H:%M:%S %z").timestamp())
 
 
 @pytest.mark.parametrize("now_ns", [-1, -NS // 2, -NS, -NS - 1])
 def test_first_sentence_may_be_of_a_second_before_1970(now_ns: int) -> None:
-    """The first reply of a worker tells the instant whatever it is: no second is known before it is asked for."""
+    """The first reply of a worker is right for any instant: the cache starts empty."""
     assert compiled("sentence", "UTC")(now_ns) == uncached("sentence", clock.load_zone("UTC"), now_ns)
 
 
 @given(seconds=SECONDS, zone=st.sampled_from(ZONES))
 def test_iso8601_parses_back(seconds: int, zone: str) -> None:
-    """An ISO 8601 reply means the second it was made for, by the standard library's parser."""
+    """The standard library parses an ISO 8601 reply back to its second."""
     reply = compiled("iso8601", zone)(seconds * NS).decode()
     assert seconds == int(datetime.fromisoformat(reply.removesuffix("\r\n")).timestamp())
 
 
 @given(seconds=SECONDS)
 def test_rfc868_decodes_modulo_its_range(seconds: int) -> None:
-    """The four bytes are the seconds since 1900, of which only the lowest 32 bits go out."""
+    """The four bytes are the lowest 32 bits of the seconds since 1900."""
     since_1900 = seconds + int((datetime(1970, 1, 1, tzinfo=UTC) - datetime(1900, 1, 1, tzinfo=UTC)).total_seconds())
     reply = compiled("rfc868", "UTC")(seconds * NS)
     assert (4, since_1900 % 2**32) == (len(reply), int.from_bytes(reply, "big"))
@@ -128,7 +128,7 @@ def test_rfc868_decodes_modulo_its_range(seconds: int) -> None:
 
 @given(seconds=SECONDS, zone=st.sampled_from(ZONES))
 def test_ctime_parses_back(seconds: int, zone: str) -> None:
-    """A ctime reply is 26 bytes, and strptime reads the civil time of its zone from it."""
+    """A ctime reply has 26 bytes, and strptime parses it back to the civil time of its zone."""
     reply = compiled("ctime", zone)(seconds * NS)
     civil = datetime.fromtimestamp(seconds, ZoneInfo(zone))
     read = time.strptime(reply.decode(), "%a %b %d %H:%M:%S %Y\r\n")
@@ -137,7 +137,7 @@ def test_ctime_parses_back(seconds: int, zone: str) -> None:
 
 @given(seconds=SECONDS)
 def test_unix_parses_back(seconds: int) -> None:
-    """The count of seconds is a decimal number and a line end."""
+    """The reply is the decimal number of seconds and a line end."""
     assert f"{seconds}\r\n".encode() == compiled("unix", "UTC")(seconds * NS)
 
 
@@ -155,11 +155,11 @@ def test_unix_parses_back(seconds: int) -> None:
     ],
 )
 def test_offset_digits(seconds: int, plain: str, separated: str) -> None:
-    """An offset is written with its sign, its hours and its minutes; its seconds are cut towards zero."""
+    """An offset has a sign, hours and minutes; its seconds are truncated towards zero."""
     assert (plain, separated) == (formats.offset_digits(seconds), formats.offset_digits(seconds, ":"))
 
 
-# -- the cache of one second -----------------------------------------------------------------------------------------
+# -- the one-second cache --------------------------------------------------------------------------------------------
 
 
 @given(
@@ -169,7 +169,7 @@ def test_offset_digits(seconds: int, plain: str, separated: str) -> None:
     zone=st.sampled_from(ZONES),
 )
 def test_stepped_clock_never_shows_a_stale_time(instants: list[int], steps: list[int], name: str, zone: str) -> None:
-    """Whatever the clock said before, forth or back, a reply is that of the instant asked for."""
+    """After any step, forward or back, a reply shows the current instant."""
     for step in steps:
         instants.append(max(0, instants[-1] + step))
     reply, civil = compiled(name, zone), clock.load_zone(zone)
@@ -177,7 +177,7 @@ def test_stepped_clock_never_shows_a_stale_time(instants: list[int], steps: list
 
 
 def test_second_is_rendered_once() -> None:
-    """Within one second the calendar is asked once, however many replies are made."""
+    """The zone is called once a second, for any number of replies."""
     asked: list[int] = []
     utc = clock.load_zone("UTC")
 
@@ -193,7 +193,7 @@ def test_second_is_rendered_once() -> None:
 
 
 def test_kernel_is_asked_once_a_second_by_nist_alone() -> None:
-    """No format but `nist` asks the kernel, and that once a second."""
+    """Only `nist` reads the kernel clock, once a second."""
     asked: list[str] = []
 
     def kernel_for(name: str) -> Callable[[], KernelClock]:
@@ -216,14 +216,14 @@ def test_kernel_is_asked_once_a_second_by_nist_alone() -> None:
 @pytest.mark.parametrize("leap", [0, 1, 2])
 @pytest.mark.parametrize("health", [0, 1, 3])
 def test_nist_tells_leap_and_health(leap: int, health: int) -> None:
-    """Leap second and health of the kernel are the sixth and seventh field."""
+    """The leap second and the health of the kernel clock are in their fields."""
     reply = formats.nist(format_table.DESIGN_UTC, clock.load_zone("UTC"), KernelClock(leap, health))
     assert f"\n61366 26-11-22 12:00:00 00 {leap} {health} 0.0 UTC(daytimed) * \n".encode() == reply
 
 
 @given(seconds=SECONDS, zone=st.sampled_from(ZONES))
 def test_nist_tells_the_day_in_utc(seconds: int, zone: str) -> None:
-    """The Modified Julian Date and the date are those of UTC, whatever the zone of the listener."""
+    """The Modified Julian Date and the date are in UTC, in any zone of the listener."""
     fields = formats.nist(seconds, clock.load_zone(zone), GOOD_CLOCK).decode().split()
     days = (datetime.fromtimestamp(seconds, UTC).date() - date(1858, 11, 17)).days
     assert [str(days), *time.strftime("%y-%m-%d %H:%M:%S", time.gmtime(seconds)).split()] == fields[:3]
@@ -258,16 +258,16 @@ def at(zone: str, text: str, fold: int = 0) -> int:
     ],
 )
 def test_daylight_code(zone: str, local: str, fold: int, expected: int) -> None:
-    """In the month of a change the code counts the days to it, to 1 at its end and 51 at its beginning."""
+    """In the month of a change, the code counts down: to 1 at the end of daylight-saving time, to 51 at its start."""
     assert expected == formats.daylight_code(at(zone, local, fold), clock.load_zone(zone))
 
 
 @given(day=st.dates(date(2007, 1, 1), date(2037, 12, 31)), hour=st.integers(0, 23))
 def test_daylight_code_names_the_day_of_the_change(day: date, hour: int) -> None:
-    """A counting code points at the day whose end has another time than its beginning; any other says which it is."""
+    """A counting code points at the day of the change; 0 and 50 state which time the rest of the month has."""
     zone = ZoneInfo("America/New_York")
     seconds = int(datetime(day.year, day.month, day.day, hour, tzinfo=zone).timestamp())
-    # there and back, as an hour that the clock skips is another one
+    # by way of the timestamp: an hour that the clock skips becomes a valid one
     daylight = bool(datetime.fromtimestamp(seconds, zone).dst())
     code = formats.daylight_code(seconds, clock.load_zone("America/New_York"))
 
@@ -292,7 +292,7 @@ def test_daylight_code_names_the_day_of_the_change(day: date, hour: int) -> None
 
 @pytest.mark.parametrize("directive", ["%Es", "%Os", "%-s", "%_s", "%12s"])
 def test_seconds_are_those_of_the_instant_whatever_the_modifier(directive: str) -> None:
-    """`%s` with a flag, a width or a modifier is still the second, and not one of the zone of this process."""
+    """`%s` with any flag, width or modifier is the second of the instant, not one in the zone of this process."""
     reply = compiled(f"strftime:{directive}", "Asia/Kolkata")(format_table.DESIGN_UTC * NS)
     assert b"1795348800" == reply.strip().lstrip(b"0")
 
@@ -300,12 +300,12 @@ def test_seconds_are_those_of_the_instant_whatever_the_modifier(directive: str) 
 @pytest.mark.parametrize("width", ["", "1", "12"])
 @pytest.mark.parametrize("flag", ["", "-", "_", "0", "^", "#"])
 def test_flags_and_widths_are_those_of_the_c_library(flag: str, width: str) -> None:
-    """Names have the case and the padding that the C library gives them in its own locale, the default here."""
-    # glibc leaves %P small, whatever is asked
+    """Names have the case and the padding of the C library in the C locale, which is the default here."""
+    # glibc keeps %P in lower case with every flag
     names = "aAbBhpcxXr" if flag in ("^", "#") else "aAbBhpcxXrP"
     seconds = format_table.SINGLE_DIGIT
     expected = {name: time.strftime(f"<%{flag}{width}{name}>", time.gmtime(seconds)) for name in names}
-    # Python 3.13 leaves the flags of %Z out, glibc does not
+    # Python 3.13 ignores the flags of %Z, glibc does not
     zone = "gmt" if flag == "#" else "GMT"
     expected["Z"] = f"<{zone.rjust(int(width or 0), '0' if flag == '0' else ' ')}>"
     found = {name: formats.strftime(f"<%{flag}{width}{name}>", time.gmtime(seconds), seconds) for name in expected}
@@ -313,13 +313,13 @@ def test_flags_and_widths_are_those_of_the_c_library(flag: str, width: str) -> N
 
 
 def test_sign_of_percent_in_a_zone_name_stays_one() -> None:
-    """What is filled in is never read as a directive."""
+    """A substituted value is never interpreted as a directive."""
     odd = time.struct_time((2026, 11, 22, 12, 0, 0, 6, 326, 0, "%Y%%", 0))
     assert b"%Y%%|2026\r\n" == formats.strftime("%Z|%Y", odd, 0)
 
 
 def test_longest_reply_is_cut() -> None:
-    """However long a zone's name makes a line, it ends after 512 bytes and a line end."""
+    """A line that a long zone name extends is cut to 512 bytes and a line end."""
     odd = time.struct_time((2026, 11, 22, 12, 0, 0, 6, 326, 0, "Z" * 600, 0))
     assert b"Z" * 512 + b"\r\n" == formats.strftime("%Z", odd, 0)
 
@@ -327,7 +327,7 @@ def test_longest_reply_is_cut() -> None:
 @given(text=st.text(st.one_of(st.sampled_from("%%%^EO-_0#aAbBcxXprzZsdHMSY 5"), st.characters()), max_size=20))
 @example(text="%0%z10z")
 def test_served_patterns_are_lines(text: str) -> None:
-    """Whatever a pattern is, it is refused in a line that prints, or makes one of at most 514 bytes at any time."""
+    """Any pattern is rejected in a printable line, or always produces a line of at most 514 bytes."""
     try:
         name = formats.check_format(f"strftime:{text}")
     except ValueError as error:
@@ -342,12 +342,12 @@ def test_served_patterns_are_lines(text: str) -> None:
 
 @pytest.mark.parametrize("name", [*formats.NAMES, "strftime:%H", "strftime: ", "strftime:" + "a" * 511])
 def test_good_formats_pass(name: str) -> None:
-    """A format that can be served comes back as it is."""
+    """A format that can be served is returned unchanged."""
     assert name == formats.check_format(name)
 
 
-NO_FORMAT = "is no format; it is one of sentence rfc867 smtp ctime xinetd iso8601 unix rfc868 nist or strftime:PATTERN"
-TOO_LONG_LINE = "cannot be served: what it makes is empty, or longer than 511 bytes"
+NO_FORMAT = "is not a format; use one of sentence rfc867 smtp ctime xinetd iso8601 unix rfc868 nist or strftime:PATTERN"
+TOO_LONG_LINE = "cannot be served: the reply would be empty or longer than 511 bytes"
 
 
 @pytest.mark.parametrize(
@@ -356,7 +356,7 @@ TOO_LONG_LINE = "cannot be served: what it makes is empty, or longer than 511 by
         ("", f"'' {NO_FORMAT}"),
         ("Sentence", f"'Sentence' {NO_FORMAT}"),
         ("strftime", f"'strftime' {NO_FORMAT}"),
-        ("strftime:", "strftime: has no pattern; write for example strftime:%H:%M:%S"),
+        ("strftime:", "strftime: has no pattern; write, for example, strftime:%H:%M:%S"),
         ("strftime:" + "a" * 512, f"'strftime:{'a' * 31}' {TOO_LONG_LINE}"),
         (
             "strftime:" + "a" * 513,
@@ -373,14 +373,14 @@ TOO_LONG_LINE = "cannot be served: what it makes is empty, or longer than 511 by
     ids=lambda value: value[:30],
 )
 def test_bad_formats_are_refused(name: str, expected: str) -> None:
-    """A format that cannot be served is refused with the reason."""
+    """A format that cannot be served is rejected with the reason."""
     with pytest.raises(ValueError) as caught:
         formats.check_format(name)
     assert expected == str(caught.value)
 
 
 def test_longest_name_decides() -> None:
-    """A pattern passes only if it fits on a Wednesday in September, whatever day it is now."""
+    """A pattern passes only if it fits on a Wednesday in September, on any day of the check."""
     fits, fits_not = "strftime:" + "%A" * 56 + "1234567", "strftime:" + "%A" * 56 + "12345678"
     assert fits == formats.check_format(fits)
     with pytest.raises(ValueError, match="longer than 511 bytes"):
@@ -388,13 +388,13 @@ def test_longest_name_decides() -> None:
 
 
 def test_bytes_that_are_no_text_are_refused() -> None:
-    """A pattern with bytes of a command line that are no UTF-8 is refused, not sent."""
+    """A pattern with bytes that are not UTF-8 is rejected, not sent."""
     with pytest.raises(ValueError, match="cannot be served"):
         formats.check_format("strftime:\udcff%H")
 
 
 def test_pattern_with_a_nul_is_never_cut() -> None:
-    """A NUL ends no reply early: the pattern is refused, or (from Python 3.14) served whole."""
+    """A NUL does not truncate a reply: the pattern is rejected or, from Python 3.14, served in full."""
     name = "strftime:a\0b"
     try:
         formats.check_format(name)
@@ -425,7 +425,7 @@ def foreign_locale() -> Iterator[str]:
 
 
 def test_names_are_english_in_any_locale(foreign_locale: str) -> None:
-    """With a locale that calls the days otherwise, every reply has the bytes of the table."""
+    """In a locale with other names of days, every reply has the bytes of the table."""
     assert time.strftime("%A", time.gmtime(format_table.SINGLE_DIGIT)) != "Thursday", foreign_locale
     replies = [compiled(row.format, row.zone)(row.instant_ns) for row in format_table.ROWS]
     assert [row.reply for row in format_table.ROWS] == replies

@@ -1,4 +1,4 @@
-"""Listeners, on real sockets."""
+"""Listeners on real sockets."""
 
 from __future__ import annotations
 
@@ -41,13 +41,13 @@ def refused(address: str | Address) -> DaytimedError:
 
 
 def reaches(host: str, port: int, kind: socket.SocketKind = socket.SOCK_STREAM) -> bool:
-    """Say whether somebody is there for a client."""
+    """Return whether a client can connect."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family, kind) as client:
         client.settimeout(10)
         try:
             client.connect((host, port))
-            # over UDP a refusal is an answer to what was sent
+            # over UDP, a refusal arrives only after a datagram was sent
             client.send(b"x")
             client.getpeername()
         except OSError:
@@ -64,7 +64,7 @@ def reaches(host: str, port: int, kind: socket.SocketKind = socket.SOCK_STREAM) 
     [("tcp", True, True), ("tcp4", True, False), ("tcp6", False, True)],
 )
 def test_families_of_all_addresses(scheme: str, v4: bool, v6: bool) -> None:
-    """Without a host, one socket takes the families of its scheme, and no other."""
+    """Without a host, one socket takes exactly the families of its scheme."""
     with opened(f"{scheme}://:0") as listeners:
         (listener,) = listeners
         assert (v4, v6) == (reaches(V4, listener.port), reaches(V6, listener.port))
@@ -78,7 +78,7 @@ def test_families_of_all_addresses(scheme: str, v4: bool, v6: bool) -> None:
     [("udp", True, True), ("udp4", True, False), ("udp6", False, True)],
 )
 def test_families_of_datagrams(scheme: str, v4: bool, v6: bool) -> None:
-    """Datagrams have the families of their scheme just so."""
+    """The same holds for datagrams."""
     with opened(f"{scheme}://:0") as listeners:
         (listener,) = listeners
         found = (reaches(V4, listener.port, socket.SOCK_DGRAM), reaches(V6, listener.port, socket.SOCK_DGRAM))
@@ -88,27 +88,27 @@ def test_families_of_datagrams(scheme: str, v4: bool, v6: bool) -> None:
 
 @needs_ipv6
 def test_ipv4_and_ipv6_apart_on_one_port() -> None:
-    """The two families can be two listeners on one port: `tcp6` takes no IPv4, whatever the system's default."""
+    """Two listeners can share a port, one per family: `tcp6` never takes IPv4, whatever the system's default."""
     with opened("tcp4://:0") as first, opened(f"tcp6://:{first[0].port}") as second:
         assert [True, True] == [reaches(V4, first[0].port), reaches(V6, second[0].port)]
 
 
 @needs_ipv6
 def test_ipv6_address_takes_no_ipv4() -> None:
-    """A listener on the unspecified IPv6 address, named as such, is for IPv6."""
+    """A listener on an explicit [::] takes IPv6 only."""
     with opened("[::]:0") as listeners:
         assert (False, True) == (reaches(V4, listeners[0].port), reaches(V6, listeners[0].port))
 
 
 def test_host_is_the_only_address() -> None:
-    """A listener on one address is not on the others."""
+    """A listener on one address is not reachable on another."""
     with opened("127.0.0.2:0") as listeners:
         port = listeners[0].port
         assert (True, False) == (reaches("127.0.0.2", port), reaches(V4, port))
 
 
 def test_name_is_one_socket_for_each_number() -> None:
-    """A host name is listened on at every number that it stands for, each once."""
+    """A host name opens one socket for each of its addresses."""
     found = socket.getaddrinfo("localhost", 0, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     expected = {place[0] for family, _, _, _, place in found if family == socket.AF_INET or has_ipv6()}
     with opened("localhost:0") as listeners:
@@ -118,7 +118,7 @@ def test_name_is_one_socket_for_each_number() -> None:
 
 @needs_ipv6
 def test_no_number_is_left_when_one_cannot_be_had() -> None:
-    """A name of which one number is taken is refused as a whole, and the others are free again."""
+    """If one address of a host name is in use, the name is rejected and the other addresses are closed."""
     numbers = {place[0] for *_, place in socket.getaddrinfo("localhost", 0, type=socket.SOCK_STREAM)}
     if numbers != {V4, V6}:
         pytest.skip("localhost is not both 127.0.0.1 and ::1 here")
@@ -129,10 +129,10 @@ def test_no_number_is_left_when_one_cannot_be_had() -> None:
 
 
 def test_name_of_a_service() -> None:
-    """A port can be the name of a service."""
+    """A port can be a service name."""
     known = [name for name in ("sieve", "nut", "amanda", "cfengine") if _service(name)]
     if not known:
-        pytest.skip("/etc/services has none of the names that are tried here")
+        pytest.skip("/etc/services has none of the names that this test tries")
     with opened(f"127.0.0.9:{known[0]}") as listeners:
         assert _service(known[0]) == listeners[0].port
 
@@ -145,7 +145,7 @@ def _service(name: str) -> int | None:
 
 
 def test_sockets_are_as_workers_need_them() -> None:
-    """A listener blocks, is not inherited by programs, and its port can be had again at once after a stop."""
+    """A listener blocks, is closed on exec, and its port can be bound again right after a stop."""
     with opened("127.0.0.1:0") as listeners:
         sock = listeners[0].socket
         assert (True, False, 1) == (
@@ -156,7 +156,7 @@ def test_sockets_are_as_workers_need_them() -> None:
         port = listeners[0].port
         with socket.create_connection((V4, port)):
             accepted, _ = sock.accept()
-            # the server ends first, so the port is left in TIME_WAIT
+            # the server closes first, which leaves the port in TIME_WAIT
             accepted.close()
     with opened(f"127.0.0.1:{port}") as again:
         assert port == again[0].port
@@ -167,38 +167,38 @@ def congestion_control(sock: socket.socket) -> bytes:
 
 
 def test_congestion_control_is_the_simplest() -> None:
-    """Whatever the system's default is."""
+    """A listener uses reno, whatever the system's default."""
     with opened("127.0.0.1:0") as listeners:
         assert b"reno" == congestion_control(listeners[0].socket)
 
 
 def test_backlog_is_the_largest() -> None:
-    """As many clients as the kernel lets may wait."""
+    """The backlog is the largest that the kernel permits."""
     most = min(BACKLOG, int(Path("/proc/sys/net/core/somaxconn").read_text()))
     with opened("127.0.0.1:0") as listeners:
         info = listeners[0].socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 104)
-        # tcpi_sacked of struct tcp_info is the backlog of a listening socket
+        # for a listening socket, tcpi_sacked of struct tcp_info is the backlog
         assert most == struct.unpack_from("=I", info, 28)[0]
 
 
-# -- what cannot be --------------------------------------------------------------------------------------------------
+# -- errors ----------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("scheme", ["tcp4", "udp4"])
 def test_port_in_use(scheme: str) -> None:
-    """A port that another program has is told with how to find it."""
+    """For a port in use, the error states how to find the program."""
     with opened(f"{scheme}://127.0.0.1:0") as taken:
         port = taken[0].port
         error = refused(f"{scheme}://127.0.0.1:{port}")
     assert (EXIT_UNAVAILABLE, ListenError) == (error.exit_code, type(error))
     assert (
-        f"{scheme}://127.0.0.1:{port}: cannot listen: Address already in use; stop the program that has it"
-        f" (to find it: ss -lnp 'sport = :{port}') or choose another address" == str(error)
+        f"{scheme}://127.0.0.1:{port}: cannot listen: Address already in use; stop the program that uses it"
+        f" (find it with: ss -lnp 'sport = :{port}') or choose another address" == str(error)
     )
 
 
 def test_address_of_another_machine() -> None:
-    """An address that this machine does not have is told with where to look."""
+    """For an address that this machine does not have, the error states where to look."""
     expected = (
         "tcp4://192.0.2.1:0: cannot listen: Cannot assign requested address;"
         " this machine has no such address (see: ip address)"
@@ -208,7 +208,7 @@ def test_address_of_another_machine() -> None:
 
 @needs_ipv6
 def test_ipv6_address_of_another_machine() -> None:
-    """An IPv6 address that this machine does not have is an error too where it is the only one."""
+    """An IPv6 address that this machine does not have is an error too, if it is the only one."""
     assert "cannot listen: Cannot assign requested address" in str(refused("[2001:db8::1]:0"))
 
 
@@ -223,7 +223,7 @@ def test_ipv6_address_of_another_machine() -> None:
     ],
 )
 def test_names_that_stand_for_nothing(address: Address, expected: str) -> None:
-    """What cannot be resolved is told, whatever the resolver thinks of it."""
+    """A name that does not resolve is an error with the reason of the resolver."""
     error = refused(address)
     assert (f"{address}: {expected}", ListenError) == (str(error), type(error))
 
@@ -242,7 +242,7 @@ def test_names_that_stand_for_nothing(address: Address, expected: str) -> None:
     ],
 )
 def test_datagrams_tell_where_they_were_sent(scheme: str, asked: str, level: int, kind: int) -> None:
-    """Every datagram tells its destination, in each family on each kind of socket."""
+    """Every datagram carries its destination, for each family on each kind of socket."""
     with opened(f"{scheme}://:0") as listeners:
         server = listeners[0].socket
         with socket.socket(socket.AF_INET6 if ":" in asked else socket.AF_INET, socket.SOCK_DGRAM) as client:
@@ -266,7 +266,7 @@ def connects(path: Path) -> bool:
 
 
 def test_unix_socket(path: Path) -> None:
-    """A unix socket is there for everyone, and gone with its listener."""
+    """A unix socket is accessible to everyone, and its path goes away with its listener."""
     with opened(f"unix://{path}") as listeners:
         (listener,) = listeners
         assert (True, 0o666) == (connects(path), stat.S_IMODE(path.stat().st_mode))
@@ -275,7 +275,7 @@ def test_unix_socket(path: Path) -> None:
 
 
 def test_mode_of_a_unix_socket_is_not_the_callers(path: Path) -> None:
-    """The umask of whoever starts the daemon shuts nobody out."""
+    """The umask of the starting process does not restrict access."""
     before = os.umask(0o077)
     try:
         with opened(f"unix://{path}"):
@@ -285,7 +285,7 @@ def test_mode_of_a_unix_socket_is_not_the_callers(path: Path) -> None:
 
 
 def test_stale_unix_socket_is_taken_over(path: Path) -> None:
-    """A path that a killed daemon left is taken over."""
+    """A path that a killed daemon left behind is replaced."""
     with socket.socket(socket.AF_UNIX) as old:
         old.bind(str(path))
         old.listen()
@@ -294,7 +294,7 @@ def test_stale_unix_socket_is_taken_over(path: Path) -> None:
 
 
 def test_unix_socket_of_a_living_server_is_refused(path: Path) -> None:
-    """A path on which somebody listens is left alone, even if that one is too busy to accept."""
+    """A path with a live listener is left alone, even if its backlog is full."""
     with socket.socket(socket.AF_UNIX) as old, contextlib.ExitStack() as clients:
         old.bind(str(path))
         old.listen(0)
@@ -308,14 +308,14 @@ def test_unix_socket_of_a_living_server_is_refused(path: Path) -> None:
             found.append(str(refused(f"unix://{path}")))
         assert path.exists()
     expected = (
-        f"unix://{path}: cannot listen: Address already in use; stop the program that has it"
-        f" (to find it: lsof {path}) or choose another address"
+        f"unix://{path}: cannot listen: Address already in use; stop the program that uses it"
+        f" (find it with: lsof {path}) or choose another address"
     )
     assert [expected, expected] == found
 
 
 def test_datagram_socket_at_the_path_is_refused(path: Path) -> None:
-    """A living socket of another kind is somebody's too."""
+    """A live socket of another type is left alone too."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as other:
         other.bind(str(path))
         assert isinstance(refused(f"unix://{path}"), ListenError)
@@ -323,21 +323,21 @@ def test_datagram_socket_at_the_path_is_refused(path: Path) -> None:
 
 
 def test_file_at_the_path_is_left_alone(path: Path) -> None:
-    """What is no socket is not removed for one."""
+    """A file that is not a socket is not removed."""
     path.write_text("precious")
     assert "Address already in use" in str(refused(f"unix://{path}"))
     assert "precious" == path.read_text()
 
 
 def test_link_at_the_path_is_left_alone(path: Path) -> None:
-    """A link, even to nothing, is not removed either."""
+    """A symbolic link, even a dangling one, is not removed either."""
     path.symlink_to("nowhere")
     assert "Address already in use" in str(refused(f"unix://{path}"))
     assert path.is_symlink()
 
 
 def test_only_our_own_path_is_removed(path: Path) -> None:
-    """A path that was made anew by somebody else is theirs."""
+    """A path that another process has created in the meantime is not removed."""
     with opened(f"unix://{path}"), contextlib.ExitStack() as stack:
         path.unlink()
         other = stack.enter_context(socket.socket(socket.AF_UNIX))
@@ -347,40 +347,40 @@ def test_only_our_own_path_is_removed(path: Path) -> None:
 
 
 def test_path_that_is_gone_is_no_error(path: Path) -> None:
-    """A listener whose path was removed closes all the same."""
+    """A listener whose path was removed closes without an error."""
     with opened(f"unix://{path}"):
         path.unlink()
     assert not path.exists()
 
 
 def test_folder_that_does_not_exist(tmp_path: Path) -> None:
-    """A path that cannot be is told with the system's reason."""
+    """For a path in a missing directory, the error states the system's reason."""
     error = refused(f"unix://{tmp_path}/none/socket")
     assert f"unix://{tmp_path}/none/socket: cannot listen: No such file or directory" == str(error)
 
 
 @pytest.fixture
 def forbidden_folder(tmp_path: Path) -> Iterator[Path]:
-    """Return a folder in which nobody but root may make anything."""
+    """Return a directory in which only root may create files."""
     tmp_path.chmod(0o500)
     yield tmp_path
     tmp_path.chmod(0o700)
 
 
 def test_folder_that_may_not_be_written(forbidden_folder: Path) -> None:
-    """Where this user may make no socket, that is a question of permission."""
+    """A directory that this user may not write gives a permission error."""
     with unprivileged():
         error = refused(f"unix://{forbidden_folder}/socket")
     expected = (
-        f"unix://{forbidden_folder}/socket: cannot listen: Permission denied; this user may not make a socket there"
+        f"unix://{forbidden_folder}/socket: cannot listen: Permission denied; this user may not create a socket there"
     )
     assert (EXIT_NO_PERMISSION, expected) == (error.exit_code, str(error))
 
 
 def test_port_that_only_root_may_have() -> None:
-    """A port below 1024 without the right to it is told with how to get it."""
+    """For a port below 1024, the error states how to get the permission."""
     if int(Path("/proc/sys/net/ipv4/ip_unprivileged_port_start").read_text()) <= 1:
-        pytest.skip("every user may have every port here (ip_unprivileged_port_start)")
+        pytest.skip("every user may bind every port here (ip_unprivileged_port_start)")
     with unprivileged():
         error = refused("tcp4://127.0.0.1:1")
     expected = (
@@ -390,12 +390,12 @@ def test_port_that_only_root_may_have() -> None:
     assert (EXIT_NO_PERMISSION, expected) == (error.exit_code, str(error))
 
 
-# -- sockets that were passed ----------------------------------------------------------------------------------------
+# -- passed sockets --------------------------------------------------------------------------------------------------
 
 
 @contextlib.contextmanager
 def passed(sock: socket.socket) -> Iterator[int]:
-    """Return the descriptor of a socket as a manager passes it: a copy, which whoever adopts it closes."""
+    """Return the descriptor of a socket as a service manager passes it: a copy, which the adopter closes."""
     with sock:
         descriptor = os.dup(sock.fileno())
         yield descriptor
@@ -407,7 +407,7 @@ def passed(sock: socket.socket) -> Iterator[int]:
     ("kind", "scheme"), [(socket.SOCK_STREAM, "tcp"), (socket.SOCK_DGRAM, "udp")], ids=["stream", "datagram"]
 )
 def test_adopted_socket(kind: socket.SocketKind, scheme: str) -> None:
-    """A passed socket is known by its name and its address, blocks, and datagrams tell where they were sent."""
+    """An adopted socket has its name and its address, blocks, and reports the destinations of datagrams."""
     sock = socket.socket(socket.AF_INET, kind)
     sock.bind((V4, 0))
     if kind == socket.SOCK_STREAM:
@@ -424,17 +424,17 @@ def test_adopted_socket(kind: socket.SocketKind, scheme: str) -> None:
 
 
 def test_congestion_control_of_an_adopted_socket_is_its_managers() -> None:
-    """It is left as it is: a socket unit can say TCPCongestion=."""
+    """Adoption does not change it: a socket unit can set TCPCongestion=."""
     with socket.create_server((V4, 0)) as sock, passed(sock) as descriptor:
         before = congestion_control(sock)
         if before == b"reno":
-            pytest.skip("the system's default is what we would choose")
+            pytest.skip("the system's default is reno already")
         adopt("daytime", descriptor).close()
         assert before == congestion_control(sock)
 
 
 def test_adopted_unix_socket(path: Path) -> None:
-    """The path of a passed unix socket is its manager's, and stays when we close it."""
+    """The path of a passed unix socket belongs to the service manager and stays after a close."""
     sock = socket.socket(socket.AF_UNIX)
     sock.bind(str(path))
     sock.listen()
@@ -446,7 +446,7 @@ def test_adopted_unix_socket(path: Path) -> None:
 
 
 def test_adopted_abstract_socket() -> None:
-    """An abstract unix socket is shown as systemd writes it, with an @."""
+    """An abstract unix socket is shown with an @, as systemd writes it."""
     sock = socket.socket(socket.AF_UNIX)
     sock.bind(f"\0daytimed-test-{os.getpid()}")
     sock.listen()
@@ -458,7 +458,7 @@ def test_adopted_abstract_socket() -> None:
 
 
 def test_adopted_again(path: Path) -> None:
-    """A socket that was bound here once keeps the address it was bound for, and its path when it is closed."""
+    """A socket that daytimed bound earlier keeps its configured address, and its path after a close."""
     (first,) = open_listeners(Address("unix", path=str(path)))
     descriptor = os.dup(first.socket.fileno())
     first.leave_path()
@@ -470,7 +470,7 @@ def test_adopted_again(path: Path) -> None:
 
 
 def test_unix_socket_whose_path_is_taken_is_not_reachable(path: Path) -> None:
-    """A listener knows whether clients still find it."""
+    """A listener detects whether its path still leads to it."""
     with opened(f"unix://{path}") as listeners:
         found = [listeners[0].is_reachable]
         path.unlink()
@@ -482,18 +482,18 @@ def test_unix_socket_whose_path_is_taken_is_not_reachable(path: Path) -> None:
     assert [True, False, False, True] == found
 
 
-@pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")  # a refusal ends the daemon
+@pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")  # a rejection ends the daemon
 @pytest.mark.parametrize(
     ("kind", "expected"),
     [
-        ("connected", "is not a listening socket; for one of Accept=yes use --inetd"),
-        ("unix datagram", "is not a listening socket; for one of Accept=yes use --inetd"),
-        ("netlink", "is a socket of another family than IPv4, IPv6 and unix"),
-        ("file", "is no socket: Socket operation on non-socket; systemd passes what its socket unit says"),
+        ("connected", "is not a listening socket; with Accept=yes, use daytimed --inetd"),
+        ("unix datagram", "is not a listening socket; with Accept=yes, use daytimed --inetd"),
+        ("netlink", "is not an IPv4, IPv6 or unix socket; check the socket unit"),
+        ("file", "is not a usable socket: Socket operation on non-socket; check the socket unit"),
     ],
 )
 def test_passed_descriptor_that_is_no_listener(kind: str, expected: str) -> None:
-    """What cannot be accepted from is refused with what it is."""
+    """A descriptor that is not a listener is rejected, and the error states what it is."""
     with contextlib.ExitStack() as stack:
         if kind == "connected":
             descriptor = os.dup(stack.enter_context(socket.socketpair()[0]).fileno())
@@ -514,8 +514,8 @@ def test_passed_descriptor_that_is_no_listener(kind: str, expected: str) -> None
 
 
 NO_FAMILY = (
-    "Address family not supported by protocol; systemd has passed no socket to a unit that may open none"
-    " (see: systemctl status daytimed.socket), or this kernel lacks that family"
+    "Address family not supported by protocol; this kernel lacks the address family, or systemd passed no socket"
+    " to a unit that may not open its own (see: systemctl status daytimed.socket)"
 )
 
 
@@ -537,7 +537,7 @@ NO_FAMILY = (
     ],
 )
 def test_without_ipv6(address: str, expected: str) -> None:
-    """Without IPv6 all addresses are those of IPv4 alone, and only what asks for IPv6 by name is refused."""
+    """Without IPv6, an address without a host means IPv4 alone; only an explicit IPv6 address is rejected."""
     script = f"""if True:
         from daytimed import addresses, errors, listeners
         try:

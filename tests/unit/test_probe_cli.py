@@ -188,15 +188,15 @@ def test_addresses(arguments: list[str], expected: list[str]) -> None:
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        ([":"], "argument ADDRESS: ':' has no port after its colon; write a number or a service name like daytime"),
-        ([""], "argument ADDRESS: an address is empty; write HOST:PORT, :PORT, PORT, [V6]:PORT or unix:///PATH"),
+        ([":"], "argument ADDRESS: ':' has no port after the colon; write a number or a service name such as daytime"),
+        ([""], "argument ADDRESS: the address is empty; write HOST:PORT, :PORT, PORT, [V6]:PORT or unix:///PATH"),
         (["-H", ""], f"argument -H: '' {NO_HOST}"),
         (["-H", "a/b"], f"argument -H: 'a/b' {NO_HOST}"),
         (["-H", "tcp://a"], f"argument -H: 'tcp://a' {NO_HOST}"),
         (["-4", "tcp6://x"], "argument -4: tcp6://x:6000 is not of that family"),
         (["-6", "udp4://x"], "argument -6: udp4://x:6000 is not of that family"),
         (["-4", "unix:///x"], "argument -4: unix:///x is not of that family"),
-        (["-4", "[::1]"], "argument -4: 'tcp4://[::1]:6000' asks for IPv4 and gives an IPv6 address; use tcp6://"),
+        (["-4", "[::1]"], "argument -4: 'tcp4://[::1]:6000' combines an IPv4 scheme with an IPv6 address; use tcp6://"),
         (["-4", "-6"], "argument -6: not allowed with argument -4"),
         (["-p", "65536"], "argument -p/--port: '65536' is no port; write a number up to 65535 or a service name"),
         (["-p", ""], "argument -p/--port: '' is no port; write a number up to 65535 or a service name"),

@@ -1,4 +1,4 @@
-"""When the next worker starts."""
+"""The start time of the next worker."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ NOW = 1000.0
 def delays(
     respawn: Respawn, count: int, *, ready: bool = True, healthy: bool = False, jitter: float = 0
 ) -> list[float]:
-    """Return the delays after so many deaths at one moment."""
+    """Return the delays after `count` deaths at the same moment."""
     result = []
     for _ in range(count):
         respawn.note_death(NOW, ready=ready, healthy=healthy, jitter=jitter)
@@ -24,29 +24,29 @@ def delays(
 
 
 def test_first_worker_starts_at_once() -> None:
-    """Without a history there is nothing to wait for."""
+    """Without a history, a worker starts at once."""
     assert (0.0, False) == (Respawn().not_before, Respawn().is_hopeless)
 
 
 def test_delay_doubles() -> None:
-    """Workers that die before their first client follow each other ever more slowly, up to half a minute."""
+    """After workers that die before their first client, the delay doubles, up to half a minute."""
     expected = [0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 12.8, 25.6, 30.0, 30.0]
     assert expected == delays(Respawn(), 11)
 
 
 def test_delay_stays_the_longest_for_years() -> None:
-    """However many have died, the delay is a number and the longest one."""
+    """After any number of deaths, the delay stays at its maximum."""
     assert LONGEST_DELAY_S == delays(Respawn(), 5000)[-1]
 
 
 @pytest.mark.parametrize(("jitter", "expected"), [(0.0, 0.1), (0.5, 0.0875), (1.0, 0.075)])
 def test_jitter_takes_up_to_a_quarter(jitter: float, expected: float) -> None:
-    """Listeners that fail together do not start together."""
+    """Jitter keeps listeners that fail together from starting together."""
     assert [expected] == delays(Respawn(), 1, jitter=jitter)
 
 
 def test_worker_that_worked_is_followed_at_once() -> None:
-    """A death after a client costs no time, and forgives those before it."""
+    """A worker that has served is replaced at once, and resets the delay."""
     respawn = Respawn()
     expected = [0.1, 0.2, 0.0, 0.1]
     actual = delays(respawn, 2) + delays(respawn, 1, healthy=True) + delays(respawn, 1)
@@ -54,13 +54,13 @@ def test_worker_that_worked_is_followed_at_once() -> None:
 
 
 def test_workers_that_die_again_and_again_are_delayed_ever_longer() -> None:
-    """A burst of workers that worked and died is replaced at once, and from then on the delay doubles."""
+    """A burst of healthy workers that die is replaced at once; after that, the delay doubles."""
     expected = [0.0] * RESTART_BURST + [0.1, 0.2, 0.4, 0.8]
     assert expected == delays(Respawn(), RESTART_BURST + 4, healthy=True)
 
 
 def test_burst_comes_back() -> None:
-    """What was used of the burst grows back by one a second."""
+    """The burst grows back by one a second."""
     respawn = Respawn()
     delays(respawn, RESTART_BURST, healthy=True)
     found = []
@@ -71,7 +71,7 @@ def test_burst_comes_back() -> None:
 
 
 def test_starts_in_a_row_without_success_are_hopeless() -> None:
-    """After so many workers that never came as far as accepting, another one is not worth it."""
+    """After GIVE_UP_AFTER workers in a row that were never ready, another start is hopeless."""
     respawn = Respawn()
     found = []
     for _ in range(GIVE_UP_AFTER):
@@ -81,7 +81,7 @@ def test_starts_in_a_row_without_success_are_hopeless() -> None:
 
 
 def test_forks_that_fail_are_hopeless_too() -> None:
-    """A process that cannot be made counts as one that did not start, and is waited for as long."""
+    """A failed fork counts as a failed start, with the same delays."""
     respawn = Respawn()
     found = []
     for _ in range(GIVE_UP_AFTER):
@@ -92,7 +92,7 @@ def test_forks_that_fail_are_hopeless_too() -> None:
 
 
 def test_one_ready_worker_is_hope() -> None:
-    """A worker that accepts ends the row of failed starts, and the next row is counted from nothing."""
+    """A ready worker resets the count of failed starts."""
     respawn = Respawn()
     delays(respawn, GIVE_UP_AFTER - 1, ready=False)
     respawn.note_ready()
@@ -103,7 +103,7 @@ def test_one_ready_worker_is_hope() -> None:
 
 
 def test_workers_that_were_ready_are_never_hopeless() -> None:
-    """Deaths after a start that succeeded slow the next one down and end nothing."""
+    """Deaths after a successful start delay the next one, but are never hopeless."""
     respawn = Respawn()
     delays(respawn, 100)
     assert not respawn.is_hopeless
@@ -115,7 +115,7 @@ def test_workers_that_were_ready_are_never_hopeless() -> None:
     )
 )
 def test_delay_is_bounded(events: list[tuple[float, bool, bool, float, bool]]) -> None:
-    """Whatever happens, the next start is never in the past of its death and never more than half a minute ahead."""
+    """After any sequence of events, the next start is not before the death and at most half a minute after it."""
     respawn, now = Respawn(), 0.0
     for passed, ready, healthy, jitter, forked in events:
         now += passed

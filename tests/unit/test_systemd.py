@@ -33,12 +33,12 @@ def environment(**more: str) -> dict[str, str]:
 @pytest.mark.parametrize(
     ("variables", "message"),
     [
-        ({"LISTEN_FDS": "many"}, "LISTEN_PID='PID' and LISTEN_FDS='many' are not two numbers"),
-        ({"LISTEN_FDS": "9" * 5000}, "LISTEN_PID='PID' and LISTEN_FDS='99999999999999999999' are not two numbers"),
-        ({"LISTEN_FDS": "-1"}, "LISTEN_PID='PID' and LISTEN_FDS='-1' are not two numbers"),
-        ({"LISTEN_FDS": "99999"}, "LISTEN_PID='PID' and LISTEN_FDS='99999' are not two numbers"),
-        ({"LISTEN_PID": "x"}, "LISTEN_PID='x' and LISTEN_FDS='0' are not two numbers"),
-        ({"LISTEN_PID": ""}, "LISTEN_PID='' and LISTEN_FDS='0' are not two numbers"),
+        ({"LISTEN_FDS": "many"}, "LISTEN_PID='PID' or LISTEN_FDS='many' is not a valid number"),
+        ({"LISTEN_FDS": "9" * 5000}, "LISTEN_PID='PID' or LISTEN_FDS='99999999999999999999' is not a valid number"),
+        ({"LISTEN_FDS": "-1"}, "LISTEN_PID='PID' or LISTEN_FDS='-1' is not a valid number"),
+        ({"LISTEN_FDS": "99999"}, "LISTEN_PID='PID' or LISTEN_FDS='99999' is not a valid number"),
+        ({"LISTEN_PID": "x"}, "LISTEN_PID='x' or LISTEN_FDS='0' is not a valid number"),
+        ({"LISTEN_PID": ""}, "LISTEN_PID='' or LISTEN_FDS='0' is not a valid number"),
         ({"LISTEN_FDS": "2", "LISTEN_FDNAMES": "one"}, "LISTEN_FDNAMES='one' does not name 2 descriptors"),
         ({"LISTEN_FDS": "4000"}, "LISTEN_FDS: descriptor PASSED (unknown) was not passed: Bad file descriptor"),
     ],
@@ -181,9 +181,9 @@ def test_a_manager_that_is_gone_is_no_error(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("environ", "message"),
     [
-        ({"NOTIFY_SOCKET": "relative"}, "NOTIFY_SOCKET='relative' is no path and no abstract socket"),
-        ({"WATCHDOG_USEC": "soon"}, "WATCHDOG_USEC='soon' is no number"),
-        ({"WATCHDOG_USEC": "0"}, "WATCHDOG_USEC='0' is no number"),
+        ({"NOTIFY_SOCKET": "relative"}, "NOTIFY_SOCKET='relative' is neither a path nor an abstract socket"),
+        ({"WATCHDOG_USEC": "soon"}, "WATCHDOG_USEC='soon' is not a positive number"),
+        ({"WATCHDOG_USEC": "0"}, "WATCHDOG_USEC='0' is not a positive number"),
     ],
 )
 def test_garbage_of_a_manager_is_one_sentence(environ: dict[str, str], message: str) -> None:
