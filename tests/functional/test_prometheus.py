@@ -108,10 +108,10 @@ RULES = EXAMPLES / "prometheus" / "rules.yml"
 SERVER = {"address": "tcp://a:6000", "instance": "b:9100"}
 FILE = {"file": "/x/daytime.prom", "instance": "b:9100"}
 ALERTS = {
-    "DaytimeDown": ("critical", SERVER, "tcp://a:6000 gives no whole reply that is a time (asked from b:9100)"),
-    "DaytimeState": ("warning", SERVER, "daytime-get does not call tcp://a:6000 OK (asked from b:9100)"),
+    "DaytimeDown": ("critical", SERVER, "tcp://a:6000 sends no whole reply with a time (queried from b:9100)"),
+    "DaytimeState": ("warning", SERVER, "daytime-get finds tcp://a:6000 not OK (queried from b:9100)"),
     "DaytimeClockOff": ("warning", SERVER, "the clock of tcp://a:6000 is off by 2.5s or more"),
-    "DaytimeNotAsked": ("warning", FILE, "no new figures of daytime servers from b:9100"),
+    "DaytimeNotAsked": ("warning", FILE, "no new metrics of daytime servers from b:9100"),
 }
 # good figures of fifteen minutes, in promtool's notation
 GOOD = {
@@ -159,7 +159,7 @@ def test_the_alerts_come_when_they_should(tmp_path: Path) -> None:
         for story, alerts in STORIES
     ]
     never: dict[str, Any] = {"exp_labels": {"severity": "warning"}}
-    never["exp_annotations"] = {"summary": "no new figures of daytime servers"}
+    never["exp_annotations"] = {"summary": "no new metrics of daytime servers"}
     alert_test = {"eval_time": "12m", "alertname": "DaytimeNotAsked", "exp_alerts": [never]}
     tests.append({"interval": "1m", "input_series": [], "alert_rule_test": [alert_test]})
     file = tmp_path / "tests.yml"

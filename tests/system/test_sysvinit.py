@@ -62,7 +62,7 @@ def test_after_the_boot_it_serves(host: Container) -> None:
     """Started by the runlevel, as nobody; its log is the system log, and nothing of it is on the console."""
     assert host.run("cat /proc/1/comm").strip() == "init"
     assert host.run("daytime-get").startswith("The Date Time is: ")
-    assert does(host, "status") == f"daytimed: runs with pid {pid(host)}\n"
+    assert does(host, "status") == f"daytimed: running with pid {pid(host)}\n"
     assert host.run(f"ps -o user= -p {pid(host)}").strip() == "nobody"
     log(host, "daytimed.*event=daemon_ready")
     log(host, "daytimed.*event=client_served")
@@ -75,14 +75,14 @@ def test_after_the_boot_it_serves(host: Container) -> None:
 def test_start_and_stop_can_be_repeated(host: Container) -> None:
     """A second start changes nothing; stop closes the port and leaves no pid file, and a second one is fine too."""
     before = pid(host)
-    assert does(host, "start") == "daytimed: runs already\n"
+    assert does(host, "start") == "daytimed: already running\n"
     assert pid(host) == before
     assert does(host, "stop") == "daytimed: stopped\n"
     assert host.run(f"ls {PIDFILE} 2>/dev/null; ss -Hltn 'sport = 6000'; pgrep -x daytimed", check=False) == ""
-    assert does(host, "status", 3) == "daytimed: does not run\n"
-    assert does(host, "stop") == "daytimed: did not run\n"
+    assert does(host, "status", 3) == "daytimed: not running\n"
+    assert does(host, "stop") == "daytimed: not running\n"
     does(host, "try-restart")
-    assert does(host, "reload", 7) == "daytimed: does not run\n"
+    assert does(host, "reload", 7) == "daytimed: not running\n"
     does(host, "status", 3)
     does(host, "start")
     assert host.run("daytime-get").startswith("The Date Time is: ")
@@ -123,7 +123,7 @@ def test_killed_it_is_dead_and_starts_again(host: Container) -> None:
     """1 for one that has left its pid file; the file blocks nothing."""
     host.run(f"kill -9 {pid(host)}")
     host.until("! pgrep -x daytimed", "its workers have ended with it")
-    assert does(host, "status", 1) == f"daytimed: is dead, and has left {PIDFILE}\n"
+    assert does(host, "status", 1) == f"daytimed: dead, but {PIDFILE} exists\n"
     does(host, "reload", 7)
     does(host, "start")
     assert host.run("daytime-get").startswith("The Date Time is: ")
@@ -138,11 +138,11 @@ def test_nobody_else_is_killed(host: Container) -> None:
     try:
         host.run(f"echo {number} >{PIDFILE}")
         for action in ("stop", "restart", "reload"):
-            assert does(host, action, 1) == f"daytimed: {PIDFILE} names no daytimed\n"
+            assert does(host, action, 1) == f"daytimed: {PIDFILE} does not name a daytimed process\n"
         host.run(f"kill -9 {ours}")
         host.until("! pgrep -x daytimed", "its workers have ended with it")
         does(host, "status", 1)
-        assert does(host, "stop") == "daytimed: did not run\n"
+        assert does(host, "stop") == "daytimed: not running\n"
         does(host, "status", 3)
         assert other.poll() is None
     finally:
@@ -175,7 +175,7 @@ def test_what_else_can_be_wrong(host: Container) -> None:
     assert "Usage: " in does(host, "", 2)
     assert "Usage: " in does(host, "nonsense", 2)
     as_nobody = "setpriv --reuid=65534 --clear-groups"
-    assert does(host, "start", 4, as_nobody) == "daytimed: only root can start it\n"
+    assert does(host, "start", 4, as_nobody) == "daytimed: only root can start the daemon\n"
     does(host, "status", 3, as_nobody)
     taken = host.popen("exec python3 -c 'import socket; s = socket.create_server((\"\", 6000)); s.accept()'")
     host.until("ss -Hltn 'sport = :6000' | grep .", "the port is taken")
