@@ -63,7 +63,7 @@ install: ## install under PREFIX (/usr/local) and in /etc, for hosts without pac
 uninstall: ## remove what `make install` installed with the same PREFIX and DESTDIR
 	$(PYTHON) packaging/install.py --prefix '$(PREFIX)' --destdir '$(DESTDIR)' --remove
 
-clean: ## remove everything that these targets create in the tree
+clean: ## remove all files that these targets create in the tree
 	rm -rf $(VENV) .cache .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache build dist
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 

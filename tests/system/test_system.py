@@ -12,7 +12,7 @@ import pytest
 from clients import CLIENTS, THREADS, assert_nobody_lost, begin_load, none_is_lost, outcomes
 from container import Container
 
-#: The reported losses; SIGUSR1 logs an event, and so makes the daemon try the journal again.
+#: Reported losses; SIGUSR1 logs an event, and so makes the daemon try the journal again.
 LOSSES = "journalctl -u daytimed DAYTIMED_EVENT=log_lost --no-pager -q"
 ASK_FOR_LOSSES = "systemctl kill -s USR1 --kill-whom=main daytimed"
 DROP_IN = "/etc/systemd/system/{unit}.d/{name}.conf"
@@ -186,7 +186,7 @@ def test_a_stopped_journal_holds_nobody_up_and_the_loss_is_told(container: Conta
         assert frozen["seconds"] < 4 * lively["seconds"]
         assert_nobody_lost(frozen, 500)
         assert_nobody_lost(lively, 500)
-        container.until(f"{ASK_FOR_LOSSES}; {LOSSES} | grep 'could not be logged'", "the loss is told")
+        container.until(f"{ASK_FOR_LOSSES}; {LOSSES} | grep 'could not be logged'", "the loss is logged")
 
 
 def test_a_journal_that_is_gone_holds_nobody_up_and_the_loss_is_told(container: Container) -> None:
@@ -203,7 +203,7 @@ def test_a_journal_that_is_gone_holds_nobody_up_and_the_loss_is_told(container: 
         finally:
             container.run(f"systemctl start {units}")
         container.run("daytime-get")
-        container.until(f'{ASK_FOR_LOSSES}; [ "$({LOSSES} | wc -l)" -gt {told_before} ]', "the loss is told")
+        container.until(f'{ASK_FOR_LOSSES}; [ "$({LOSSES} | wc -l)" -gt {told_before} ]', "the loss is logged")
 
 
 def test_the_sockets_are_stopped_with_the_service_on_them(container: Container) -> None:
@@ -357,7 +357,8 @@ def test_a_reload_of_a_wrong_configuration_changes_nothing(container: Container)
     with configuration(container, "worker = 1"):
         container.run("systemctl reload daytimed")
         container.until(
-            "systemctl show -P StatusText daytimed | grep 'The last reload was rejected: .*worker: unknown key'", "told"
+            "systemctl show -P StatusText daytimed | grep 'The last reload was rejected: .*worker: unknown key'",
+            "the status has the reason",
         )
         assert container.run("systemctl is-active daytimed").strip() == "active"
         assert container.run("daytime-get").startswith("The Date Time is: ")
