@@ -1,4 +1,4 @@
-# What is done here by hand, and by .ci/run. `make help` lists it.
+# The tasks of the project, for people and for .ci/run. `make help` lists them.
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
@@ -7,28 +7,28 @@ PREFIX ?= /usr/local
 .DEFAULT_GOAL := help
 .PHONY: help run test system-test soak fuzz attacks lint bench completions deb rpm install uninstall clean
 
-help: ## show what there is
+help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-run: $(VENV)/.run ## serve on port 6000, in the foreground, until Ctrl-C
+run: $(VENV)/.run ## serve on port 6000 in the foreground, until Ctrl-C
 	$(BIN)/daytimed
 
-test: $(VENV)/.test ## run the tests, with coverage; as root it installs the clients it tests with (ARGS='-k NAME' for some)
+test: $(VENV)/.test ## run the tests with coverage; as root, install the programs they need first (ARGS='-k NAME' selects tests)
 	tests/programs
 	$(BIN)/coverage erase
 	$(BIN)/coverage run -m pytest --numprocesses=2 --dist=loadfile $(ARGS)
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
 
-system-test: $(VENV)/.test ## boot Debian 12 and 13 in containers and drive the service there (root; SYSTEM_TEST_SUITE=trixie for one; ARGS=-rP shows more)
+system-test: $(VENV)/.test ## test the service on booted Debian 12 and 13; needs root (SYSTEM_TEST_SUITE=trixie for one; ARGS=-rP for more output)
 	tests/programs mmdebstrap systemd-container
 	$(BIN)/python tests/support/package.py
 	$(BIN)/python -m pytest --numprocesses=2 --dist=loadfile tests/system $(ARGS)
 
-soak: $(VENV)/.test ## ten minutes of full load and chaos (SECONDS=60 for one; SEED=867 for a known order)
+soak: $(VENV)/.test ## run ten minutes of full load and random disturbances (SECONDS=60 for one minute; SEED=867 for a fixed order)
 	SOAK_SECONDS=$(or $(SECONDS),600) SOAK_SEED=$(or $(SEED),$(shell date +%s)) $(BIN)/python -m pytest --capture=no tests/functional/test_soak.py
 
-fuzz: $(VENV)/.fuzz ## fuzz each parser of what comes from outside for SECONDS=10 (TARGETS='replies files' for some)
+fuzz: $(VENV)/.fuzz ## fuzz each parser of untrusted input for 10 seconds (SECONDS=60 for one minute; TARGETS='replies files' for some)
 	$(BIN)/python tests/fuzz/fuzz.py $(or $(SECONDS),10) $(TARGETS)
 
 lint: $(VENV)/.test ## check format, style and types
@@ -36,39 +36,39 @@ lint: $(VENV)/.test ## check format, style and types
 	$(BIN)/ruff check
 	$(BIN)/mypy
 
-bench: .cache/bench/.run ## measure it beside its peers, into the README (best as root; ARGS='--only cost' for less)
+bench: .cache/bench/.run ## measure daytimed and its peers, and update the README; best as root (ARGS='--only cost' for less)
 	-@tests/programs gcc libc6-dev nginx libnginx-mod-stream xinetd util-linux systemd
 	-@tests/programs --unpack openbsd-inetd inetutils-inetd golang-go gunicorn
 	BENCH_PYTHON=.cache/bench/bin/python $(SYSTEM_PYTHON) tests/bench/bench.py $(ARGS)
 	$(if $(ARGS),,.cache/bench/bin/python tests/bench/probe.py)
 
-attacks: $(VENV)/.test ## measure what attacks cost an honest client, into SECURITY.md (root; ARGS='--rounds 3' for less)
+attacks: $(VENV)/.test ## measure what attacks cost an honest client, and update SECURITY.md; needs root (ARGS='--rounds 3' for less)
 	tests/programs nftables iproute2 util-linux
 	PYTHONPATH=tests/support $(BIN)/python tests/bench/figures.py $(ARGS)
 
-completions: $(VENV)/.test ## write the completions for bash, zsh and fish anew
+completions: $(VENV)/.test ## regenerate the completions for bash, zsh and fish
 	$(BIN)/python packaging/completions/generate.py
 
-deb: ## build the Debian package into dist/ (as root it installs what that needs)
+deb: ## build the Debian package in dist/; as root, install the build dependencies first
 	@tests/programs dpkg-dev
 	packaging/deb
 
-rpm: ## build the source and the binary RPM into dist/ (on Debian, as root, it installs what that needs)
+rpm: ## build the source and binary RPMs in dist/; as root on Debian, install the build dependencies first
 	packaging/rpm-build
 
-install: ## install on hosts without packages, under PREFIX (/usr/local) and in /etc; in DESTDIR
+install: ## install under PREFIX (/usr/local) and in /etc, for hosts without packages (DESTDIR=DIR stages it in DIR)
 	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || tests/programs python3-venv
 	$(PYTHON) packaging/install.py --prefix '$(PREFIX)' --destdir '$(DESTDIR)'
 
-uninstall: ## remove what `make install` has installed there
+uninstall: ## remove what `make install` installed with the same PREFIX and DESTDIR
 	$(PYTHON) packaging/install.py --prefix '$(PREFIX)' --destdir '$(DESTDIR)' --remove
 
-clean: ## remove everything that was made here
+clean: ## remove all files that these targets create in the tree
 	rm -rf $(VENV) .cache .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache build dist
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-# what is measured runs on a copy of the Python that a package of the distribution would have, with nothing else installed;
-# the driver runs on that Python itself, so that they share no memory
+# The measured programs run on a copy of the distribution's Python, as its package would use it, with nothing else
+# installed. The driver runs on that Python itself, so the two share no memory.
 SYSTEM_PYTHON = $(shell /usr/bin/python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo /usr/bin/python3 || echo $(PYTHON))
 
 .cache/bench/.run: pyproject.toml
@@ -93,6 +93,6 @@ $(VENV)/.test: $(VENV)/.run
 $(VENV)/.fuzz: $(VENV)/.test
 	@told=$$($(BIN)/pip install --quiet --disable-pip-version-check --only-binary=atheris --editable '.[fuzz]' 2>&1) \
 		|| { case $$told in *'No matching distribution found for atheris'*) \
-		told="make fuzz: atheris has no wheel for $$($(BIN)/python --version); give one that has, as in PYTHON=python3.11 VENV=.cache/venv";; \
+		told="make fuzz: atheris has no wheel for $$($(BIN)/python --version); choose another, for example PYTHON=python3.11 VENV=.cache/venv";; \
 		esac; echo "$$told" >&2; exit 1; }
 	@touch $@

@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """
-Install daytimed under a prefix, or remove it again.
+Install daytimed under a prefix, or remove it.
 
-What is installed beside the programs is listed here once, for `make install` and for the packages. `make install` notes
-what it makes, and `make uninstall` removes that and nothing else.
+This is the only list of the files that accompany the programs: `make install` and the packages use it. `make install`
+records what it creates, and `make uninstall` removes exactly that.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 PROJECT = Path(__file__).resolve().parents[1]
-#: Where to, and which files of the project; who may run them there may run them here.
+#: Directories, and the files of the project to install there. An installed file is executable if its source is.
 FILES = (
     ("/etc/daytimed", "packaging/daytimed.toml"),
     ("/etc/init.d", "packaging/sysvinit/daytimed"),
@@ -45,7 +45,7 @@ FILES = (
     ("{prefix}/share/doc/daytimed/examples/monitoring/systemd", "packaging/monitoring/systemd/*"),
 )
 PROGRAMS = {"daytimed": "daytimed.__main__", "daytime-get": "daytimed.probe.__main__"}
-# isolated: modules of the system or of whoever runs it are not mixed with these
+# -I: no modules of the system or of the user are mixed with these
 PROGRAM = """\
 #!{python} -I
 import sys
@@ -58,19 +58,19 @@ sys.exit(main())
 
 
 class Installation:
-    """What is installed, or will be, under a prefix."""
+    """An installation under a prefix, present or planned."""
 
     def __init__(self, options: argparse.Namespace) -> None:
         self.prefix = os.path.normpath(options.prefix)
         if not re.fullmatch(r"(/[A-Za-z0-9_.+-]+)+", self.prefix):
-            # units, scripts and the first lines of programs have it in them, without quotes
-            raise SystemExit(f"error: PREFIX={options.prefix}: has to be an absolute path of A-Z a-z 0-9 _ . + -")
+            # units, scripts and interpreter lines contain the prefix without quotes
+            raise SystemExit(f"error: PREFIX={options.prefix}: must be an absolute path of A-Z a-z 0-9 _ . + -")
         self._destdir: str = os.path.abspath(options.destdir).rstrip("/") if options.destdir else ""
         is_system = self.prefix == "/usr"
         self._directories = {
             "prefix": self.prefix,
             "zshdir": options.zshdir or f"{self.prefix}/share/zsh/site-functions",
-            # each of these looks in two places only
+            # systemd and firewalld each search two directories only
             "systemddir": "/usr/lib/systemd" if is_system else "/usr/local/lib/systemd",
             "firewalldir": "/usr/lib/firewalld" if is_system else "/etc/firewalld",
         }
@@ -82,11 +82,11 @@ class Installation:
         self._noted = self._read_record()
 
     def place(self, path: str) -> Path:
-        """Return where a path of the installation is now."""
+        """Return the present location of an installed path."""
         return Path(self._destdir + path)
 
     def data(self) -> dict[str, tuple[bytes, int]]:
-        """Return the content and the mode of every file but the programs."""
+        """Return the content and the mode of every file except the programs."""
         files = {}
         for directory, pattern in FILES:
             sources = [path for path in sorted(PROJECT.glob(pattern)) if path.is_file()]
@@ -98,7 +98,7 @@ class Installation:
         return files
 
     def put(self, files: dict[str, tuple[bytes, int]]) -> None:
-        """Install files, each whole or not at all."""
+        """Install files, each one atomically."""
         for path, (content, mode) in files.items():
             place = self.place(path)
             place.parent.mkdir(parents=True, exist_ok=True)
@@ -108,36 +108,36 @@ class Installation:
             new.rename(place)
 
     def install(self, *, programs: bool) -> None:
-        """Install all of it, or all but the programs, over what an earlier version has installed here."""
+        """Install everything, or everything except the programs, over an earlier version."""
         data = self.data()
         files = {self._shipped: data[self._config], **data}
         if not self._destdir and Path("/run/systemd/system").is_dir():
-            # of no use there, and `systemctl enable` would make links for it that nobody removes
+            # useless under systemd, and `systemctl enable` would create links for it that nothing removes
             del files["/etc/init.d/daytimed"]
         if programs:
             files |= self._programs()
         for path in files:
             if path not in self._noted and path != self._config and self.place(path).exists():
                 raise SystemExit(
-                    f"error: {self.place(path)} is there, and not by this: remove first what has brought it"
+                    f"error: {self.place(path)} exists, and this script did not install it: remove what did"
                 )
         with tempfile.TemporaryDirectory() as folder:
-            # what can fail for reasons of others comes before anything is changed
+            # pip can fail, so it runs before any change
             modules = fetch_modules(Path(folder)) if programs else None
             self._note(files)
             if modules:
                 self._put_modules(modules)
         if self._is_config_changed():
-            print(f"kept: {self.place(self._config)}; the new one is {self.place(self._shipped)}", file=sys.stderr)
+            print(f"kept: {self.place(self._config)}; the new file is {self.place(self._shipped)}", file=sys.stderr)
             del files[self._config]
         self.put(files)
         for path in self._noted - self._read_record():
             self._unlink(path)
 
     def remove(self) -> None:
-        """Remove what was noted; a directory that others use by now stays, and so does a changed configuration."""
+        """Remove the recorded files; keep a changed configuration, and directories with files of others."""
         if not self._noted:
-            raise SystemExit(f"error: no {self.place(self._record)}: give the PREFIX and DESTDIR of `make install`")
+            raise SystemExit(f"error: no {self.place(self._record)}: use the PREFIX and DESTDIR of `make install`")
         kept = {self._record}
         if self._is_config_changed():
             print(f"kept: {self.place(self._config)}", file=sys.stderr)
@@ -147,7 +147,7 @@ class Installation:
         directories = {path for path in self._noted if path.endswith("/")}
         for path in self._noted - directories - kept:
             self._unlink(path)
-        # now that nothing is left that would be forgotten
+        # only now: an interrupted removal can be repeated
         self.place(self._record).unlink()
         for path in sorted(directories, reverse=True):
             place = self.place(path)
@@ -155,10 +155,10 @@ class Installation:
                 place.rmdir()
 
     def _programs(self) -> dict[str, tuple[bytes, int]]:
-        # that of a virtual environment may be gone tomorrow
+        # not the interpreter of a virtual environment, which may disappear
         python = getattr(sys, "_base_executable", sys.executable)
         if python.startswith(("/home/", "/root/")):
-            print(f"warning: services cannot run {python}: install with PYTHON=/usr/bin/python3", file=sys.stderr)
+            print(f"warning: services cannot run {python}; install with PYTHON=/usr/bin/python3", file=sys.stderr)
         files = {}
         for name, module in PROGRAMS.items():
             text = PROGRAM.format(python=python, modules=self._modules, module=module)
@@ -166,7 +166,7 @@ class Installation:
         return files
 
     def _unlink(self, path: str) -> None:
-        # not by what unlink says: an installation that was stopped may lack the directory too
+        # check first: after an interrupted installation, the directory may be missing too
         if os.path.lexists(self.place(path)):
             self.place(path).unlink()
 
@@ -182,12 +182,12 @@ class Installation:
         remove_tree(old)
 
     def _note(self, files: Iterable[str]) -> None:
-        """Note these files, the directories to be made for them, and those that were made before."""
+        """Record these files, the directories to create for them, and those created before."""
         paths = {self._record, *files}
         parents = {str(parent) for path in paths for parent in Path(path).parents}
         directories = {path for path in self._noted if path.endswith("/")}
         directories |= {f"{parent}/" for parent in parents if not self.place(parent).exists()}
-        # before they are made: what is left half done can be removed
+        # record before creating, so an interrupted installation can be removed
         self.put({self._record: ("\n".join(sorted(paths | directories)).encode(), 0o644)})
 
     def _read_record(self) -> set[str]:
@@ -200,42 +200,42 @@ class Installation:
 
 
 def remove_tree(folder: Path) -> None:
-    """Remove a folder, if it is there."""
+    """Remove a folder, if it exists."""
     if folder.exists():
         try:
             shutil.rmtree(folder)
         except OSError as error:
-            # its own says the last name of the path only
+            # the error names only the last component of the path
             raise OSError(error.errno, error.strerror, str(folder)) from None
 
 
 def fetch_modules(folder: Path) -> Path:
-    """Return a folder with the modules and those that they need, for the Python that runs this."""
-    # a pip of our own: not every system has one, and none of an environment that belongs to somebody
+    """Return a folder with the modules and their dependencies, for the Python that runs this."""
+    # in a temporary environment: the system may have no pip, and the user's environment must not change
     modules = folder / "modules"
     pip = [str(folder / "venv/bin/python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
     try:
         venv.create(folder / "venv", symlinks=True, with_pip=True)
         subprocess.run([*pip, "--no-user", "--target", str(modules), str(PROJECT)], check=True)
     except subprocess.CalledProcessError:
-        raise SystemExit("error: pip has failed, see above; nothing was changed") from None
-    # programs of its making: they would run with the environment that goes with this folder
+        raise SystemExit("error: pip failed, see above; nothing has changed") from None
+    # programs that pip wrote for the temporary environment, which is removed with this folder
     shutil.rmtree(modules / "bin")
     return modules
 
 
 def main() -> None:
-    """Do what `make install`, `make uninstall` or a package asks for."""
+    """Run `make install`, `make uninstall` or the installation of a package."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").strip().partition("\n")[0])
     parser.add_argument("--prefix", default="/usr/local")
-    parser.add_argument("--destdir", default="", metavar="DIR", help="where the root of the system is")
-    parser.add_argument("--zshdir", metavar="DIR", help="where zsh looks for completions")
+    parser.add_argument("--destdir", default="", metavar="DIR", help="root directory of the target system")
+    parser.add_argument("--zshdir", metavar="DIR", help="directory of zsh completions")
     task = parser.add_mutually_exclusive_group()
-    task.add_argument("--data", action="store_true", help="all but the programs, which pip has installed there")
-    task.add_argument("--package", action="store_true", help="the same for a package, which keeps its own record")
-    task.add_argument("--remove", action="store_true")
+    task.add_argument("--data", action="store_true", help="install all but the programs, which pip has installed")
+    task.add_argument("--package", action="store_true", help="the same for a package, which has its own record")
+    task.add_argument("--remove", action="store_true", help="remove what is recorded")
     options = parser.parse_args()
-    # for everyone to read, whoever installs it
+    # everyone may read the installation, whatever the umask of the installer
     os.umask(0o022)
     installation = Installation(options)
     try:

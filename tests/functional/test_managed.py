@@ -1,4 +1,4 @@
-"""What a service manager does to the daemon, done by the test: it passes sockets, listens, and keeps sockets."""
+"""The daemon under a service manager that the test plays: it passes sockets, reads messages, and stores sockets."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ def manager(tmp_path: Path) -> Iterator[Manager]:
 
 
 def passing(*sockets: tuple[str, int], pid: str = "$$") -> list[str]:
-    """Return what runs a command with these descriptors as 3, 4 and so on, as sd_listen_fds(3) has it."""
+    """Return a command prefix that passes these descriptors as 3, 4 and so on, sd_listen_fds(3)."""
     names = ":".join(name for name, _ in sockets)
-    # first out of the way of each other, then into place
+    # move them away from each other first, then into place
     high = " ".join(f"{50 + number}<&{descriptor} {descriptor}<&-" for number, (_, descriptor) in enumerate(sockets))
     place = " ".join(f"{3 + number}<&{50 + number} {50 + number}<&-" for number in range(len(sockets)))
     export = f"export LISTEN_PID={pid} LISTEN_FDS={len(sockets)} LISTEN_FDNAMES={names}"
@@ -37,7 +37,7 @@ def passing(*sockets: tuple[str, int], pid: str = "$$") -> list[str]:
 
 @contextlib.contextmanager
 def activated(*sockets: tuple[str, socket.socket], config: Path | None = None, **options: object) -> Iterator[Daemon]:
-    """Have a daemon that was passed these sockets."""
+    """Run a daemon with these passed sockets."""
     descriptors = [(name, sock.fileno()) for name, sock in sockets]
     arguments = ["-c", str(config)] if config else []
     with Daemon(
@@ -50,7 +50,7 @@ def activated(*sockets: tuple[str, socket.socket], config: Path | None = None, *
 
 
 def test_passed_sockets_take_the_settings_of_their_names(tmp_path: Path) -> None:
-    """By name, else the defaults; the address is not used, which is said once; TCP, UDP and unix alike."""
+    """A passed socket has the settings of its name or the defaults; an unused address is logged once."""
     config = tmp_path / "daytimed.toml"
     config.write_text(
         'format = "iso8601"\nworkers = 1\n[[listener]]\nname = "seconds"\naddress = ":1"\nformat = "unix"\n'
@@ -65,7 +65,7 @@ def test_passed_sockets_take_the_settings_of_their_names(tmp_path: Path) -> None
         datagrams.bind(("127.0.0.1", 0))
         local.bind(path)
         local.listen()
-        # as a daemon before us may have left it
+        # an earlier daemon may have left it non-blocking
         seconds.setblocking(False)
         with activated(
             ("seconds", seconds), ("other", other), ("udp", datagrams), ("local", local), config=config
@@ -89,7 +89,7 @@ def test_passed_sockets_take_the_settings_of_their_names(tmp_path: Path) -> None
             daemon.send(signal.SIGHUP)
             daemon.wait_event("daemon_reloaded")
             assert fetch(ports[0]).strip().isdigit()
-        # not ours: not shut down, not closed, not removed
+        # the daemon does not own it: it neither shuts down, closes nor removes it
         assert Path(path).exists()
         with socket.create_connection(("127.0.0.1", ports[0]), timeout=DEADLINE_S):
             assert seconds.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
@@ -108,7 +108,7 @@ def test_passed_sockets_take_the_settings_of_their_names(tmp_path: Path) -> None
 def test_an_address_that_was_passed_as_it_is_configured_is_not_told(
     tmp_path: Path, scheme: str, host: str, bound: str
 ) -> None:
-    """Nothing is said of a configuration that names what the socket unit names, until a reload changes that."""
+    """An address that the passed socket has is not logged as ignored, until a reload changes it."""
     config = tmp_path / "daytimed.toml"
     family = socket.AF_UNIX if scheme == "unix" else socket.AF_INET6 if ":" in bound else socket.AF_INET
     with socket.socket(family) as sock:
@@ -126,7 +126,7 @@ def test_an_address_that_was_passed_as_it_is_configured_is_not_told(
 
 
 def test_workers_know_nothing_of_systemd(tmp_path: Path, manager: Manager) -> None:
-    """Of its sockets they have the listener, and not the one for notifications."""
+    """A worker has the listener, and not the notification socket."""
     with (
         socket.create_server(("127.0.0.1", 0)) as sock,
         activated(("daytime", sock), env={"NOTIFY_SOCKET": manager.path, "WATCHDOG_USEC": "60000000"}) as daemon,
@@ -138,7 +138,7 @@ def test_workers_know_nothing_of_systemd(tmp_path: Path, manager: Manager) -> No
 
 @pytest.mark.parametrize("what", ["file", "connection", "netlink"])
 def test_what_is_no_listener_is_69(tmp_path: Path, what: str) -> None:
-    """Accept=yes, a file, a socket of another family: one line, not a daemon that serves nobody."""
+    """A connection (Accept=yes), a file or a socket of another family ends the start with one line."""
     (tmp_path / "file").touch()
     with contextlib.ExitStack() as stack:
         if what == "file":
@@ -156,7 +156,7 @@ def test_what_is_no_listener_is_69(tmp_path: Path, what: str) -> None:
 
 
 def test_notifications_of_a_whole_life(tmp_path: Path, manager: Manager) -> None:
-    """READY with its status, RELOADING and READY again, a rejected reload, the watchdog, STOPPING."""
+    """A daemon sends READY and STATUS, WATCHDOG, RELOADING and READY for each reload, even a rejected one, STOPPING."""
     config = tmp_path / "daytimed.toml"
     config.write_text('workers = 1\n[[listener]]\naddress = "127.0.0.1:0"\n')
     with serving(config=config, env={"NOTIFY_SOCKET": manager.path, "WATCHDOG_USEC": "400000"}) as daemon:
@@ -178,22 +178,22 @@ def test_notifications_of_a_whole_life(tmp_path: Path, manager: Manager) -> None
 
 
 def test_the_watchdog_is_not_fed_while_a_worker_is_held(tmp_path: Path, manager: Manager) -> None:
-    """From the SIGSTOP of a worker to its replacement nothing comes, and then it does again."""
+    """The master sends no WATCHDOG from the SIGSTOP of a worker until its replacement."""
     with serving("-w", "1", env={"NOTIFY_SOCKET": manager.path, "WATCHDOG_USEC": "200000"}) as daemon:
         manager.wait("WATCHDOG=1")
         held = daemon.live_workers()[0]
         os.kill(held, signal.SIGSTOP)
-        wait_until(lambda: Path(f"/proc/{held}/stat").read_text().rpartition(")")[2].split()[0] == "T", "it is held")
+        wait_until(lambda: Path(f"/proc/{held}/stat").read_text().rpartition(")")[2].split()[0] == "T", "it is stopped")
         daemon.statistics()
         manager.forget()
-        # the next message there is comes from the replacement
+        # the next WATCHDOG follows the replacement
         manager.wait("WATCHDOG=1")
         assert daemon.find("worker_stuck", pid=held)
         assert daemon.live_workers() != [held]
 
 
 def test_a_failed_start_is_told_with_its_errno(manager: Manager) -> None:
-    """STATUS and ERRNO, which `systemctl status` shows."""
+    """A failed start sends STATUS and ERRNO, which `systemctl status` shows."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         done = run(
@@ -206,7 +206,7 @@ def test_a_failed_start_is_told_with_its_errno(manager: Manager) -> None:
 
 
 def test_own_sockets_are_kept_over_a_restart(tmp_path: Path, manager: Manager) -> None:
-    """With the descriptor store, who connects between stop and start waits and is served; paths stay."""
+    """With the descriptor store, a client that connects between stop and start waits and is served; paths stay."""
     config, path = tmp_path / "daytimed.toml", tmp_path / "socket"
     config.write_text(f'[[listener]]\naddress = "127.0.0.1:0"\n[[listener]]\naddress = "unix://{path}"\n')
     env = {"NOTIFY_SOCKET": manager.path}
@@ -227,7 +227,7 @@ def test_own_sockets_are_kept_over_a_restart(tmp_path: Path, manager: Manager) -
             assert read_all(waiting)
             assert read_all(local)
             assert not daemon.find("listener_address_ignored")
-            # what the configuration no longer has is taken out of the store
+            # a listener that the configuration drops leaves the store
             config.write_text('[[listener]]\naddress = "127.0.0.1:0"\n')
             daemon.send(signal.SIGHUP)
             manager.wait("FDSTOREREMOVE=1")
@@ -236,8 +236,8 @@ def test_own_sockets_are_kept_over_a_restart(tmp_path: Path, manager: Manager) -
 
 
 def test_json_where_there_is_no_journal() -> None:
-    """`--log-format journal` on a host without one is lines on standard error, not silence."""
+    """Without a journal, `--log-format journal` writes lines to standard error."""
     if Path("/run/systemd/journal/socket").exists():
-        pytest.skip("there is a journal here")
+        pytest.skip("this host has a journal")
     with Daemon("-l", "127.0.0.1:0", "--log-format", "journal") as daemon:
         daemon.ready()

@@ -1,8 +1,8 @@
 """
-The completions, in the shells that they are for; CONTRIBUTING.md says what shtab cannot do.
+The completions in their shells; CONTRIBUTING.md lists the limits of shtab.
 
-bash and zsh have a terminal, and keys that tell what is on the command line: after TAB, or after all that would be
-offered has been put there. fish tells what it would offer by itself.
+bash and zsh run on a terminal. One key inserts all completions, another reports the command line. fish prints its
+completions on request.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ from daytimed.probe import arguments
 
 COMPLETIONS = Path(__file__).parents[2] / "packaging/completions"
 BASH_COMPLETION = Path("/usr/share/bash-completion/bash_completion")
-#: What begins each complaint of a shell, or of what it runs for a completion.
+#: The beginning of an error message of a shell, or of a program that a completion runs.
 COMPLAINTS = re.compile(r"(?:bash|zsh|grep|cut|_shtab\w*|_daytime\w*):")
 PARSERS = {"daytimed": cli.make_parser(), "daytime-get": arguments.make_parser()}
 
-#: M-* is the key of bash for all completions; C-t is ours: it tells what is on the command line, and clears that.
+#: M-* is bash's key for all completions; C-t is ours: it reports the command line and clears it.
 BASH = r"""
 tell() {{ printf '%s\n' "$READLINE_LINE" >&{fd}; READLINE_LINE=; READLINE_POINT=0; }}
 bind -x '"\C-t": tell'
@@ -42,7 +42,7 @@ bind -x '"\C-t": tell'
 printf 'ready\n' >&{fd}
 """
 BASH_ALONE = f". {COMPLETIONS}/bash/daytimed; . {COMPLETIONS}/bash/daytime-get"
-#: The documented way to have all completions at once, zshcompsys(1) at _all_matches.
+#: The documented way to insert all completions: zshcompsys(1), _all_matches.
 ZSH = r"""
 fpath=({folder}/zsh $fpath)
 autoload -Uz compinit && compinit -u -D
@@ -58,27 +58,27 @@ print ready >&{fd}
 
 
 class Shell(Protocol):
-    """A shell with the completions."""
+    """A shell that has loaded the completions."""
 
     def offers(self, line: str) -> list[str]:
-        """Return the words that could be next."""
+        """Return the words that the shell offers next."""
 
     def complete(self, line: str) -> str:
-        """Return what the line becomes by TAB."""
+        """Return the line after TAB."""
 
     def shows(self, line: str, text: str) -> bool:
-        """Return whether this is among what is shown for a line that could go on in several ways."""
+        """Return whether the shell shows this text for a line with several completions."""
 
 
 class Screen:
-    """What a shell shows."""
+    """The output of a shell."""
 
     def __init__(self) -> None:
         self.text = ""
         self._changed = threading.Condition()
 
     def watch(self, keyboard: int) -> None:
-        """Read until the shell is gone; a screen that nobody reads would stop it."""
+        """Read until the shell ends; it would block on a full terminal."""
         with contextlib.suppress(OSError):
             while shown := os.read(keyboard, 65536):
                 with self._changed:
@@ -86,7 +86,7 @@ class Screen:
                     self._changed.notify()
 
     def wait_for(self, text: str) -> bool:
-        """Wait until this is shown; return whether it was."""
+        """Wait for a text; return whether the shell has shown it."""
         with self._changed:
             return self._changed.wait_for(lambda: text in self.text, DEADLINE_S)
 
@@ -118,13 +118,13 @@ class Terminal(NamedTuple):
         return self.read()
 
     def read(self) -> str:
-        """Wait for what it tells."""
-        assert select.select([self.told], [], [], DEADLINE_S)[0], "the shell tells nothing"
+        """Wait for the next line of its report."""
+        assert select.select([self.told], [], [], DEADLINE_S)[0], "the shell reports nothing"
         return self.told.readline().rstrip("\n")
 
 
 class Fish(NamedTuple):
-    """A shell that can be asked."""
+    """A shell that prints its completions on request."""
 
     folder: Path
 
@@ -132,7 +132,7 @@ class Fish(NamedTuple):
         return [each.partition("\t")[0] for each in self._ask(line).splitlines()]
 
     def complete(self, line: str) -> str:
-        """What it does with the only one there is."""
+        """Return the line with its only completion."""
         (word,) = self.offers(line)
         return line[: line.rindex(" ") + 1] + word + ("" if word.endswith("/") else " ")
 
@@ -152,7 +152,7 @@ def terminal(setup: str, *command: str) -> Iterator[Terminal]:
     """Have a shell on a terminal of its own."""
     keyboard, screen = pty.openpty()
     ours, theirs = os.pipe()
-    # nothing of what the user has set
+    # without the settings of the user
     environ = clean_environment({"TERM": "dumb", "INPUTRC": "/dev/null", "PS1": "", "HOSTFILE": "/etc/hosts"})
     shell = subprocess.Popen(
         command, stdin=screen, stdout=screen, stderr=screen, pass_fds=(theirs,), start_new_session=True, env=environ
@@ -179,14 +179,14 @@ def terminal(setup: str, *command: str) -> Iterator[Terminal]:
 
 @pytest.fixture(scope="module", params=["bash", "bash-completion", "zsh", "fish"])
 def shell(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shell]:
-    """Each shell; zsh, fish and the package bash-completion find the files by their names, and bash reads them."""
+    """Each shell; zsh, fish and bash-completion find the files by name, and bash alone sources them."""
     if request.param == "fish":
         program("fish")
         folder = tmp_path_factory.mktemp("fish")
         (folder / "fish").mkdir()
         (folder / "fish/vendor_completions.d").symlink_to(COMPLETIONS / "fish")
         for name in PARSERS:
-            # fish loads nothing for what cannot be run
+            # fish loads completions only for programs that exist
             (folder / name).touch(0o755)
         yield Fish(folder)
         return
@@ -206,7 +206,7 @@ def shell(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 
 
 def test_files_are_what_the_generator_makes(tmp_path: Path) -> None:
-    """The files that are shipped are those that the parsers and the manual pages of now make: `make completions`."""
+    """The shipped files match the present parsers and manual pages; `make completions` writes them."""
     done = run(sys.executable, str(COMPLETIONS / "generate.py"), str(tmp_path))
     assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
     made = {path.relative_to(tmp_path): path.read_text() for path in tmp_path.rglob("*") if path.is_file()}
@@ -220,7 +220,7 @@ def options(parser: argparse.ArgumentParser) -> list[str]:
 
 @pytest.mark.parametrize("name", PARSERS)
 def test_options_are_those_of_the_parser(shell: Shell, name: str) -> None:
-    """Every option is offered, and nothing else."""
+    """The shell offers every option, and nothing else."""
     assert sorted(options(PARSERS[name])) == sorted(shell.offers(f"{name} -"))
 
 
@@ -237,32 +237,32 @@ CHOICES = {
 
 @pytest.mark.parametrize("line", CHOICES)
 def test_choices_are_those_of_the_code(shell: Shell, line: str) -> None:
-    """What a value can be is offered, and nothing else."""
+    """The shell offers every possible value, and nothing else."""
     assert sorted(CHOICES[line]) == sorted(shell.offers(line))
 
 
 @pytest.mark.parametrize("line", ["daytimed ", "daytimed -w ", "daytime-get --timeout "])
 def test_nothing_is_offered_for_what_is_not_known(shell: Shell, line: str) -> None:
-    """Where a number has to be no file is offered and no option, nor is there anything that daytimed would serve."""
+    """The shell offers nothing for a number, and no argument to daytimed, which takes options only."""
     assert shell.offers(line) == []
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh"], indirect=True)
 def test_a_dash_begins_a_number(shell: Shell) -> None:
-    """No option is offered where a number can be negative; fish itself takes the dash for an option."""
+    """Where a number can be negative, the shell offers no option after a dash; fish always does."""
     assert shell.offers("daytime-get -w -") == []
 
 
 @pytest.mark.parametrize("shell", ["zsh", "fish"], indirect=True)
 def test_descriptions(shell: Shell) -> None:
-    """Options are offered with what the manual page says first about them; bash has no place for that."""
+    """Each option has the beginning of its text in the manual page; bash shows no descriptions."""
     assert shell.shows("daytimed --p", "Write the process ID to file and keep that locked")
     assert shell.shows("daytime-get --response-", "WARNING if the response time is beyond range")
 
 
 @pytest.mark.parametrize("option", ["-c", "--config", "--pidfile"])
 def test_files(shell: Shell, option: str, tmp_path: Path) -> None:
-    """A file is completed, and a folder is not taken for the end."""
+    """The shell completes files, and does not end a word after a folder."""
     (tmp_path / "site").mkdir()
     (tmp_path / "site" / "daytimed.toml").touch()
     line = f"daytimed {option} {tmp_path}/si"
@@ -271,19 +271,19 @@ def test_files(shell: Shell, option: str, tmp_path: Path) -> None:
 
 
 def test_time_zones(shell: Shell) -> None:
-    """Zones are completed by both programs, and so are the two that are no places."""
+    """The shell completes the zones of both programs, local and UTC included."""
     assert shell.complete("daytimed -z Asia/Kolk") == "daytimed -z Asia/Kolkata "
     assert shell.complete("daytime-get --zone Europe/Berl") == "daytime-get --zone Europe/Berlin "
     assert {"local", "UTC", "Europe/Berlin"} <= {*shell.offers("daytimed --timezone ")}
 
 
 def test_users_and_groups(shell: Shell) -> None:
-    """Those of the system are completed."""
+    """The shell completes users and groups of the system."""
     assert shell.complete("daytimed --user roo") == "daytimed --user root "
     assert shell.complete("daytimed --group roo") == "daytimed --group root "
 
 
 @pytest.mark.parametrize("line", ["daytime-get ", "daytime-get -v ", "daytime-get --hostname ", "daytimed -l "])
 def test_hosts(shell: Shell, line: str) -> None:
-    """Hosts are offered where an address can be."""
+    """The shell offers hosts where an address is possible."""
     assert "localhost" in shell.offers(line)

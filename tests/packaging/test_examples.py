@@ -1,4 +1,4 @@
-"""What holds for the examples of packaging/monitoring as files."""
+"""The examples of packaging/monitoring as files."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ SYSTEMD = EXAMPLES.parents[1] / "systemd"
 
 @needs("systemd-analyze")
 def test_systemd_accepts_the_units(tmp_path: Path) -> None:
-    """The units of the examples are valid, and the drop-in starts the unit that lies beside it."""
+    """The units of the examples are valid, and the drop-in names the alert unit of the same folder."""
     script = shipped(tmp_path, "prometheus/daytime-textfile")
     shipped(
         tmp_path, "prometheus/daytime-textfile.service", {"/usr/local/bin/daytime-textfile ": f"{script} "}, "units"
@@ -33,7 +33,7 @@ def test_systemd_accepts_the_units(tmp_path: Path) -> None:
 
 
 def test_the_readme_names_every_example() -> None:
-    """Each file, or its folder, has its line; and scripts can be run."""
+    """The README lists each file or folder, and exactly the scripts are executable."""
     readme = (EXAMPLES / "README").read_text()
     listed = set(re.findall(r"(?m)^    ([\w.-]+/?) ", readme))
     assert listed == {path.name + "/" * path.is_dir() for path in EXAMPLES.iterdir()} - {"README"}

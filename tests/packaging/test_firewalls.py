@@ -1,8 +1,8 @@
 """
-What firewalls are told of daytimed, by the real ufw and the real firewalld.
+The firewall profiles of daytimed, read by the real ufw and the real firewalld.
 
-Both run in a mount and a network namespace of their own, with their packages and our files laid over the system:
-nothing of this machine is changed, and no firewall of it is touched.
+Each runs in its own mount and network namespaces, with its package and our files laid over the system: the machine and
+its firewall do not change.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ PROJECT = Path(__file__).parents[2]
 UNPACKED = PROJECT / ".cache" / "peers"
 PORT = 6000
 
-#: Lays the package $1 over the system; what is written there goes to memory. The rest is what dpkg would have done.
+#: Lay the package $1 over the system, with writes going to memory; then do what dpkg would do.
 LAY_OVER = r"""
 mount -t tmpfs none "$2"
 for folder in usr etc; do
@@ -43,12 +43,12 @@ ip link set lo up
 echo ready
 exec sleep infinity
 """
-#: What the package ufw does when it is installed.
+#: The installation steps of the package ufw.
 SET_UP_UFW = "cp /usr/share/ufw/iptables/*.rules /usr/share/ufw/*.init /usr/share/ufw/ufw.conf /etc/ufw"
 
 
 class Host(NamedTuple):
-    """A host of its own, with a package."""
+    """The namespaces of a host with a package."""
 
     pid: int
 
@@ -60,23 +60,23 @@ class Host(NamedTuple):
         return run_here(*self.enter, *command)
 
     def run(self, *command: str) -> str:
-        """Return what a command prints that has to succeed."""
+        """Run a command that must succeed; return its output."""
         done = self.try_run(*command)
         assert done.returncode == 0, (command, done.stdout, done.stderr)
         return done.stdout.decode()
 
     def install(self, source: str, folder: str) -> None:
-        """Install a file of the project where its package does."""
+        """Copy a file of the project to the folder where its package installs it."""
         self.run("cp", str(PROJECT / source), folder)
 
 
 @contextlib.contextmanager
 def host_with(package: str, folder: Path) -> Iterator[Host]:
-    """Have a host with a package that is not installed here; without that the test is skipped."""
+    """Run a host with an unpacked package; skip the test if the package is missing."""
     if not (UNPACKED / package).exists():
         pytest.skip(f"{package} is not installed")
     if run_here("unshare", "--mount", "--net", "true").returncode != 0:
-        pytest.skip("no mount and network namespace of its own is possible here")
+        pytest.skip("mount and network namespaces are not possible here")
     layers = folder / "layers"
     layers.mkdir()
     script = ("sh", "-c", LAY_OVER, "sh", str(UNPACKED / package), str(layers))
@@ -84,7 +84,7 @@ def host_with(package: str, folder: Path) -> Iterator[Host]:
         with contextlib.suppress(AssertionError):
             started.wait_for("ready")
         if started.process.poll() == 9:
-            pytest.skip("nothing can be laid over the system here (no overlayfs)")
+            pytest.skip("overlayfs is not possible here")
         assert "ready" in started.log.read_text()
         yield Host(started.process.pid)
 
@@ -102,21 +102,21 @@ def ufw(tmp_path: Path) -> Iterator[Host]:
 
 @pytest.fixture
 def firewalld(tmp_path: Path) -> Iterator[Host]:
-    """A host with firewalld, which does not run, and our service."""
+    """A host with firewalld, not running, and our service."""
     with host_with("firewalld", tmp_path) as host:
         host.install("packaging/firewalld/daytimed.xml", "/usr/lib/firewalld/services")
         yield host
 
 
 def test_the_port_is_the_same_everywhere() -> None:
-    """The daemon, its socket unit and the probe have the port that the firewalls are told."""
+    """The daemon, its socket unit, the probe and the firewall profiles use the same port."""
     (listen,) = re.findall(r"^ListenStream=(.*)$", (PROJECT / "systemd/daytimed.socket").read_text(), re.MULTILINE)
     assert config.DEFAULT_ADDRESS.port == arguments.DEFAULT_PORT == int(listen) == PORT
     assert config.DEFAULT_ADDRESS.transport == "tcp"
 
 
 def test_ufw_knows_the_profile(ufw: Host) -> None:
-    """The profile is listed under the name of the daemon, and has the one port."""
+    """The profile has the name of the daemon and its only port."""
     assert "  daytimed\n" in ufw.run("ufw", "app", "list")
     title, port = ufw.run("ufw", "app", "info", "daytimed").split("\n\n")
     assert title.startswith("Profile: daytimed\nTitle: Daytime service\n")
@@ -124,7 +124,7 @@ def test_ufw_knows_the_profile(ufw: Host) -> None:
 
 
 def test_ufw_lets_clients_in_by_the_profile(ufw: Host, tmp_path: Path) -> None:
-    """With ufw enabled, clients of another host get no reply; with `ufw allow daytimed` they do, until it is undone."""
+    """With ufw enabled, clients of another host get no reply; `ufw allow daytimed` lets them in until it is deleted."""
     empty = tmp_path / "daytimed.toml"
     empty.touch()
     with running("unshare", "--net", "sh", "-c", "echo ready; exec sleep infinity") as other:
@@ -132,7 +132,7 @@ def test_ufw_lets_clients_in_by_the_profile(ufw: Host, tmp_path: Path) -> None:
         outside = ("nsenter", "--target", str(other.process.pid), "--net")
         ufw.run("ip", "link", "add", "inside", "type", "veth", "peer", "name", "outside", "netns", outside[2])
         for number, side, enter in ((1, "inside", ufw.enter), (2, "outside", outside)):
-            # nodad: an address that can be used at once
+            # nodad: the address is usable at once
             run_here(*enter, "ip", "address", "add", f"192.0.2.{number}/24", "dev", side)
             run_here(*enter, "ip", "address", "add", f"2001:db8::{number}/64", "dev", side, "nodad")
             assert run_here(*enter, "ip", "link", "set", side, "up").returncode == 0
@@ -145,7 +145,7 @@ def test_ufw_lets_clients_in_by_the_profile(ufw: Host, tmp_path: Path) -> None:
             daemon.ready()
             assert states(10) == ["OK", "OK"]
             ufw.run("ufw", "--force", "enable")
-            # what is dropped is never answered: any deadline shows it
+            # ufw drops packets without an answer: any deadline shows it
             assert states(0.2) == ["CRITICAL", "CRITICAL"]
             ufw.run("ufw", "allow", "daytimed")
             assert states(10) == ["OK", "OK"]
@@ -154,7 +154,7 @@ def test_ufw_lets_clients_in_by_the_profile(ufw: Host, tmp_path: Path) -> None:
 
 
 def test_firewalld_knows_the_service(firewalld: Host) -> None:
-    """The service has no fault and the one port, and a zone can have it."""
+    """The service is valid, has the one port, and can be added to a zone."""
     firewalld.run("firewall-offline-cmd", "--check-config")
     shown = firewalld.run("firewall-offline-cmd", "--info-service=daytimed").splitlines()
     assert shown[:2] == ["daytimed", f"  ports: {PORT}/tcp"]

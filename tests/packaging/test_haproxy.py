@@ -1,4 +1,4 @@
-"""The examples for HAProxy in it."""
+"""The examples for HAProxy, run by HAProxy."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def nist(health: int) -> Reply:
 
 
 def haproxy_states(path: Path) -> dict[str, str]:
-    """Ask the statistics socket for the state of every server, and how its last check ended."""
+    """Query the statistics socket for the state of each server and the result of its last check."""
     with socket.socket(socket.AF_UNIX) as connection:
         connection.settimeout(DEADLINE_S)
         connection.connect(str(path))
@@ -41,7 +41,7 @@ def haproxy_states(path: Path) -> dict[str, str]:
     [("tcp-check.cfg", "UP L7OK", "DOWN L4CON"), ("external-check.cfg", "UP PROCOK", "DOWN PROCERR")],
 )
 def test_haproxy_takes_out_a_server_that_is_stopped(example: str, up: str, down: str, tmp_path: Path) -> None:
-    """In both ways: a server stops, is DOWN, and clients get their line from the other."""
+    """With either kind of check, a stopped server goes DOWN, and clients get their reply from the other."""
     script = str(shipped(tmp_path, "haproxy/daytime-check"))
     with serving() as first, serving() as second, socket.create_server(("127.0.0.1", 0)) as listener:
         end = listener.fileno()
@@ -62,8 +62,8 @@ def test_haproxy_takes_out_a_server_that_is_stopped(example: str, up: str, down:
         both = {"daytime/a": up, "daytime/b": up}
         with running(program("haproxy"), "-db", *files, pass_fds=(end,)) as haproxy:
             wait_until(lambda: statistics.exists() or haproxy.process.poll() is not None, "HAProxy runs")
-            # a server is taken for up until it has been asked
-            wait_until(lambda: haproxy_states(statistics) == both, "all servers have been asked and are UP")
+            # HAProxy counts a server as UP until its first check
+            wait_until(lambda: haproxy_states(statistics) == both, "all servers are checked and UP")
             second.send(signal.SIGTERM)
             second.wait()
             one = {**both, "daytime/b": down}
@@ -74,11 +74,11 @@ def test_haproxy_takes_out_a_server_that_is_stopped(example: str, up: str, down:
 
 
 def test_the_script_for_haproxy_passes_what_still_serves(tmp_path: Path) -> None:
-    """OK and WARNING pass; a clock that is wrong, a server that refuses and one that is silent do not."""
+    """OK and WARNING pass; a wrong clock, a refused connection and a silent server do not."""
     script = str(shipped(tmp_path, "haproxy/daytime-check"))
 
     def passes(server: Place) -> bool:
-        # as HAProxy calls it, for a backend: nothing in the environment but the PATH of the example
+        # as HAProxy runs it for a backend: only PATH in the environment, as in the example
         done = run(script, "NOT_USED", "NOT_USED", "127.0.0.1", str(server.port), env={"PATH": "/usr/bin:/bin"})
         assert (done.stdout, done.stderr) == (b"", b"")
         return done.returncode == 0

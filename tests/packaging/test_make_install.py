@@ -1,4 +1,4 @@
-"""`make install` and `make uninstall`: the real ones, in a copy of the tree, into a root that is not this host's."""
+"""`make install` and `make uninstall`: real runs in a copy of the tree, with DESTDIR as the root of another host."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ CONFIG = "etc/daytimed/daytimed.toml"
 
 
 class Installed(NamedTuple):
-    """A root with an installation, the prefix as it will be, and what the root was before."""
+    """A root with an installation, the final prefix, the tree, and the content of the root before."""
 
     root: Path
     prefix: Path
@@ -45,7 +45,7 @@ def survey(root: Path) -> dict[str, tuple[str, bytes]]:
 
 
 def make(tree: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Run make as somebody does who lets nobody else read what he makes, with the Python of an environment of his."""
+    """Run make with a umask of 077 and the Python of a virtual environment."""
     return subprocess.run(
         ["make", "-s", f"PYTHON={sys.executable}", *arguments], cwd=tree, umask=0o077, timeout=MAKE_S, check=False,
         stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
@@ -60,10 +60,10 @@ def copy_tree(to: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Installed:
-    """Install for real: below a folder with a blank, given relative to the tree, and with a slash too much."""
+    """Install into a DESTDIR with a blank, relative to the tree, and a PREFIX that ends with a slash."""
     folder = tmp_path_factory.mktemp("install")
     tree, root, prefix = copy_tree(folder / "tree"), folder / "the root", folder / "prefix"
-    # what other programs have there already
+    # files of other programs
     for path in ("etc/init.d/other", "usr/local/lib/systemd/system/other.service"):
         (root / path).parent.mkdir(parents=True)
         (root / path).write_text("other\n")
@@ -71,14 +71,14 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Installed:
     done = make(tree, "install", f"PREFIX={prefix}/", "DESTDIR=../the root")
     print(done.stdout)
     assert done.returncode == 0
-    assert survey(tree) == before_tree, "the tree stays as it is"
-    # as it is on the host that it is meant for
+    assert survey(tree) == before_tree, "the tree does not change"
+    # the prefix leads into the root, as on the target host
     prefix.symlink_to(f"{root}{prefix}")
     return Installed(root, prefix, tree, before)
 
 
 def test_it_runs_without_the_tree(installed: Installed) -> None:
-    """Both programs work, with modules of their own, and find them compiled: root's runs add no file."""
+    """Both programs run with their installed modules, which are compiled: a run as root adds no file."""
     whole = survey(installed.root)
     installed.tree.rename(installed.tree.with_name("elsewhere"))
     try:
@@ -89,7 +89,7 @@ def test_it_runs_without_the_tree(installed: Installed) -> None:
             done = run(f"{installed.prefix}/bin/{name}", "--version", env=clean_environment({"PYTHONPATH": "/nowhere"}))
             assert done.stdout.decode() == f"{name} {__version__}\n"
         pidfile = installed.root.parent / "pid"
-        # python-daemon is there as well
+        # python-daemon is installed too
         done = run(f"{installed.prefix}/bin/daytimed", "--daemon", "--pidfile", str(pidfile), "-l", "127.0.0.1:-1")
         assert b"-1" in done.stderr
     finally:
@@ -98,14 +98,14 @@ def test_it_runs_without_the_tree(installed: Installed) -> None:
 
 
 def test_everyone_may_read_it(installed: Installed) -> None:
-    """Whatever the umask was: services run as other users."""
+    """Everyone may read the files, whatever the umask: services run as other users."""
     for path, (mode, _) in survey(installed.root).items():
         if path not in installed.before:
             assert mode in ("-rw-r--r--", "-rwxr-xr-x", "drwxr-xr-x"), path
 
 
 def test_the_programs_do_not_need_the_environment_that_installed_them(installed: Installed) -> None:
-    """Their first line names a Python of the system and not that of the environment, and nothing names the root."""
+    """The first line names the Python of the system, not of the environment; no program names the root."""
     for name in ("daytimed", "daytime-get"):
         text = installed.place(f"bin/{name}").read_text()
         assert not text.startswith(f"#!{sys.prefix}/") or sys.prefix == sys.base_prefix
@@ -113,7 +113,7 @@ def test_the_programs_do_not_need_the_environment_that_installed_them(installed:
 
 
 def test_units_and_scripts_name_the_programs_where_they_are(installed: Installed) -> None:
-    """Nothing names /usr/bin/daytimed, and systemd has nothing to say of the units."""
+    """No file names /usr/bin/daytimed, and systemd-analyze verify accepts the units."""
     for path, (_, content) in survey(installed.root).items():
         assert b"/usr/bin/day" not in content or "/modules/" in path, path
     assert f"DAEMON={installed.prefix}/bin/daytimed\n" in (installed.root / "etc/init.d/daytimed").read_text()
@@ -124,7 +124,7 @@ def test_units_and_scripts_name_the_programs_where_they_are(installed: Installed
 
 
 def test_the_manuals_are_found(installed: Installed) -> None:
-    """By man(1), below the prefix."""
+    """man(1) finds each manual below the prefix."""
     pages = run(program("man"), "-M", f"{installed.prefix}/share/man", "-w", "daytimed", "daytime-get", "daytimed.toml")
     assert len(pages.stdout.splitlines()) == 3, pages.stderr
 
@@ -136,7 +136,7 @@ def copy(installed: Installed, tmp_path: Path) -> Installed:
 
 
 def test_uninstall_leaves_what_was_there(copy: Installed) -> None:
-    """Not one file or directory more or less than before; a second time it says why it does nothing."""
+    """Uninstall restores the root exactly; a second run reports why it does nothing."""
     where = (f"PREFIX={copy.prefix}", f"DESTDIR={copy.root}")
     done = make(copy.tree, "uninstall", *where)
     assert (done.returncode, done.stdout) == (0, "")
@@ -144,13 +144,13 @@ def test_uninstall_leaves_what_was_there(copy: Installed) -> None:
     done = make(copy.tree, "uninstall", *where)
     assert done.returncode != 0
     assert done.stdout.startswith(
-        f"error: no {copy.root}{copy.prefix}/lib/daytimed/installed: give the PREFIX and DESTDIR of `make install`\n"
+        f"error: no {copy.root}{copy.prefix}/lib/daytimed/installed: use the PREFIX and DESTDIR of `make install`\n"
     )
 
 
 @pytest.fixture
 def installer(installed: Installed, monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
-    """Return the script, which has the environment of the tests for one with pip."""
+    """Return the script as a module; it uses the environment of the tests in place of a new one with pip."""
     spec = importlib.util.spec_from_file_location("installer", installed.tree / "packaging/install.py")
     assert spec and spec.loader
     module = importlib.util.module_from_spec(spec)
@@ -163,7 +163,7 @@ def installer(installed: Installed, monkeypatch: pytest.MonkeyPatch) -> Iterator
 
 @pytest.fixture
 def fetched(installer: ModuleType, installed: Installed, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have the modules that pip has fetched already."""
+    """Use the modules that pip has fetched already."""
     monkeypatch.setattr(installer, "fetch_modules", lambda folder: installed.place("lib/daytimed/modules"))
 
 
@@ -174,11 +174,11 @@ def install(installer: ModuleType, monkeypatch: pytest.MonkeyPatch, copy: Instal
 
 
 def test_a_failed_pip_changes_nothing(copy: Installed, installer: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without an index there are no modules: it is told, and what was installed stays as it was."""
+    """Without a package index, pip fails: the script reports it, and the installation does not change."""
     whole = survey(copy.root)
     for name, value in (("PIP_NO_INDEX", "1"), ("PIP_FIND_LINKS", ""), ("PIP_CONFIG_FILE", os.devnull)):
         monkeypatch.setenv(name, value)
-    with pytest.raises(SystemExit, match=r"^error: pip has failed, see above; nothing was changed$"):
+    with pytest.raises(SystemExit, match=r"^error: pip failed, see above; nothing has changed$"):
         install(installer, monkeypatch, copy)
     assert survey(copy.root) == whole
 
@@ -187,7 +187,7 @@ def test_a_failed_pip_changes_nothing(copy: Installed, installer: ModuleType, mo
 def test_a_new_version_replaces_the_old_one(
     copy: Installed, installer: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """What it has no more goes, a changed configuration stays, and after `make uninstall` only that is left."""
+    """An upgrade removes obsolete files and keeps a changed configuration; so does `make uninstall`."""
     obsolete = f"{copy.prefix}/share/obsolete/file"
     record = copy.place("lib/daytimed/installed")
     record.write_text(f"{record.read_text()}\n{obsolete}\n{copy.prefix}/share/obsolete/")
@@ -199,13 +199,13 @@ def test_a_new_version_replaces_the_old_one(
     config.write_text("workers = 1\n")
     install(installer, monkeypatch, copy)
     assert capsys.readouterr().err.splitlines()[-1] == (
-        f"kept: {config}; the new one is {copy.root}{copy.prefix}/lib/daytimed/daytimed.toml"
+        f"kept: {config}; the new file is {copy.root}{copy.prefix}/lib/daytimed/daytimed.toml"
     )
     assert not copy.place("share/obsolete/file").exists()
     assert not copy.place("lib/daytimed/modules/old.py").exists()
     assert copy.place("bin/daytimed").read_bytes() != b"old"
     assert config.read_text() == "workers = 1\n"
-    # a file of somebody else's, in a directory that was made here
+    # a file of another program, in a directory that the installation created
     copy.place("share/doc/theirs").touch()
     install(installer, monkeypatch, copy, "--remove")
     assert capsys.readouterr().err == f"kept: {config}\n"
@@ -219,7 +219,7 @@ def test_a_new_version_replaces_the_old_one(
 def test_an_unchanged_configuration_follows_the_version(
     copy: Installed, installer: ModuleType, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What nobody has changed since it was installed is replaced."""
+    """An upgrade replaces a configuration that nobody has changed."""
     config = copy.root / CONFIG
     for path in (config, copy.place("lib/daytimed/daytimed.toml")):
         path.write_text("# of an older version\n")
@@ -231,14 +231,14 @@ def test_an_unchanged_configuration_follows_the_version(
 def test_files_of_others_are_not_replaced(
     tmp_path: Path, installed: Installed, installer: ModuleType, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A script of the same name that a package has brought, for one; nothing at all is installed then."""
+    """If a file of another package is in the way, such as an init script, nothing is installed."""
     other = tmp_path / "etc/init.d/daytimed"
     other.parent.mkdir(parents=True)
     other.touch()
     before = survey(tmp_path)
     with pytest.raises(SystemExit) as raised:
         install(installer, monkeypatch, installed._replace(root=tmp_path))
-    assert str(raised.value) == f"error: {other} is there, and not by this: remove first what has brought it"
+    assert str(raised.value) == f"error: {other} exists, and this script did not install it: remove what did"
     assert survey(tmp_path) == before
 
 
@@ -246,7 +246,7 @@ def test_files_of_others_are_not_replaced(
 def test_what_is_left_half_done_can_be_removed(
     tmp_path: Path, installed: Installed, installer: ModuleType, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It is noted before it is made: an installation that the system has stopped in its middle leaves nothing."""
+    """Files are recorded before they are created: an interrupted installation can be removed completely."""
     before = survey(tmp_path)
     half = installed._replace(root=tmp_path)
     blocking = tmp_path / "usr/local/lib"
@@ -264,22 +264,22 @@ def test_what_is_left_half_done_can_be_removed(
 
 @pytest.mark.parametrize("prefix", ["", "usr", "/opt/my programs", "/", "//usr", "/o%t"])
 def test_a_prefix_that_cannot_work_is_told(prefix: str) -> None:
-    """Units, scripts and first lines of programs could not have it in them."""
+    """A prefix that units, scripts and interpreter lines cannot contain is an error."""
     done = make(PROJECT, "install", f"PREFIX={prefix}", "DESTDIR=/nonexistent/root")
-    sentence = f"error: PREFIX={prefix}: has to be an absolute path of A-Z a-z 0-9 _ . + -\n"
+    sentence = f"error: PREFIX={prefix}: must be an absolute path of A-Z a-z 0-9 _ . + -\n"
     assert done.stdout.startswith(sentence)
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="becoming another user needs root")
 def test_without_the_permission_it_says_where(installed: Installed) -> None:
-    """As a user who may not write there: one line, before anything is changed."""
+    """A user without write permission gets one line that names the path, before anything changes."""
     whole = survey(installed.root)
     script = [str(installed.tree / "packaging/install.py"), "--prefix", str(installed.prefix)]
     done = run(
         "setpriv", "--reuid=54323", "--regid=54323", "--clear-groups", "--inh-caps=+dac_read_search",
         "--ambient-caps=+dac_read_search", "--bounding-set=-all,+dac_read_search",
         sys.executable, *script, "--destdir", str(installed.root), "--remove",
-        # a user who may write nowhere cannot note what was covered
+        # this user cannot write coverage data
         env=clean_environment({"COVERAGE_PROCESS_CONFIG": ""}),
     )  # fmt: skip
     assert done.returncode == 1

@@ -1,4 +1,4 @@
-"""The examples for Kubernetes and Consul, by published models and by what is done with an exit status."""
+"""The examples for Kubernetes and Consul, checked against published models and by exit status."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ NO_LIGHTKUBE = "the Python package lightkube is not installed"
 
 
 def manifest() -> Any:
-    # lightkube brings it
+    # a dependency of lightkube
     yaml = pytest.importorskip("yaml", reason=NO_LIGHTKUBE)
     return yaml.safe_load((EXAMPLES / "kubernetes.yaml").read_text())
 
 
 def test_kubernetes_schema() -> None:
-    """Every field of the manifest is one of Kubernetes' published models, with a value of its type."""
+    """Every field of the manifest exists in the published models of Kubernetes, with a value of its type."""
     models = pytest.importorskip("lightkube.models.apps_v1", reason=NO_LIGHTKUBE)
     deployment = manifest()
     assert (deployment["apiVersion"], deployment["kind"]) == ("apps/v1", "Deployment")
-    # what the models do not know is left out, and a value of another type raises
+    # the models drop unknown fields, and raise for a value of another type
     assert models.Deployment.from_dict(deployment).to_dict() == deployment
 
 
 def test_kubernetes_probes(tmp_path: Path) -> None:
-    """The commands of the manifest run: 0 for a server that is up, else 2; a silent one by their own deadline."""
+    """The commands of the manifest exit with 0 if the server replies, otherwise 2, and meet their own deadline."""
     specification = manifest()["spec"]["template"]["spec"]
     (container,) = specification["containers"]
     name, *arguments = container["command"]
@@ -56,8 +56,8 @@ def test_kubernetes_probes(tmp_path: Path) -> None:
 
 
 def test_consul_deadlines() -> None:
-    """The probe gives up before Consul does, Consul before the next check, and it asks the service that it is for."""
-    # no package of Consul is to be had: its file has to agree with itself, and its way to run a script is done below
+    """The probe gives up before Consul, Consul before the next check, and the check queries its own service."""
+    # Consul is not packaged: this checks that the file is consistent, and the next test runs the script as Consul does
     service = json.loads((EXAMPLES / "consul.json").read_text())["service"]
     (check,) = service["checks"]
     seconds = {key: int(check[key].removesuffix("s")) for key in ("interval", "timeout")}
@@ -67,7 +67,7 @@ def test_consul_deadlines() -> None:
 
 
 def test_consul_script_check(tmp_path: Path) -> None:
-    """As Consul reads an exit status: 0 passing, 1 warning, else critical; its output fits into the 4 KB it keeps."""
+    """Consul reads exit status 0 as passing, 1 as warning, others as critical; the output fits its limit of 4 KB."""
     arguments = json.loads((EXAMPLES / "consul.json").read_text())["service"]["checks"][0]["args"]
     assert arguments[0] == INSTALLED
 

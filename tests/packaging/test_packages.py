@@ -1,4 +1,4 @@
-"""What is installed, and what the packages say of the project, held to the project."""
+"""The installed files and the metadata of the packages match the project."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from daytimed import __version__
 
 PROJECT = Path(__file__).parents[2]
 PACKAGING = PROJECT / "packaging"
-#: What packages are made with, or of.
+#: Scripts that make the packages, or files for them.
 SOURCES = {"install.py", "deb", "rpm-build", "completions/generate.py"}
 DEPENDENCIES = tomllib.loads((PROJECT / "pyproject.toml").read_text())["project"]["dependencies"]
 
 
 def test_every_file_is_installed() -> None:
-    """Whatever is in systemd/ and packaging/ is installed, or makes the packages; and what the README refers to."""
+    """Every file in systemd/ and packaging/ is installed or makes the packages; README.md and SECURITY.md are too."""
     spec = importlib.util.spec_from_file_location("install", PACKAGING / "install.py")
     assert spec
     assert spec.loader
@@ -39,7 +39,7 @@ def test_every_file_is_installed() -> None:
 
 
 def test_the_versions_are_one() -> None:
-    """The newest entries of both packages are of the version of the program."""
+    """The newest changelog entries of both packages have the version of the program."""
     newest = (PACKAGING / "debian/changelog").read_text().partition("\n")[0]
     assert newest.startswith(f"daytimed ({__version__}-")
     spec = (PACKAGING / "rpm/daytimed.spec").read_text()
@@ -48,7 +48,7 @@ def test_the_versions_are_one() -> None:
 
 
 def test_the_debian_package_needs_what_the_project_needs() -> None:
-    """Each dependency with its oldest version, when it is built and when it is used."""
+    """The package declares each dependency with its oldest version, for the build and for use."""
     source, _, binary = (PACKAGING / "debian/control").read_text().partition("\nPackage: ")
     for dependency in DEPENDENCIES:
         name, version = dependency.split(">=")
@@ -58,7 +58,7 @@ def test_the_debian_package_needs_what_the_project_needs() -> None:
 
 
 def test_the_links_of_the_documents_lead_somewhere() -> None:
-    """To a heading of the same document, or to a file."""
+    """Each link leads to a heading of the same document or to a file."""
     for document in PROJECT.glob("*.md"):
         text = document.read_text()
         headings = {

@@ -1,4 +1,4 @@
-"""The figures of the probe, and the examples for Prometheus, in its own programs."""
+"""The metrics of the probe and the examples for Prometheus, checked by its own programs."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def prometheus(*arguments: str) -> bytes:
 
 @needs("promtool")
 def test_promtool_finds_nothing_to_say_of_the_figures() -> None:
-    """Names, types and help texts are as Prometheus wants them, for servers that answer and that do not."""
+    """Prometheus accepts names, types and help texts, for servers that reply and that refuse."""
     with serving() as daemon, refusing() as refused:
         text = prometheus(f"127.0.0.1:{daemon.port()}", refused)
     assert b"\ndaytime_up{" in text
@@ -37,7 +37,7 @@ def samples(text: str) -> dict[str, float]:
 
 @needs("prometheus-node-exporter")
 def test_node_exporter_shows_the_textfile(tmp_path: Path) -> None:
-    """What the script leaves is what node_exporter serves: CRITICAL too; and the old figures when there are no new."""
+    """node_exporter serves what the script writes, also for CRITICAL; without new metrics, the old ones stay."""
     script = str(shipped(tmp_path, "prometheus/daytime-textfile"))
     folder = tmp_path / "textfiles"
     folder.mkdir()
@@ -63,14 +63,14 @@ def test_node_exporter_shows_the_textfile(tmp_path: Path) -> None:
         assert abs(shown[f'daytime_time_seconds{{address="tcp://{address}"}}'] - time.time()) < DEADLINE_S
         assert {key for key in shown if key.startswith("daytime_")} == set(samples(file.read_text()))
 
-        # the server is gone: CRITICAL, and that is what is shown
+        # the server has stopped: the metrics say CRITICAL
         assert run(script, str(file), "-t", "5", address).returncode == 0
         shown = scrape()
         assert shown[f'daytime_up{{address="tcp://{address}"}}'] == 0
         assert shown[f'daytime_state{{address="tcp://{address}"}}'] == 2
         assert f'daytime_offset_seconds{{address="tcp://{address}"}}' not in shown
 
-        # wrong arguments: the old figures stay, and their age tells
+        # wrong arguments: the old metrics stay, and their age shows it
         before = file.read_bytes()
         assert run(script, str(file), "-t", "soon", address).returncode == 3
         assert file.read_bytes() == before
@@ -79,9 +79,9 @@ def test_node_exporter_shows_the_textfile(tmp_path: Path) -> None:
 
 def test_the_textfile_is_replaced_in_one_step(tmp_path: Path) -> None:
     """
-    While the probe still waits for its server, the old figures are there and nothing else that is read.
+    While the probe waits for its server, the collector finds the old metrics and nothing else.
 
-    What a run has left that was stopped is not in the way.
+    The file of an interrupted run does not matter.
     """
     script = str(shipped(tmp_path, "prometheus/daytime-textfile"))
     file = tmp_path / "textfiles" / "daytime.prom"
@@ -108,12 +108,12 @@ RULES = EXAMPLES / "prometheus" / "rules.yml"
 SERVER = {"address": "tcp://a:6000", "instance": "b:9100"}
 FILE = {"file": "/x/daytime.prom", "instance": "b:9100"}
 ALERTS = {
-    "DaytimeDown": ("critical", SERVER, "tcp://a:6000 gives no whole reply that is a time (asked from b:9100)"),
-    "DaytimeState": ("warning", SERVER, "daytime-get does not call tcp://a:6000 OK (asked from b:9100)"),
+    "DaytimeDown": ("critical", SERVER, "tcp://a:6000 sends no whole reply with a time (queried from b:9100)"),
+    "DaytimeState": ("warning", SERVER, "daytime-get finds tcp://a:6000 not OK (queried from b:9100)"),
     "DaytimeClockOff": ("warning", SERVER, "the clock of tcp://a:6000 is off by 2.5s or more"),
-    "DaytimeNotAsked": ("warning", FILE, "no new figures of daytime servers from b:9100"),
+    "DaytimeNotAsked": ("warning", FILE, "no new metrics of daytime servers from b:9100"),
 }
-# good figures of fifteen minutes, in promtool's notation
+# good metrics for fifteen minutes, in promtool's notation
 GOOD = {
     "daytime_up": "1x15",
     "daytime_state": "0x15",
@@ -121,14 +121,14 @@ GOOD = {
     "daytime_offset_uncertainty_seconds": "0.5x15",
     "node_textfile_mtime_seconds": "0+60x15",
 }
-# what is different, and the alerts there are then after twelve
+# the metrics that differ, and the alerts after twelve minutes
 STORIES: list[tuple[dict[str, str], list[str]]] = [
     ({}, []),
     ({"daytime_up": "0x15", "daytime_state": "2x15", "daytime_offset_seconds": "_x15"}, ["DaytimeDown"]),
     ({"daytime_up": "0 0 1x13", "daytime_state": "2 2 0x13"}, []),
     ({"daytime_state": "1x15"}, ["DaytimeState"]),
     ({"daytime_offset_seconds": "-3x15"}, ["DaytimeClockOff"]),
-    # perhaps off by three seconds, but a clock that only shows minutes cannot tell
+    # perhaps off by three seconds, but a clock that shows only minutes does not prove it
     ({"daytime_offset_seconds": "3x15", "daytime_offset_uncertainty_seconds": "30x15"}, []),
     ({"node_textfile_mtime_seconds": "0x15"}, ["DaytimeNotAsked"]),
 ]
@@ -141,7 +141,7 @@ def labelled(name: str) -> str:
 
 @needs("promtool")
 def test_the_alerts_come_when_they_should(tmp_path: Path) -> None:
-    """The rules are valid, and in each of the stories above promtool finds the expected alerts and no other."""
+    """The rules are valid, and in each story promtool finds the expected alerts and no other."""
     assert run(program("promtool"), "check", "rules", str(RULES)).returncode == 0
     expected = {
         name: {"exp_labels": {**labels, "severity": severity}, "exp_annotations": {"summary": summary}}
@@ -159,7 +159,7 @@ def test_the_alerts_come_when_they_should(tmp_path: Path) -> None:
         for story, alerts in STORIES
     ]
     never: dict[str, Any] = {"exp_labels": {"severity": "warning"}}
-    never["exp_annotations"] = {"summary": "no new figures of daytime servers"}
+    never["exp_annotations"] = {"summary": "no new metrics of daytime servers"}
     alert_test = {"eval_time": "12m", "alertname": "DaytimeNotAsked", "exp_alerts": [never]}
     tests.append({"interval": "1m", "input_series": [], "alert_rule_test": [alert_test]})
     file = tmp_path / "tests.yml"
@@ -171,7 +171,7 @@ def test_the_alerts_come_when_they_should(tmp_path: Path) -> None:
 
 
 def test_the_alerts_are_of_figures_that_there_are() -> None:
-    """Every figure in the rules is one that the probe writes."""
+    """The rules use only metrics that the probe writes."""
     with serving() as daemon:
         written = {key.partition("{")[0] for key in samples(prometheus(f"127.0.0.1:{daemon.port()}").decode())}
     expressions = "\n".join(re.findall(r"expr: (.*)", RULES.read_text()))

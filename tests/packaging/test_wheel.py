@@ -1,4 +1,4 @@
-"""The wheel and the sdist: built from a copy of the tree, and what is installed from them, without it."""
+"""The wheel and the sdist, built from a copy of the tree; the installed programs run without the tree."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ PIP_S = 180.0
 
 
 class Built(NamedTuple):
-    """The files of a tree, what its build has made, and an environment with the wheel alone."""
+    """A tree and its files, the wheel and sdist built from it, and an environment with only the wheel."""
 
     tree: Path
     files: list[str]
@@ -32,7 +32,7 @@ class Built(NamedTuple):
 
 
 def python(*arguments: str | Path) -> None:
-    """Run what may load packages from the index."""
+    """Run Python without coverage, and with time to download packages."""
     done = subprocess.run(
         [sys.executable, *arguments], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
         text=True, check=False, env=clean_environment({"COVERAGE_PROCESS_CONFIG": ""}), timeout=PIP_S,
@@ -44,14 +44,14 @@ def python(*arguments: str | Path) -> None:
 def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
     listed = run("git", "-C", str(PROJECT), "ls-files")
     if listed.returncode != 0:
-        pytest.skip("what belongs to the tree is known in a clone only")
+        pytest.skip("only a git clone knows the files of the tree")
     files = listed.stdout.decode().splitlines()
     folder = tmp_path_factory.mktemp("wheel")
     tree, dist, backend, environment = (folder / name for name in ("tree", "dist", "backend", "environment"))
     for name in files:
         (tree / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(PROJECT / name, tree / name)
-    # what is lying about and ignored
+    # untracked files that git ignores
     (tree / "daytimed/__pycache__").mkdir()
     (tree / "daytimed/__pycache__/old.pyc").touch()
     (tree / ".venv").mkdir()
@@ -70,7 +70,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
 
 
 def test_the_wheel_has_the_modules_and_nothing_else(built: Built) -> None:
-    """Every module, the mark that they are typed, the licence, and what pip wants to know."""
+    """The wheel contains every module, py.typed, the licence and the metadata, and nothing else."""
     about = f"daytimed-{__version__}.dist-info/"
     modules = {name for name in built.files if name.startswith("daytimed/")}
     notes = {"METADATA", "RECORD", "WHEEL", "entry_points.txt", "licenses/LICENSE"}
@@ -80,7 +80,7 @@ def test_the_wheel_has_the_modules_and_nothing_else(built: Built) -> None:
 
 
 def test_the_wheel_says_what_it_is_and_needs(built: Built) -> None:
-    """Its metadata: version, Python, dependencies of the programs alone, the README; and both programs."""
+    """Its metadata states version, Python, the runtime dependencies only, the README, and both programs."""
     about = f"daytimed-{__version__}.dist-info"
     with zipfile.ZipFile(built.wheel) as wheel:
         metadata = email.message_from_bytes(wheel.read(f"{about}/METADATA"))
@@ -97,14 +97,14 @@ def test_the_wheel_says_what_it_is_and_needs(built: Built) -> None:
 
 
 def test_the_sdist_is_the_tree(built: Built) -> None:
-    """Every file that is tracked, and no other."""
+    """The sdist contains every tracked file, and no other."""
     with tarfile.open(built.sdist) as sdist:
         names = [name.partition("/")[2] for name in sdist.getnames()]
     assert sorted(names) == sorted(["PKG-INFO", *built.files])
 
 
 def test_what_is_installed_runs_without_the_tree(built: Built) -> None:
-    """Both programs say their version, serve and ask, and detach, by the environment alone."""
+    """With only the environment, both programs print their version, serve, query and find python-daemon."""
     built.tree.rename(built.tree.with_name("elsewhere"))
     for name in ("daytimed", "daytime-get"):
         assert run(str(built.environment / "bin" / name), "--version").stdout.decode() == f"{name} {__version__}\n"

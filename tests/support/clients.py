@@ -1,4 +1,4 @@
-"""Many clients of a booted host at once (load.py), and what came of them."""
+"""Many concurrent clients of a booted host (load.py), and their outcomes."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ from container import PROJECT, Container
 from package import Host
 
 THREADS, CLIENTS = 16, 2500
-#: A bound for what hangs: longer than each of them waits for a reply.
+#: A bound for a load that hangs: longer than a client waits for its reply.
 LONGEST_S = 300.0
 LOAD = "/srv/load.py"
 
 
 def bring_load(host: Host) -> None:
-    """Have what the load is made with on the host."""
+    """Copy the load program to the host."""
     host.copy(PROJECT / "tests/support/load.py", LOAD)
 
 
 def begin_load(host: Container, clients: int | None = CLIENTS) -> subprocess.Popen[str]:
-    """Start a load; one without a number of clients goes on until its outcomes are asked for."""
+    """Start a load; without a number of clients it continues until `outcomes` ends it."""
     return host.popen(f"exec python3 {LOAD} 6000 {THREADS} {clients or '-'}", stdin=subprocess.PIPE)
 
 
 def outcomes(load: subprocess.Popen[str]) -> dict[str, float]:
-    """Return how many clients ended in which way, how long one waited at most, and how long it took."""
+    """Return the number of clients by outcome, the longest wait of one, and the duration."""
     printed, _ = load.communicate(timeout=LONGEST_S)
     print("outcomes of the clients:", printed)
     assert load.returncode == 0, printed
@@ -37,15 +37,15 @@ def outcomes(load: subprocess.Popen[str]) -> dict[str, float]:
 def assert_nobody_lost(ended: dict[str, float], clients: int | None = CLIENTS) -> None:
     assert ended.keys() == {"whole", "longest_s", "seconds"}
     assert ended["whole"] == THREADS * clients if clients else ended["whole"] >= THREADS
-    assert ended["longest_s"] < 30, "a client waited as long as nobody would"
+    assert ended["longest_s"] < 30, "a client waited longer than anybody would"
 
 
 @contextlib.contextmanager
 def none_is_lost(host: Container) -> Iterator[None]:
-    """Have clients as long as the block lasts: all of them are served."""
+    """Run clients for as long as the block lasts; all of them must be served."""
     load = begin_load(host, None)
     try:
-        # sockets of the clients; what is left of earlier ones is the server's
+        # only sockets of clients: those left from earlier loads belong to the server
         host.until("ss -Htn 'src 127.0.1.0/24' | grep .", "clients come")
         yield
     finally:

@@ -1,8 +1,8 @@
 """
-A Debian system that is booted for the tests: systemd-nspawn around a root that mmdebstrap made.
+A booted Debian system for the tests: systemd-nspawn with a root that mmdebstrap made.
 
-The container has a control group tree and a network of its own. Nothing is left of a run but the cached root: unless
-it shall last, the system is booted on a writable layer in memory.
+The container has its own control group tree and network. A run leaves only the cached root: unless its changes must
+last, the system boots on a writable layer in memory.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ NEEDED = {
     "unshare": "util-linux",
 }
 
-#: Bounds for what hangs: a machine that is busy may take long.
+#: Bounds for what hangs; a busy machine may take long.
 BOOT_S = 300.0
 COMMAND_S = 300.0
 
@@ -44,7 +44,7 @@ until find "$1" -depth -type d -exec rmdir {} + 2>/dev/null; do sleep 0.1; done
 
 
 def missing() -> str:
-    """Return what keeps these tests from running, or an empty text."""
+    """Return why these tests cannot run, or an empty text."""
     if os.geteuid() != 0:
         return "booting a container needs root"
     packages = sorted({package for program, package in NEEDED.items() if shutil.which(program) is None})
@@ -53,13 +53,13 @@ def missing() -> str:
 
 def make_root(suite: str, purpose: str, packages: str, options: tuple[str, ...] = ()) -> Path:
     """
-    Return the cached root of a Debian release, made now if there is none or what is installed in it has changed.
+    Return the cached root of a Debian release; make it if it is missing or its packages have changed.
 
     Args:
         suite: The release.
-        purpose: Tells roots of one release apart.
-        packages: What to install, separated by commas.
-        options: More of mmdebstrap's.
+        purpose: Distinguishes the roots of one release.
+        packages: The packages to install, separated by commas.
+        options: More options of mmdebstrap.
     """
     root = ROOTS / f"{suite}-{purpose}"
     recipe = ROOTS / f"{suite}-{purpose}.recipe"
@@ -71,7 +71,7 @@ def make_root(suite: str, purpose: str, packages: str, options: tuple[str, ...] 
     subprocess.run(
         [
             "mmdebstrap", "--quiet", "--variant=minbase", f"--include={packages}",
-            # also for what is installed there later: nothing of it has to survive this machine
+            # also for later installations: nothing needs to survive a crash of this machine
             "--dpkgopt=force-unsafe-io", *options, suite, str(root),
         ],
         check=True, stdin=subprocess.DEVNULL, timeout=900,
@@ -84,7 +84,7 @@ def with_groups(script: str, *arguments: str) -> list[str]:
     """
     Return a command that runs a script where /sys/fs/cgroup is a pure cgroup2.
 
-    systemd 258 and later want that, and two booted containers have to have groups of their own.
+    systemd 258 and later require that, and two booted containers need separate groups.
     """
     mounted = "umount -R /sys/fs/cgroup; mount -t cgroup2 cgroup2 /sys/fs/cgroup\n"
     return ["unshare", "--mount", "--propagation", "private", "sh", "-ec", mounted + script, "sh", *arguments]
@@ -102,10 +102,10 @@ class Container:
     def __enter__(self) -> Self:
         self._folder = tempfile.TemporaryDirectory()
         folder = Path(self._folder.name)
-        # not by a pid, which may have been that of another
+        # not named by a pid, which an earlier container may have had
         self.group = f"/sys/fs/cgroup/daytimed-test-{folder.name}"
         self._log = (folder / "console").open("w+")
-        # another init has a terminal for its console, as hosts have, and a script at /srv that tells when it has booted
+        # another init has a terminal as its console, like a host, and a script in /srv that reports the end of the boot
         other = ["--console=read-only", f"--bind={folder}/notify:/srv/notify"]
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify:
             notify.bind(str(folder / "notify"))
@@ -125,7 +125,7 @@ class Container:
 
     def _wait_for_boot(self, notify: socket.socket) -> int:
         leader, deadline = 0, time.monotonic() + BOOT_S
-        # what has ended says nothing any more
+        # a container that has ended sends nothing: look at the process every second
         notify.settimeout(1)
         while True:
             try:
@@ -134,7 +134,7 @@ class Container:
                 has_ended = self._process.poll() is not None
                 if not has_ended and time.monotonic() < deadline:
                     continue
-                how = "has ended" if has_ended else f"has not booted within {BOOT_S:g} s"
+                how = "has ended" if has_ended else f"did not boot within {BOOT_S:g} s"
                 said = self.console()
                 self._end()
                 raise AssertionError(f"{self.name} {how}:\n{said}") from None
@@ -160,12 +160,12 @@ class Container:
         self._folder.cleanup()
 
     def reboot(self) -> None:
-        """Power it off and boot it again; what was changed is lost if it is volatile."""
+        """Power it off and boot it again; a volatile system loses its changes."""
         self.__exit__(None, None, None)
         self.__enter__()
 
     def popen(self, command: str, stdin: int | IO[bytes] = subprocess.DEVNULL) -> subprocess.Popen[str]:
-        """Begin a shell command in the container."""
+        """Start a shell command in the container."""
         spaces = ["--mount", "--uts", "--ipc", "--net", "--pid", "--cgroup", "--root", "--wd"]
         enter = ["nsenter", "--target", str(self._leader), *spaces, "sh", "-c", command]
         env = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C.UTF-8"}
@@ -174,7 +174,7 @@ class Container:
         )
 
     def run(self, command: str, *, check: bool = True, stdin: int | IO[bytes] = subprocess.DEVNULL) -> str:
-        """Run a shell command in the container and return what it printed."""
+        """Run a shell command in the container and return its output."""
         process = self.popen(command, stdin)
         printed, _ = process.communicate(timeout=COMMAND_S)
         if check and process.returncode != 0:
@@ -182,20 +182,20 @@ class Container:
         return printed
 
     def fails(self, command: str) -> str:
-        """Run a command that has to fail."""
+        """Run a command that must fail; return its output."""
         process = self.popen(command)
         printed, _ = process.communicate(timeout=COMMAND_S)
         assert process.returncode != 0, printed
         return printed
 
     def shut_down(self) -> str:
-        """Power off; return what the system has written to its console until then."""
+        """Power off; return the output of the console."""
         self.run("poweroff", check=False)
         self._process.wait(60)
         return self.console()
 
     def console(self) -> str:
-        """Return what the system has written to its console."""
+        """Return the output of the console so far."""
         return Path(self._log.name).read_text(errors="replace")
 
     def journal(self) -> str:
@@ -203,7 +203,7 @@ class Container:
         return self.run("journalctl --no-pager -n 60 -u daytimed -u daytimed.socket -o short-monotonic", check=False)
 
     def until(self, command: str, what: str, answer: str = "") -> str:
-        """Wait for a state of the system, by a command that succeeds then, with an answer in what it prints."""
+        """Repeat a command until it succeeds and its output matches the answer; return the output."""
         deadline = time.monotonic() + COMMAND_S
         while True:
             process = self.popen(command)

@@ -1,8 +1,8 @@
 """
-The examples of packaging/monitoring, as a test runs them.
+The examples of packaging/monitoring, prepared for a test.
 
-What is run is what is shipped: in a copy, the path of the probe becomes that of the probe under test, and addresses and
-folders become those of the test; nothing else is changed.
+Tests run copies of the shipped files. A copy replaces only the path of the probe with that of the probe under test, and
+addresses and folders with those of the test.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ INSTALLED = "/usr/bin/daytime-get"
 
 
 def installed(folder: Path) -> str:
-    """Return a path that is the probe under test."""
+    """Return the path of a program that runs the probe under test."""
     path = folder / "bin" / "daytime-get"
     path.parent.mkdir(exist_ok=True)
     path.write_text(f'#!/bin/sh\nexec {shlex.join(DAYTIME_GET)} "$@"\n')
@@ -27,7 +27,7 @@ def installed(folder: Path) -> str:
 
 
 def shipped(folder: Path, name: str, replacements: dict[str, str] | None = None, under: str = ".") -> Path:
-    """Copy an example, with the probe under test and other replacements; each has to be there."""
+    """Copy an example, with the probe under test and other replacements; the example must contain each of them."""
     text = (EXAMPLES / name).read_text().replace(INSTALLED, installed(folder))
     for old, new in (replacements or {}).items():
         assert old in text, f"no {old!r} in {name}"

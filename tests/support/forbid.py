@@ -1,7 +1,7 @@
 """
-Let system calls fail as they would elsewhere: on a kernel without IPv6, or in the sandbox of a service.
+Make system calls fail as on a kernel without IPv6, or in the sandbox of a service.
 
-This is seccomp(2), so nothing of Python is replaced. A filter is for good: it is set in a process of its own.
+seccomp(2) does it, so nothing in Python is replaced. A filter is permanent, so each runs in its own process.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ import sys
 from pathlib import Path
 from typing import NamedTuple
 
-#: Numbers of system calls, and AUDIT_ARCH of <linux/audit.h>, by machine.
+#: System call numbers by machine, and AUDIT_ARCH_* of <linux/audit.h>.
 _NUMBERS = {
     "x86_64": {"socket": 41, "adjtimex": 159, "clock_adjtime": 305},
     "aarch64": {"socket": 198, "adjtimex": 171, "clock_adjtime": 266},
 }
 _ARCHITECTURES = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
 
-#: Of <linux/bpf_common.h>: load a word, compare with a constant, return.
+#: From <linux/bpf_common.h>: load a word, compare with a constant, return.
 _LOAD, _COMPARE, _RETURN = 0x20, 0x15, 0x06
-#: Where these stand in struct seccomp_data.
+#: Offsets in struct seccomp_data.
 _NUMBER, _ARCHITECTURE, _FIRST_ARGUMENT = 0, 4, 16
 _ALLOW, _FAIL = 0x7FFF0000, 0x00050000
 
@@ -33,7 +33,7 @@ _PR_SET_SECCOMP, _PR_SET_NO_NEW_PRIVS, _SECCOMP_MODE_FILTER = 22, 38, 2
 
 
 class Call(NamedTuple):
-    """A system call that fails; with a first argument, only the calls that have it."""
+    """A system call that fails; with a first argument, only calls with that argument fail."""
 
     name: str
     error: int
@@ -45,7 +45,7 @@ NO_CLOCK = (Call("adjtimex", errno.EPERM), Call("clock_adjtime", errno.EPERM))
 
 
 def forbid(*calls: Call) -> None:
-    """Let these calls fail in this process from now on."""
+    """Make these calls fail in this process from now on."""
     machine = platform.machine()
     program = [(_LOAD, 0, 0, _ARCHITECTURE), (_COMPARE, 1, 0, _ARCHITECTURES[machine]), (_RETURN, 0, 0, _ALLOW)]
     for call in calls:
@@ -63,11 +63,11 @@ def forbid(*calls: Call) -> None:
 
 
 def run_without(constant: str, script: str) -> str:
-    """Return what a Python script prints in a process where the calls of a constant above fail."""
-    import pytest  # not in the process that is made here, which imports this module too
+    """Run a Python script in a process where the calls of a constant above fail; return its output."""
+    import pytest  # not at the top: the new process imports this module too
 
     if platform.machine() not in _NUMBERS:
-        pytest.skip(f"no system call numbers of {platform.machine()} here")
+        pytest.skip(f"the system call numbers of {platform.machine()} are not known")
     folder = str(Path(__file__).parent)
     head = f"import sys; sys.path.insert(0, {folder!r}); import forbid; forbid.forbid(*forbid.{constant})"
     ended = subprocess.run([sys.executable, "-c", f"{head}\n{script}"], capture_output=True, text=True, check=False)

@@ -1,4 +1,4 @@
-"""A service manager as the daemon meets it."""
+"""A service manager, as the daemon sees it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from harness import DEADLINE_S
 
 
 class Manager:
-    """The end of NOTIFY_SOCKET that a service manager has."""
+    """The service manager's end of NOTIFY_SOCKET, with a descriptor store."""
 
     def __init__(self, folder: Path) -> None:
         self.path = str(folder / "notify")
@@ -21,7 +21,7 @@ class Manager:
         self.kept: dict[str, list[int]] = {}
 
     def forget(self) -> None:
-        """Throw away what has been told so far."""
+        """Discard the messages received so far."""
         self.socket.setblocking(False)
         with contextlib.suppress(BlockingIOError):
             while True:
@@ -29,7 +29,7 @@ class Manager:
         self.socket.settimeout(DEADLINE_S)
 
     def wait(self, beginning: str) -> str:
-        """Wait for a message that begins like this; descriptors on the way are kept."""
+        """Wait for a message with this beginning; store descriptors that arrive before it."""
         while True:
             data, descriptors, _, _ = socket.recv_fds(self.socket, 10_000, 8)
             message = data.decode()

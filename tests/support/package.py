@@ -1,4 +1,4 @@
-"""The Debian package, built in clean releases of Debian; and the hosts on which it is installed."""
+"""The Debian package, built in clean releases of Debian, and the hosts that install it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ PACKAGES = PROJECT / ".cache" / "packages"
 CONTROL = PROJECT / "packaging/debian/control"
 NEXT_VERSION = "99.0"
 APT = "env DEBIAN_FRONTEND=noninteractive apt-get -y -qq"
-#: What the package depends on, and what it is tried with, is there as archives only: the network is the host's own.
+#: Dependencies of the package and programs of the tests, downloaded only: a booted host cannot reach a mirror.
 DOWNLOADED = (
     "python3 python3-structlog python3-daemon tzdata"
     " python3-venv ufw xinetd bash-completion fish zsh autopkgtest dpkg-dev"
@@ -29,7 +29,7 @@ DOWNLOADED = (
 
 
 def make_host(suite: str) -> Path:
-    """Return a release with systemd, what the tests look at it with, and the archives of what it is to install."""
+    """Return a release with systemd, the tools of the tests, and the archives of packages to install."""
     fetch = f"chroot $1 {APT} install --install-recommends --download-only {DOWNLOADED} >/dev/null"
     hosts = "printf '127.0.0.1 localhost\\n::1 localhost\\n' >$1/etc/hosts"
     options = ("--skip=cleanup/apt", f"--customize-hook={fetch}", f"--customize-hook={hosts}")
@@ -37,7 +37,7 @@ def make_host(suite: str) -> Path:
 
 
 def make_builder(suite: str) -> Path:
-    """Return a release with what the package says that it needs to be built, the checkers, and rpm."""
+    """Return a release with the declared build dependencies of the package, the checkers, and rpm."""
     fields = hashlib.sha256(CONTROL.read_bytes()).hexdigest()
     hooks = (
         f"--customize-hook=mkdir -p $1/root/{fields}/debian && cp {CONTROL} $1/root/{fields}/debian/",
@@ -47,7 +47,7 @@ def make_builder(suite: str) -> Path:
 
 
 def in_builder(suite: str, command: str, place: Path, inside: str) -> str:
-    """Run a command in a clean release, with a folder of the host's at another path inside; return what it printed."""
+    """Run a command in a clean release, with a folder mounted at another path inside; return its output."""
     done = subprocess.run(
         [
             "systemd-nspawn", "--quiet", f"--directory={make_builder(suite)}", "--volatile=overlay",
@@ -62,7 +62,7 @@ def in_builder(suite: str, command: str, place: Path, inside: str) -> str:
 
 
 def copy_tree(to: Path, version: str = __version__) -> Path:
-    """Copy the project, as if it were of another version."""
+    """Copy the project, with another version number if given."""
     ignored = shutil.ignore_patterns(".*", "__pycache__", "build", "dist")
     shutil.copytree(PROJECT, to, ignore=ignored, symlinks=True, dirs_exist_ok=True)
     if version != __version__:
@@ -74,7 +74,7 @@ def copy_tree(to: Path, version: str = __version__) -> Path:
 
 
 def digest(tree: Path) -> str:
-    """Return what tells this state of the project from every other."""
+    """Return a digest of the state of the project."""
     state = hashlib.sha256()
     for path in sorted(path for path in tree.rglob("*") if path.is_file()):
         state.update(f"{path.relative_to(tree)} {path.stat().st_mode} {path.stat().st_size}\n".encode())
@@ -84,12 +84,12 @@ def digest(tree: Path) -> str:
 
 @functools.cache
 def build(suite: str, version: str = __version__) -> Path:
-    """Return the folder with a version of the package, its .changes and .buildinfo; built once for each state."""
+    """Return the folder with a version of the package, its .changes and .buildinfo; build it once for each state."""
     with tempfile.TemporaryDirectory() as folder:
         tree = copy_tree(Path(folder) / "tree", version)
         dist = PACKAGES / f"{suite}-{version}-{digest(tree)}"
         if not dist.exists():
-            # the tests run at build time; of a version that only has another number, once is enough
+            # the build runs the tests; a version that differs only in its number skips them
             options = "" if version == __version__ else "DEB_BUILD_OPTIONS=nocheck"
             in_builder(suite, f"{options} make deb", tree, "/srv/daytimed")
             PACKAGES.mkdir(parents=True, exist_ok=True)
@@ -100,33 +100,33 @@ def build(suite: str, version: str = __version__) -> Path:
 
 
 def package(suite: str, version: str = __version__) -> Path:
-    """Return the file of a version of the package."""
+    """Return the .deb file of a version."""
     (found,) = build(suite, version).glob("daytimed_*_all.deb")
     return found
 
 
 class Host(Container):
-    """A booted release, on which nothing is installed yet."""
+    """A booted release, without the package at first."""
 
     def __init__(self, suite: str, name: str, *, root: Path | None = None, init: str = "systemd") -> None:
-        # without a root of its own, nothing of what is done there lasts
+        # without its own root, the host loses its changes
         super().__init__(root or make_host(suite), f"daytimed-{name}-{suite}", volatile=root is None, init=init)
         self.suite = suite
 
     def copy(self, source: Path, to: str) -> None:
-        """Copy a file into it."""
+        """Copy a file to the host."""
         with source.open("rb") as file:
             self.run(f"mkdir -p {os.path.dirname(to)}; cat >{to}", stdin=file)
 
     def install(self, version: str = __version__, built_on: str | None = None) -> str:
-        """Install the file of the package, and what it needs."""
+        """Install the .deb file and its dependencies."""
         file = package(built_on or self.suite, version)
         self.copy(file, f"/srv/{file.name}")
         return self.run(f"{APT} install --allow-downgrades /srv/{file.name}")
 
 
 def prepare(suite: str) -> None:
-    """Make all that takes long."""
+    """Make the roots and packages, which takes long."""
     make_host(suite)
     make_builder(suite)
     build(suite)

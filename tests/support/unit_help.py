@@ -1,4 +1,4 @@
-"""What several unit tests need: no assertions, only the means for them."""
+"""Tools that several unit tests share; they assert nothing."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from hypothesis import strategies as st
 
 NS = 1_000_000_000
 
-# a deadline for one example measures the machine and not the code
+# a deadline per example would measure the machine, not the code
 settings.register_profile("unit", deadline=None)
 settings.load_profile("unit")
 
-#: What a command line or an environment can hold.
+#: Any text that a command line or an environment can contain.
 OS_TEXT = st.binary(max_size=40).map(lambda data: os.fsdecode(data.replace(b"\0", b"")))
 
 
 @contextlib.contextmanager
 def caught_errors() -> Iterator[Callable[[], str]]:
-    """Put a file in the place of standard error; what is yielded reads it."""
+    """Replace standard error with a file; yield a function that reads it."""
     before, file = os.dup(2), os.memfd_create("errors")
     os.dup2(file, 2)
     try:
@@ -39,7 +39,7 @@ def caught_errors() -> Iterator[Callable[[], str]]:
 
 @contextlib.contextmanager
 def within(seconds: float) -> Iterator[None]:
-    """Break off what takes longer: it waits where it must not."""
+    """Fail if the block takes longer: it must not wait."""
 
     def give_up(number: int, frame: FrameType | None) -> None:
         raise AssertionError(f"still waiting after {seconds} s")
@@ -55,7 +55,7 @@ def within(seconds: float) -> Iterator[None]:
 
 @contextlib.contextmanager
 def unprivileged() -> Iterator[None]:
-    """Be somebody who is not root for a while."""
+    """Run the block without the rights of root."""
     if os.geteuid() != 0:
         yield
         return
@@ -73,7 +73,7 @@ def unprivileged() -> Iterator[None]:
 
 @contextlib.contextmanager
 def stream_server(sock: socket.socket, *handlers: Callable[[socket.socket], None]) -> Iterator[None]:
-    """Accept one client for each handler, hand it over and close it; `sock` is closed at the end."""
+    """Accept one client for each handler, run the handler and close the client; close `sock` at the end."""
 
     def run() -> None:
         for handle in handlers:
@@ -90,7 +90,7 @@ def stream_server(sock: socket.socket, *handlers: Callable[[socket.socket], None
         yield
     finally:
         with contextlib.suppress(OSError):
-            # ends an accept that nobody came for
+            # ends an accept without a client
             sock.shutdown(socket.SHUT_RDWR)
         thread.join()
         sock.close()
@@ -103,7 +103,7 @@ def reset(sock: socket.socket) -> None:
 
 
 def read_to_end(sock: socket.socket) -> bytes:
-    """Read a stream up to its end; raises what the stream raises."""
+    """Read a stream to its end."""
     parts = []
     while part := sock.recv(65536):
         parts.append(part)

@@ -1,4 +1,4 @@
-"""One booted host with the package for the tests of the service; SYSTEM_TEST_SUITE names other releases."""
+"""A booted host with the package, for the tests of the service; SYSTEM_TEST_SUITE names the releases."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def suite(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture(scope="module")
 def container(suite: str) -> Iterator[Host]:
-    """Boot a release, with the package installed and the load that clients can be."""
+    """Boot a release with the package and the load program."""
     with Host(suite, "service") as host:
         host.install()
         bring_load(host)

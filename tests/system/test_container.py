@@ -1,4 +1,4 @@
-"""The containers themselves: what is left of one, and one that does not boot."""
+"""The containers themselves: their end, and one that does not boot."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ def has_groups(container: Container) -> bool:
 
 
 def test_its_groups_end_with_it(suite: str) -> None:
-    """Nothing is left that could be in the way of another."""
+    """A container that ends leaves no control group behind."""
     with Container(make_host(suite), f"daytimed-ends-{suite}") as container:
         assert has_groups(container)
     assert not has_groups(container)
 
 
 def test_one_that_does_not_boot_is_told_at_once(tmp_path: Path) -> None:
-    """With what was said of it, and not when a slow one would be given up; its groups have ended too."""
+    """A container that ends during the boot is reported at once, with its output; its groups end too."""
     container = Container(tmp_path, "daytimed-empty")
     with pytest.raises(AssertionError, match=r"has ended:\n.* doesn't look like "), container:
         pass

@@ -1,7 +1,7 @@
 """
-The Debian package: the life of an installation, and how it is built.
+The Debian package: the life of an installation, and the build.
 
-The tests of a release are in the order of that life: each begins where the one before has ended.
+The tests of a release follow that life: each begins where the previous one ends.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ CONFIG = "/etc/daytimed/daytimed.toml"
 
 @pytest.fixture(scope="module")
 def host(suite: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
-    """Boot a release that keeps what is done to it over a reboot; the package is not installed."""
+    """Boot a release that keeps its changes across a reboot, without the package."""
     root = tmp_path_factory.mktemp("life") / suite
     subprocess.run(["cp", "-ax", make_host(suite), root], check=True)
     with Host(suite, "life", root=root) as booted:
@@ -42,7 +42,7 @@ def assert_it_serves(host: Host) -> None:
 
 
 def test_install_leaves_it_running(host: Host) -> None:
-    """`apt install` of the file alone: running, enabled, answering at once; what is optional is there and off."""
+    """`apt install` of the file enables, starts and serves at once; optional units are installed and off."""
     host.install()
     assert_it_serves(host)
     assert states(host, "is-enabled") == ["enabled", "enabled"]
@@ -56,7 +56,7 @@ def test_install_leaves_it_running(host: Host) -> None:
 
 
 def test_what_comes_with_it_is_found(host: Host) -> None:
-    """The manual, the catalog, the examples, the completions and the configuration are where each is looked for."""
+    """The manual, the catalog, the examples and the configuration are where their readers search for them."""
     host.until("journalctl -u daytimed -x --no-pager | grep 'Every listener has its workers'", "the event is explained")
     for page in ("daytimed.8", "daytime-get.1", "daytimed.toml.5"):
         name, section = page.rsplit(".", 1)
@@ -72,7 +72,7 @@ def test_what_comes_with_it_is_found(host: Host) -> None:
     assert sorted(conffiles) == [CONFIG, "/etc/init.d/daytimed", "/etc/ufw/applications.d/daytimed"]
 
 
-#: What bash and fish offer for `daytimed --log-l`; of zsh, that it has registered the completion, and what is in that.
+#: For `daytimed --log-l`, bash and fish print their offers; zsh prints the registered completion and its file.
 SHELLS = {
     "bash": """. /usr/share/bash-completion/bash_completion; COMP_WORDS=(daytimed --log-l) COMP_CWORD=1 COMP_LINE=\"$*\"
         _comp_load daytimed 2>/dev/null || _completion_loader daytimed; set -- $(complete -p daytimed)
@@ -84,8 +84,8 @@ SHELLS = {
 
 @pytest.mark.parametrize("shell", SHELLS)
 def test_the_shells_complete_its_options(host: Host, shell: str) -> None:
-    """Each finds the completion that comes with the package where it looks for those of packages."""
-    # the manual has been looked at: its index need not follow each package from here on
+    """Each shell finds the completion of the package in its folder for packages."""
+    # the tests of the manual have run: from here on, its index need not follow each package
     host.run("rm -f /var/lib/man-db/auto-update")
     host.run(f"{APT} install bash-completion zsh fish")
     script = SHELLS[shell].replace("'", "'\\''")
@@ -95,7 +95,7 @@ def test_the_shells_complete_its_options(host: Host, shell: str) -> None:
 
 
 def test_reload_works_and_waits(host: Host) -> None:
-    """`systemctl reload` works on systemd 252 too, and where systemd knows how to wait for it nothing hinders that."""
+    """`systemctl reload` works on systemd 252 too, and waits for the end where systemd supports it."""
     host.run("systemctl reload daytimed")
     host.until("journalctl -u daytimed DAYTIMED_EVENT=daemon_reloaded -q --no-pager | grep .", "it has reloaded")
     knows = int(host.run("systemctl --version").split()[1]) >= 253
@@ -103,14 +103,14 @@ def test_reload_works_and_waits(host: Host) -> None:
 
 
 def test_it_is_back_after_a_reboot(host: Host) -> None:
-    """Powered off and booted again: the first client is answered."""
+    """After a reboot, the first client is served."""
     host.reboot()
     assert host.run("daytime-get").startswith("The Date Time is: ")
     host.until(f"systemctl is-active {UNITS}", "both run")
 
 
 def test_an_upgrade_under_load_loses_nobody(host: Host) -> None:
-    """A new version replaces the old one while clients come: all are served, and what the administrator set stays."""
+    """An upgrade under load serves all clients and keeps the configuration of the administrator."""
     host.run(f"sed -i 's/^level = .*/level = \"warning\"/' {CONFIG} && systemctl reload daytimed")
     pid = host.run("systemctl show -P MainPID daytimed")
     with none_is_lost(host):
@@ -123,7 +123,7 @@ def test_an_upgrade_under_load_loses_nobody(host: Host) -> None:
 
 
 def test_another_version_keeps_off_what_is_off(host: Host) -> None:
-    """What the administrator has switched off stays so, and what is switched on instead goes on."""
+    """Another version leaves disabled units disabled, and enabled ones running."""
     others = "daytimed-inetd.socket daytime-get.timer"
     host.run(f"systemctl disable --now {UNITS} && systemctl enable --now {others}")
     host.install()
@@ -135,7 +135,7 @@ def test_another_version_keeps_off_what_is_off(host: Host) -> None:
 
 
 def test_remove_stops_it_and_keeps_the_configuration(host: Host) -> None:
-    """Removed: nothing of it runs or listens, not even what the administrator has started; the conffile stays."""
+    """After removal nothing runs or listens, not even units that the administrator started; the conffile stays."""
     host.run("systemctl enable --now daytime-get.timer")
     host.run(f"{APT} remove daytimed")
     assert host.run("ss -Hltn 'sport = 6000'") == ""
@@ -144,7 +144,7 @@ def test_remove_stops_it_and_keeps_the_configuration(host: Host) -> None:
     assert host.run("ls /etc/daytimed").split() == ["daytimed.toml"]
 
 
-#: Everything a package could leave; without the kernel's, what others write all the time, and what dpkg and apt note.
+#: Everything a package could leave, without kernel file systems, files that others keep writing, and dpkg's records.
 SURVEY = r"""
 find / -xdev \( -path /proc -o -path /sys -o -path /dev -o -path /tmp -o -path /var/log/journal -o -path /run/log \
     -o -path /var/cache/apt -o -path /var/lib/apt -o -path /run/systemd/units -o -path /run/udev -o -path /srv \) \
@@ -158,12 +158,12 @@ ss -Hltnu
 """
 
 
-@pytest.mark.skipif(set(SUITES) != {"bookworm", "trixie"}, reason="it is about Debian 12 and 13")
+@pytest.mark.skipif(set(SUITES) != {"bookworm", "trixie"}, reason="needs both Debian 12 and 13")
 def test_purge_leaves_nothing(host: Host) -> None:
     """
-    Used, reloaded, switched on and off, and purged: files, links, users, units and catalog are as before.
+    After use, reload, enable, disable and purge, files, links, users, units and catalog are as before.
 
-    The file is the one that was built on the other release: one serves both.
+    The package was built on the other release: one file works on both.
     """
     host.run(f"{APT} purge daytimed")
     before = host.run(SURVEY).splitlines()
@@ -185,12 +185,12 @@ def test_purge_leaves_nothing(host: Host) -> None:
     after = host.run(SURVEY).splitlines()
     assert (set(after) - set(before), set(before) - set(after)) == (set(), set())
     assert "dayt" not in host.run("ls -R /etc /var/lib/systemd /var/lib/dpkg/info")
-    # the empty slice of the instances is systemd's
+    # the empty slice of the instances belongs to systemd
     assert "dayt" not in host.run("systemctl list-units --all --plain --no-legend --type=service,socket,timer")
 
 
 def test_its_own_test_passes(host: Host, tmp_path: Path) -> None:
-    """Autopkgtest installs the file and runs the test that the source of the package brings along."""
+    """Autopkgtest installs the file, and the test in the source package passes."""
     host.run(f"{APT} install autopkgtest dpkg-dev")
     tree = copy_tree(tmp_path / "tree")
     shutil.copytree(tree / "packaging/debian", tree / "debian")
@@ -204,11 +204,11 @@ def test_its_own_test_passes(host: Host, tmp_path: Path) -> None:
     assert re.search(r"^smoke +PASS$", printed, re.MULTILINE)
 
 
-# -- how it is built -------------------------------------------------------------------------------------------------
+# -- the build -------------------------------------------------------------------------------------------------------
 
 
 def test_the_tests_ran_when_it_was_built(suite: str) -> None:
-    """The build has run the unit tests on the release's own Python and libraries."""
+    """The build runs the unit tests on the Python and libraries of the release."""
     log = (build(suite) / "build.log").read_text()
     (passed,) = re.findall(r"^=+ (\d+) passed.* in .*=+$", log, re.MULTILINE)
     print(suite, passed, "passed")
@@ -216,16 +216,16 @@ def test_the_tests_ran_when_it_was_built(suite: str) -> None:
 
 
 def test_lintian_says_nothing(suite: str) -> None:
-    """With every tag there is switched on; what is overridden is explained where that is done."""
+    """With every tag on, lintian reports nothing except overridden tags, which the overrides file explains."""
     lintian = "lintian --no-cfg -EvIL +pedantic --show-overrides --fail-on none *.changes"
     printed = in_builder(suite, lintian, build(suite), "/srv/dist")
     print(printed)
     assert re.findall(r"^[EWIPXC]: .*", printed, re.MULTILINE) == []
-    assert "O: daytimed: executable-in-usr-lib" in printed, "what is overridden is seen"
+    assert "O: daytimed: executable-in-usr-lib" in printed, "lintian shows the overridden tags"
 
 
 def test_two_builds_are_bit_identical(suite: str, tmp_path: Path) -> None:
-    """Another folder, umask, time zone, language and time: the same bytes; and `make deb` leaves nothing but dist/."""
+    """Another folder, umask, time zone, language and time give the same bytes, and `make deb` creates only dist/."""
     tree = copy_tree(tmp_path / "tree")
     before = set(tree.rglob("*"))
     settings = "umask 077; export TZ=Asia/Kolkata LC_ALL=C.UTF-8 HOME=/ DEB_BUILD_OPTIONS=nocheck;"

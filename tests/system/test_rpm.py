@@ -1,7 +1,7 @@
 """
-The RPM: built by Debian's rpm, held against the Debian package, installed and removed by rpm itself.
+The RPM: built by Debian's rpm, compared with the Debian package, installed and removed by rpm itself.
 
-There is no host here whose own packages are RPMs. Its systemd is stood in for by a program that notes what it is asked.
+No host here uses RPMs for its own packages. A program that records its arguments stands in for systemd.
 """
 
 from __future__ import annotations
@@ -22,35 +22,35 @@ from daytimed import __version__
 SUITE = "trixie"
 pytestmark = pytest.mark.skipif(SUITE not in SUITES, reason="the rpm of Debian 12 builds it, but compresses no manuals")
 SPEC = PROJECT / "packaging/rpm/daytimed.spec"
-#: Where the two have the same file under different names: Debian's, and the RPM's.
+#: Files that have different names in the two packages.
 NAMES = (
     (r"^usr/lib/python3/dist-packages/", "modules/"),
     (r"^usr/lib/python3\.\d+/site-packages/", "modules/"),
     (r"^usr/share/zsh/vendor-completions/", "usr/share/zsh/site-functions/"),
     (r"^usr/share/doc/daytimed/changelog$", "usr/share/doc/daytimed/CHANGELOG.md"),
 )
-#: What only Debian's has, and why.
+#: Files of the Debian package only, and why.
 DEBIAN = {
     "etc/init.d/daytimed": "hosts with RPMs have systemd",
     "etc/ufw/applications.d/daytimed": "and another firewall",
-    "usr/share/doc/daytimed/changelog.Debian": "of the package",
-    "usr/share/doc/daytimed/copyright": "the licence is elsewhere",
-    f"modules/daytimed-{__version__}.dist-info/INSTALLER": "Debian's name; Fedora writes its own there",
+    "usr/share/doc/daytimed/changelog.Debian": "the changelog of the package",
+    "usr/share/doc/daytimed/copyright": "RPMs have the licence elsewhere",
+    f"modules/daytimed-{__version__}.dist-info/INSTALLER": "names Debian; Fedora writes its own",
     "usr/share/lintian/overrides/daytimed": "for Debian's own checks",
 }
-#: What only the RPM has, and why.
+#: Files of the RPM only, and why.
 RPM = {
-    "usr/share/licenses/daytimed/LICENSE": "where RPMs have it",
+    "usr/share/licenses/daytimed/LICENSE": "RPMs have the licence here",
     f"modules/daytimed-{__version__}.dist-info/RECORD": "Debian removes it; so does Fedora",
     f"modules/daytimed-{__version__}.dist-info/licenses/LICENSE": "Debian removes it",
 }
-#: Macros that Fedora has, and RHEL: the spec takes theirs for granted.
+#: Macros of Fedora and RHEL, which the spec uses there.
 MACROS = """
     _journalcatalogdir _systemdgeneratordir _unitdir bash_completions_dir fish_completions_dir zsh_completions_dir
     pyproject_buildrequires pyproject_install pyproject_wheel python3 python3_sitelib
     systemd_post systemd_postun systemd_postun_with_restart systemd_preun
 """
-#: Installs two releases of the package one over the other, and removes it; prints what is not as it should be.
+#: Install one release of the package, upgrade it to the next, and remove it; print what the test checks.
 LIFE = """
 set -eu
 printf '#!/bin/sh\\necho "$*" >>/run/asked\\n' >/usr/lib/systemd/systemd-update-helper
@@ -59,7 +59,7 @@ rpm="rpm --nodeps"
 $rpm --install dist/daytimed-*-1.noarch.rpm
 $rpm --verify daytimed
 owned=$(rpm --query --list daytimed)
-# where this Debian's Python does not look
+# Debian's Python does not search this folder
 export PYTHONPATH=$(echo "$owned" | sed -n 's,/daytimed/__init__.py$,,p') PYTHONDONTWRITEBYTECODE=1
 daytimed --check
 mkfifo /run/log
@@ -87,20 +87,20 @@ def keep() -> tempfile.TemporaryDirectory[str]:
 
 @functools.cache
 def build() -> Path:
-    """Return a copy of the project in which `make rpm` was run."""
+    """Return a copy of the project after `make rpm`."""
     place = copy_tree(Path(keep().name) / "tree")
     in_builder(SUITE, "make rpm", place, "/srv/daytimed")
     return place
 
 
 def ask(command: str) -> str:
-    """Return what a command says where the packages are in dist/."""
+    """Return the output of a command that finds the packages in dist/."""
     in_builder(SUITE, f"{{ {command}; }} >answer", build(), "/srv/daytimed")
     return (build() / "answer").read_text()
 
 
 def contents(root: Path) -> dict[str, tuple[int, bytes]]:
-    """Return mode and content of all files, under names that both packages have."""
+    """Return mode and content of all files, under names common to both packages."""
     found = {}
     for path in sorted(path for path in root.rglob("*") if path.is_file()):
         name, content = str(path.relative_to(root)), path.read_bytes()
@@ -108,20 +108,20 @@ def contents(root: Path) -> dict[str, tuple[int, bytes]]:
             name, content = name.removesuffix(".gz"), gzip.decompress(content)
         for pattern, replacement in NAMES:
             name = re.sub(pattern, replacement, name)
-        # Debian has a blank there
+        # Debian writes a blank there
         found[name] = (path.stat().st_mode, content.replace(b"#! /", b"#!/"))
     return found
 
 
 def test_rpmlint_says_nothing() -> None:
-    """Neither of the spec nor of what was built; what is not asked is explained in its configuration."""
+    """Rpmlint accepts the spec and both packages; its configuration explains each filter."""
     printed = ask("rpmlint --config packaging/rpm/rpmlint.toml packaging/rpm/daytimed.spec dist/*.rpm")
     print(printed)
     assert "2 packages and 1 specfiles checked; 0 errors, 0 warnings" in printed
 
 
 def test_it_has_the_files_of_the_debian_package() -> None:
-    """The same names, modes and contents, but for what is named here."""
+    """Both packages have the same names, modes and contents, except the files listed above."""
     deb = package(SUITE)
     (build() / "debian.deb").write_bytes(deb.read_bytes())
     ask("dpkg-deb -x debian.deb debian; mkdir rpm; cd rpm; rpm2cpio ../dist/*.noarch.rpm | cpio -id --quiet")
@@ -134,7 +134,7 @@ def test_it_has_the_files_of_the_debian_package() -> None:
 
 
 def test_its_directories_are_its_own() -> None:
-    """Those that have its name, and those of firewalld, which need not be installed."""
+    """The package owns the directories with its name, and those of firewalld, which may not be installed."""
     lines = [line.split() for line in ask("rpm -qp --list --verbose dist/*.noarch.rpm").splitlines()]
     paths = {line[-1]: line[0] for line in lines if line[-1].startswith("/")}
     above = {str(parent) for path in paths for parent in Path(path).parents}
@@ -145,7 +145,7 @@ def test_its_directories_are_its_own() -> None:
 
 
 def test_it_needs_what_the_project_needs() -> None:
-    """Each dependency of the Python package, in the words of Fedora, and the Python that it was built for."""
+    """The package requires each dependency of the project by Fedora's name, and the Python of its build."""
     requires = ask("rpm -qp --requires dist/*.noarch.rpm")
     python = re.search(r"^python\(abi\) = (\S+)$", requires, re.MULTILINE)
     assert python
@@ -155,7 +155,7 @@ def test_it_needs_what_the_project_needs() -> None:
 
 
 def test_a_changed_configuration_is_kept() -> None:
-    """The configuration is the only file that is marked so, and is not replaced when the package has a new one."""
+    """Only the configuration is marked %config(noreplace)."""
     lines = ask("rpm -qp --queryformat '[%{FILEFLAGS:fflags} %{FILENAMES}\\n]' dist/*.noarch.rpm").splitlines()
     flags = {name: flag for flag, name in (line.split(" ") for line in lines)}
     assert {name: flag for name, flag in flags.items() if "c" in flag} == {"/etc/daytimed/daytimed.toml": "cn"}
@@ -164,10 +164,10 @@ def test_a_changed_configuration_is_kept() -> None:
 
 def test_it_is_installed_upgraded_and_removed() -> None:
     """
-    Installed, it serves; upgraded, it is configured as before; removed, it leaves that and nothing else.
+    Installation serves; an upgrade keeps the configuration; removal leaves only that.
 
-    systemd is asked to apply presets to each unit that can be enabled, to restart the service alone, to disable all.
-    The source package is what the other release is built from.
+    The scriptlets apply presets to each unit with [Install], restart only the service, and remove every unit. The
+    second release is built from the source package.
     """
     again = "rpmbuild --rebuild --nodeps --without check --define 'dist .next' --define '_rpmdir next'"
     ask(f"{again} --define '_build_name_fmt %%{{NAME}}-%%{{VERSION}}-%%{{RELEASE}}.%%{{ARCH}}.rpm' dist/*.src.rpm")
@@ -186,7 +186,7 @@ def test_it_is_installed_upgraded_and_removed() -> None:
 
 
 def test_where_fedora_s_macros_are_they_are_used() -> None:
-    """Read as on Fedora, the spec leaves these to it, and defines none."""
+    """Parsed as on Fedora, the spec uses these macros and defines none of them."""
     parsed = ask("rpmspec --parse --define 'fedora 43' packaging/rpm/daytimed.spec").partition("%changelog")[0]
     used = set(re.findall(r"%\{?(\w*_\w+|python3)", parsed))
     assert used == {"generate_buildrequires", *MACROS.split()}

@@ -1,4 +1,4 @@
-"""The service under a booted systemd, installed by its package, driven with systemctl and journalctl."""
+"""The service under a booted systemd, installed by its package, tested with systemctl and journalctl."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 from clients import CLIENTS, THREADS, assert_nobody_lost, begin_load, none_is_lost, outcomes
 from container import Container
 
-#: The losses that were told; the statistics are an event that finds out whether the journal takes one again.
+#: Reported losses; SIGUSR1 logs an event, and so makes the daemon try the journal again.
 LOSSES = "journalctl -u daytimed DAYTIMED_EVENT=log_lost --no-pager -q"
 ASK_FOR_LOSSES = "systemctl kill -s USR1 --kill-whom=main daytimed"
 DROP_IN = "/etc/systemd/system/{unit}.d/{name}.conf"
@@ -20,7 +20,7 @@ DROP_IN = "/etc/systemd/system/{unit}.d/{name}.conf"
 
 @pytest.fixture(autouse=True)
 def fresh(container: Container) -> Iterator[None]:
-    """Begin each test with the units stopped, and nothing failed."""
+    """Start each test with the units stopped and no failed unit."""
     container.run(
         "systemctl stop daytimed.socket daytimed.service daytimed-inetd.socket; systemctl reset-failed || true"
     )
@@ -29,7 +29,7 @@ def fresh(container: Container) -> Iterator[None]:
 
 @contextlib.contextmanager
 def drop_in(container: Container, unit: str, name: str, text: str | None = None) -> Iterator[None]:
-    """Have a drop-in: one of the examples, or a text."""
+    """Use a drop-in: one of the examples, or a text."""
     path = DROP_IN.format(unit=unit, name=name)
     if text is None:
         text = (Path(__file__).parents[2] / "systemd/examples" / f"{name}.conf").read_text()
@@ -42,7 +42,7 @@ def drop_in(container: Container, unit: str, name: str, text: str | None = None)
 
 @contextlib.contextmanager
 def configuration(container: Container, text: str) -> Iterator[None]:
-    """Have another configuration than the one that comes with the package."""
+    """Replace the configuration of the package."""
     file = "/etc/daytimed/daytimed.toml"
     container.run(f"cp {file} {file}.kept; cat >{file} <<'EOT'\n{text}\nEOT")
     try:
@@ -60,7 +60,7 @@ def status(container: Container) -> str:
 
 
 def test_start_serves_on_port_6000(container: Container) -> None:
-    """`systemctl start daytimed` on a fresh install: active, and the probe reads it over IPv4 and IPv6."""
+    """After `systemctl start daytimed` on a fresh install, the service is active and replies over IPv4 and IPv6."""
     container.run("systemctl start daytimed")
     assert container.run("systemctl is-active daytimed daytimed.socket").split() == ["active", "active"]
     for family in ("-4", "-6"):
@@ -69,7 +69,7 @@ def test_start_serves_on_port_6000(container: Container) -> None:
 
 
 def test_the_journal_has_the_fields(container: Container) -> None:
-    """One entry a client, by event, with message, priority, id and every field; and the catalog explains it."""
+    """Each client has an entry with message, priority, id and every field, and the catalog explains it."""
     container.run("systemctl start daytimed && daytime-get -4")
     query = "journalctl -u daytimed DAYTIMED_EVENT=client_served --no-pager -n 1"
     printed = container.until(f"{query} -o json | grep .", "the entry is there")
@@ -85,14 +85,14 @@ def test_the_journal_has_the_fields(container: Container) -> None:
 
 
 def test_restarts_under_load_lose_nobody(container: Container) -> None:
-    """Twenty restarts with the socket unit: no client is refused, reset or unanswered."""
+    """Twenty restarts with the socket unit refuse, reset or lose no client."""
     container.run("systemctl start daytimed")
     with none_is_lost(container):
         container.run("for i in $(seq 20); do systemctl restart daytimed || exit 1; done")
 
 
 def test_reloads_under_load_lose_nobody(container: Container) -> None:
-    """Twenty reloads, each waited for: nobody is lost, and the process is the same."""
+    """Twenty reloads, each one complete, lose no client and keep the process."""
     container.run("systemctl start daytimed")
     pid = main_pid(container)
     with none_is_lost(container):
@@ -101,26 +101,26 @@ def test_reloads_under_load_lose_nobody(container: Container) -> None:
 
 
 def test_the_next_client_starts_it_again(container: Container) -> None:
-    """After `systemctl stop daytimed` the socket stays, and a client is served."""
+    """After `systemctl stop daytimed` the socket stays, and the next client starts the service."""
     container.run("systemctl start daytimed; systemctl stop daytimed.service 2>/dev/null")
     assert container.fails("systemctl is-active daytimed").strip() == "inactive"
     assert container.run("daytime-get").startswith("The Date Time is: ")
-    # a worker may answer before the master has told systemd
+    # a worker may reply before the master has notified systemd
     container.until("systemctl is-active daytimed", "it is active")
 
 
 def test_stops_under_load_lose_nobody(container: Container) -> None:
-    """Five stops while clients come: each is over when the next client starts it again, and all are served."""
+    """Five stops under load: each completes before a client starts the service again, and all clients are served."""
     container.run("systemctl start daytimed")
     load = begin_load(container)
-    # a stop that a client's start overtakes is cancelled, and is none
+    # do not count a stop that a start by a client cancels
     container.run("n=0; until [ $n = 5 ]; do systemctl stop daytimed.service 2>/dev/null && n=$((n + 1)); done")
     assert_nobody_lost(outcomes(load))
 
 
 @pytest.mark.parametrize("who", ["master", "worker"])
 def test_kill_9_under_load(container: Container, who: str) -> None:
-    """SIGKILL to the master or to a worker: it serves again, and only clients in the hands of the killed are lost."""
+    """After SIGKILL of the master or a worker, the service recovers; it loses only clients accepted by the killed."""
     container.run("systemctl start daytimed")
     load = begin_load(container)
     pid = main_pid(container)
@@ -134,7 +134,7 @@ def test_kill_9_under_load(container: Container, who: str) -> None:
 
 
 def test_own_sockets_without_the_socket_unit(container: Container) -> None:
-    """With the descriptor store, twenty restarts and twenty reloads under load lose nobody either."""
+    """With the descriptor store, twenty restarts and reloads under load lose no client either."""
     container.run("systemctl mask --runtime daytimed.socket")
     try:
         with drop_in(container, "daytimed.service", "own-sockets"):
@@ -147,7 +147,7 @@ def test_own_sockets_without_the_socket_unit(container: Container) -> None:
 
 
 def test_the_watchdog_restarts_a_frozen_master(container: Container) -> None:
-    """SIGSTOP of the master: systemd misses its pings and starts another; the socket keeps the clients."""
+    """After SIGSTOP of the master, systemd misses its pings and starts another; clients wait in the socket."""
     with drop_in(container, "daytimed.service", "watchdog", "[Service]\nWatchdogSec=1s\nTimeoutAbortSec=2s"):
         container.run("systemctl start daytimed")
         pid = main_pid(container)
@@ -159,7 +159,7 @@ def test_the_watchdog_restarts_a_frozen_master(container: Container) -> None:
 
 
 def test_a_frozen_worker_is_replaced(container: Container) -> None:
-    """SIGSTOP of a worker: killed, replaced and logged, and the master stays."""
+    """After SIGSTOP of a worker, the master logs, kills and replaces it."""
     container.run("systemctl start daytimed")
     pid = main_pid(container)
     worker = container.run(f"cat /proc/{pid}/task/{pid}/children").split()[0]
@@ -171,7 +171,7 @@ def test_a_frozen_worker_is_replaced(container: Container) -> None:
 
 
 def test_a_stopped_journal_holds_nobody_up_and_the_loss_is_told(container: Container) -> None:
-    """Journald held by SIGSTOP: clients are served; when it goes on, log_lost says how many events are missing."""
+    """While SIGSTOP suspends journald, clients are served; afterwards log_lost counts the missing events."""
     with drop_in(container, "daytimed.service", "all", "[Service]\nEnvironment=DAYTIMED_LOG_CLIENT_RATE=0"):
         container.run("systemctl start daytimed")
         journald = int(container.run("systemctl show -P MainPID systemd-journald"))
@@ -181,16 +181,16 @@ def test_a_stopped_journal_holds_nobody_up_and_the_loss_is_told(container: Conta
         finally:
             container.run(f"kill -CONT {journald}")
         lively = outcomes(begin_load(container, 500))
-        # every client is logged: to a journal that takes nothing that costs less, never more
+        # every client is logged; a journal that accepts nothing makes that cheaper, never dearer
         print(f"clients took {frozen['seconds']} s with the journal frozen, and {lively['seconds']} s without")
         assert frozen["seconds"] < 4 * lively["seconds"]
         assert_nobody_lost(frozen, 500)
         assert_nobody_lost(lively, 500)
-        container.until(f"{ASK_FOR_LOSSES}; {LOSSES} | grep 'could not be logged'", "the loss is told")
+        container.until(f"{ASK_FOR_LOSSES}; {LOSSES} | grep 'could not be logged'", "the loss is logged")
 
 
 def test_a_journal_that_is_gone_holds_nobody_up_and_the_loss_is_told(container: Container) -> None:
-    """Journald stopped, with its sockets: clients are served; when it is back, log_lost says how many are missing."""
+    """While journald and its sockets are stopped, clients are served; afterwards log_lost counts the missing events."""
     with drop_in(container, "daytimed.service", "all", "[Service]\nEnvironment=DAYTIMED_LOG_CLIENT_RATE=0"):
         container.run("systemctl start daytimed")
         told_before = int(container.run(f"{LOSSES} | wc -l"))
@@ -203,11 +203,11 @@ def test_a_journal_that_is_gone_holds_nobody_up_and_the_loss_is_told(container: 
         finally:
             container.run(f"systemctl start {units}")
         container.run("daytime-get")
-        container.until(f'{ASK_FOR_LOSSES}; [ "$({LOSSES} | wc -l)" -gt {told_before} ]', "the loss is told")
+        container.until(f'{ASK_FOR_LOSSES}; [ "$({LOSSES} | wc -l)" -gt {told_before} ]', "the loss is logged")
 
 
 def test_the_sockets_are_stopped_with_the_service_on_them(container: Container) -> None:
-    """`systemctl stop daytimed.socket` closes the port for good; a restart of it takes what the unit says now."""
+    """`systemctl stop daytimed.socket` closes the port and stops the service; a restart uses a changed socket unit."""
     container.run("systemctl start daytimed && systemctl stop daytimed.socket")
     assert container.fails("systemctl is-active daytimed daytimed.socket").split() == ["inactive", "inactive"]
     assert "connection refused" in container.fails("daytime-get")
@@ -219,7 +219,7 @@ def test_the_sockets_are_stopped_with_the_service_on_them(container: Container) 
 
 
 def test_port_13_needs_no_privilege(container: Container) -> None:
-    """The example of the drop-in: systemd binds it, the service has no capability."""
+    """With the example drop-in, systemd binds port 13, and the service has no capability."""
     with drop_in(container, "daytimed.socket", "port-13"):
         container.run("systemctl start daytimed")
         assert container.run("daytime-get localhost:13").startswith("The Date Time is: ")
@@ -227,11 +227,11 @@ def test_port_13_needs_no_privilege(container: Container) -> None:
         caps = container.run(f"grep -E '^Cap(Prm|Eff|Bnd|Amb)' /proc/{main_pid(container)}/status").split()[1::2]
         assert set(caps) == {"0" * 16}
         interfaces = container.run(f"nsenter -t {main_pid(container)} -n ls /proc/sys/net/ipv4/conf").split()
-        assert set(interfaces) - {"all", "default"} <= {"lo"}, "a network of its own, with nothing in it"
+        assert set(interfaces) - {"all", "default"} <= {"lo"}, "its network has no other interface"
 
 
 def test_udp_and_ipv4_only(container: Container) -> None:
-    """The two examples of other sockets."""
+    """The example drop-ins for UDP and for IPv4 only work."""
     with drop_in(container, "daytimed.socket", "udp"):
         container.run("systemctl start daytimed")
         assert container.run("daytime-get udp://localhost:6000").startswith("The Date Time is: ")
@@ -242,7 +242,7 @@ def test_udp_and_ipv4_only(container: Container) -> None:
 
 
 def test_client_networks(container: Container) -> None:
-    """IPAddressAllow= on the socket: who is not allowed gets no answer at all, and who is, does."""
+    """With IPAddressAllow= on the socket, allowed clients are served, and others get no answer."""
     text = "[Socket]\nIPAddressDeny=any\nIPAddressAllow=127.0.0.0/8\n"
     with drop_in(container, "daytimed.socket", "client-networks", text):
         container.run("systemctl start daytimed")
@@ -251,7 +251,7 @@ def test_client_networks(container: Container) -> None:
 
 
 def test_nist_reads_the_kernel_clock_where_it_may(container: Container) -> None:
-    """Hardened as shipped it says health 3; with the example it says what the kernel does."""
+    """The shipped sandbox gives health 3; with the example, the reply has the state of the kernel clock."""
     environment = "[Service]\nEnvironment=DAYTIMED_FORMAT=nist"
     with drop_in(container, "daytimed.service", "format", environment):
         container.run("systemctl start daytimed")
@@ -266,7 +266,7 @@ def test_nist_reads_the_kernel_clock_where_it_may(container: Container) -> None:
 
 
 def test_socket_activate(container: Container) -> None:
-    """Systemd's own tool for trying it out: the name is the listener, and the first client starts it."""
+    """With systemd-socket-activate, the name selects the listener, and the first client starts the daemon."""
     command = "exec systemd-socket-activate -l 7000 --fdname=seconds daytimed -f unix --log-level=warning"
     activate = container.popen(command)
     try:
@@ -278,7 +278,7 @@ def test_socket_activate(container: Container) -> None:
 
 
 def test_several_sockets(container: Container) -> None:
-    """Two named sockets with formats of their own, one that the configuration does not name, UDP and unix."""
+    """Two named sockets have their own formats; a UDP and a unix socket without settings have the default."""
     config = (
         'format = "rfc867"\n[[listener]]\nname = "seconds"\naddress = ":1"\nformat = "unix"\n'
         '[[listener]]\nname = "iso"\naddress = ":2"\nformat = "iso8601"\n'
@@ -304,7 +304,7 @@ def test_several_sockets(container: Container) -> None:
 
 
 def test_one_process_a_client(container: Container) -> None:
-    """Accept=yes, with its own pair of units."""
+    """The pair of Accept=yes units serves each client by its own process."""
     container.run("systemctl start daytimed-inetd.socket")
     for _ in range(3):
         assert container.run("daytime-get").startswith("The Date Time is: ")
@@ -314,7 +314,7 @@ def test_one_process_a_client(container: Container) -> None:
 
 
 def test_the_health_check_shows_a_failure(container: Container) -> None:
-    """daytime-get.service is fine while it serves, and in `systemctl --failed` when it does not."""
+    """daytime-get.service succeeds while the service runs, and is in `systemctl --failed` when it does not."""
     container.run("systemctl start daytimed && systemctl start daytime-get.service")
     container.run("systemctl stop daytimed.socket daytimed.service")
     container.fails("systemctl start daytime-get.service")
@@ -322,7 +322,7 @@ def test_the_health_check_shows_a_failure(container: Container) -> None:
 
 
 def test_a_port_in_use_is_told(container: Container) -> None:
-    """Own sockets on a port that is taken: the status says which and why, with the error of the system."""
+    """When own sockets need a port in use, the status reports the reason and the error number."""
     container.run("systemctl mask --runtime daytimed.socket")
     taken = container.popen("exec python3 -c 'import socket; s = socket.create_server((\"\", 6000)); s.accept()'")
     try:
@@ -341,30 +341,31 @@ def test_a_port_in_use_is_told(container: Container) -> None:
 
 
 def test_a_wrong_configuration_is_78_and_not_tried_again(container: Container) -> None:
-    """The start fails with every fault in the journal."""
+    """A configuration error ends the start with 78 and without a retry; the journal has the error."""
     with configuration(container, "worker = 1"):
         container.fails("systemctl start daytimed.service")
         shown = container.run("systemctl show -p ExecMainStatus,NRestarts daytimed").split()
         assert sorted(shown) == ["ExecMainStatus=78", "NRestarts=0"]
         assert "worker: unknown key; did you mean workers?" in status(container)
         fault = "daytimed: /etc/daytimed/daytimed.toml: worker: unknown key; did you mean workers?"
-        container.until(f"journalctl -u daytimed --no-pager -q | grep -F '{fault}'", "the fault is in the journal")
+        container.until(f"journalctl -u daytimed --no-pager -q | grep -F '{fault}'", "the error is in the journal")
 
 
 def test_a_reload_of_a_wrong_configuration_changes_nothing(container: Container) -> None:
-    """`systemctl reload` comes back, the status says why, and clients are served as before."""
+    """`systemctl reload` returns, the status reports the error, and clients are served as before."""
     container.run("systemctl start daytimed")
     with configuration(container, "worker = 1"):
         container.run("systemctl reload daytimed")
         container.until(
-            "systemctl show -P StatusText daytimed | grep 'The last reload was rejected: .*worker: unknown key'", "told"
+            "systemctl show -P StatusText daytimed | grep 'The last reload was rejected: .*worker: unknown key'",
+            "the status has the reason",
         )
         assert container.run("systemctl is-active daytimed").strip() == "active"
         assert container.run("daytime-get").startswith("The Date Time is: ")
 
 
 def test_the_units_are_right_and_the_service_is_hardened(container: Container) -> None:
-    """systemd-analyze has nothing to say of the units, and calls the exposure 0.2 or less."""
+    """systemd-analyze verifies the units, and rates the exposure 0.2 or less."""
     units = "/usr/lib/systemd/system/daytim*"
     container.run(f"systemd-analyze verify --man=no {units}")
     unit = "/usr/lib/systemd/system/daytimed.service"
@@ -378,9 +379,9 @@ EXAMPLES = "/usr/share/doc/daytimed/examples/monitoring"
 
 
 def test_the_timer_checks_and_tells(container: Container) -> None:
-    """The timer runs the check, in its sandbox: a good one is silent, a failed one is seen and tells somebody."""
+    """The timer runs the check in its sandbox: a success is silent, a failure is visible and raises the alert."""
     faster = "[Timer]\nOnActiveSec=\nOnUnitActiveSec=\nOnActiveSec=100ms\nOnUnitActiveSec=100ms\nAccuracySec=1ms"
-    # which is so often that systemd would soon refuse to start it
+    # at this rate, systemd would soon refuse to start the alert
     telling = container.run(f"cat {EXAMPLES}/systemd/on-failure.conf") + "[Unit]\nStartLimitIntervalSec=0\n"
     finished = "journalctl -q --no-pager -u daytime-get -o cat | grep -c '^Finished '"
     before = int(container.run(finished, check=False))
@@ -398,11 +399,11 @@ def test_the_timer_checks_and_tells(container: Container) -> None:
         )
         assert "connection refused" in container.run("journalctl -q --no-pager -u daytime-get -o cat")
         container.run("systemctl stop daytime-get.timer")
-        container.until("systemctl --failed --plain | grep -q ^daytime-get.service", "the failure is seen")
+        container.until("systemctl --failed --plain | grep -q ^daytime-get.service", "the failure is visible")
 
 
 def test_figures_for_prometheus_are_written(container: Container) -> None:
-    """The example for node_exporter's textfile collector leaves figures, in its sandbox, whatever the server does."""
+    """The example for node_exporter's textfile collector writes metrics in its sandbox, with the server up or down."""
     figures = "/var/lib/prometheus/node-exporter/daytime.prom"
     container.run(
         f"mkdir -p $(dirname {figures}); cp {EXAMPLES}/prometheus/daytime-textfile.* /etc/systemd/system/;"

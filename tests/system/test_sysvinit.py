@@ -1,4 +1,4 @@
-"""The script for sysvinit, on a Debian without systemd that it has booted, with its system log and its console."""
+"""The init script for sysvinit, on a Debian that boots without systemd, with its system log and its console."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from package import SUITES, Host
 
 SUITE = SUITES[-1]
 PACKAGES = "sysvinit-core,python3,python3-structlog,python3-daemon,iproute2,procps,tzdata,inetutils-syslogd"
-#: The first entry after the scripts of the runlevel: what it starts tells that all of them have ended.
+#: The inittab entry after the scripts of the runlevel: its program reports that all of them have ended.
 HOOKS = (
     r"--customize-hook=sed -i /getty/d $1/etc/inittab && echo dt:2345:once:/srv/booted >>$1/etc/inittab",
     r"--customize-hook=mkdir -p $1/srv && install -m 755 /dev/null $1/srv/booted",
@@ -28,7 +28,7 @@ PIDFILE = "/run/daytimed.pid"
 
 @pytest.fixture(scope="module")
 def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
-    """Install the package there, and boot it anew."""
+    """Install the package and reboot."""
     root = tmp_path_factory.mktemp("sysvinit") / SUITE
     subprocess.run(["cp", "-ax", make_root(SUITE, "sysvinit", PACKAGES, HOOKS), root], check=True)
     (root / "srv/booted").write_text(BOOTED)
@@ -46,7 +46,7 @@ def shown(host: Container) -> Iterator[None]:
 
 
 def does(host: Container, action: str, expected: int = 0, before: str = "") -> str:
-    """Do an action, hold it to an exit status, and return what it said."""
+    """Run an action, check its exit status, and return its output."""
     return host.run(f"{before} {SCRIPT} {action}; [ $? = {expected} ] && exit; echo status $?; exit 1")
 
 
@@ -59,10 +59,10 @@ def log(host: Container, pattern: str) -> str:
 
 
 def test_after_the_boot_it_serves(host: Container) -> None:
-    """Started by the runlevel, as nobody; its log is the system log, and nothing of it is on the console."""
+    """The runlevel starts the daemon as nobody; it logs to the system log, and not to the console."""
     assert host.run("cat /proc/1/comm").strip() == "init"
     assert host.run("daytime-get").startswith("The Date Time is: ")
-    assert does(host, "status") == f"daytimed: runs with pid {pid(host)}\n"
+    assert does(host, "status") == f"daytimed: running with pid {pid(host)}\n"
     assert host.run(f"ps -o user= -p {pid(host)}").strip() == "nobody"
     log(host, "daytimed.*event=daemon_ready")
     log(host, "daytimed.*event=client_served")
@@ -73,23 +73,23 @@ def test_after_the_boot_it_serves(host: Container) -> None:
 
 
 def test_start_and_stop_can_be_repeated(host: Container) -> None:
-    """A second start changes nothing; stop closes the port and leaves no pid file, and a second one is fine too."""
+    """A second start changes nothing; stop closes the port and removes the pid file, and a second stop succeeds."""
     before = pid(host)
-    assert does(host, "start") == "daytimed: runs already\n"
+    assert does(host, "start") == "daytimed: already running\n"
     assert pid(host) == before
     assert does(host, "stop") == "daytimed: stopped\n"
     assert host.run(f"ls {PIDFILE} 2>/dev/null; ss -Hltn 'sport = 6000'; pgrep -x daytimed", check=False) == ""
-    assert does(host, "status", 3) == "daytimed: does not run\n"
-    assert does(host, "stop") == "daytimed: did not run\n"
+    assert does(host, "status", 3) == "daytimed: not running\n"
+    assert does(host, "stop") == "daytimed: not running\n"
     does(host, "try-restart")
-    assert does(host, "reload", 7) == "daytimed: does not run\n"
+    assert does(host, "reload", 7) == "daytimed: not running\n"
     does(host, "status", 3)
     does(host, "start")
     assert host.run("daytime-get").startswith("The Date Time is: ")
 
 
 def test_a_reload_is_the_same_process(host: Container) -> None:
-    """It serves what the file says now; whoever captures what is said gets its end."""
+    """A reload applies the file in the same process; the output of an action ends, so it can be captured."""
     before = pid(host)
     try:
         host.run(f"echo 'format = \"unix\"' >{CONFIG}")
@@ -106,7 +106,7 @@ def test_a_reload_is_the_same_process(host: Container) -> None:
 @pytest.mark.parametrize("action", ["reload", "force-reload", "restart", "try-restart"])
 @pytest.mark.parametrize("wrong", [f"echo worker = 1 >{CONFIG}", f"chmod 600 {CONFIG}"], ids=["fault", "unreadable"])
 def test_a_wrong_configuration_stops_nothing(host: Container, action: str, wrong: str) -> None:
-    """Neither a fault nor a file that its user cannot read: it is told, and what runs goes on."""
+    """A configuration error, or a file that its user cannot read, is reported, and the daemon runs on."""
     before = pid(host)
     try:
         host.run(wrong)
@@ -120,17 +120,17 @@ def test_a_wrong_configuration_stops_nothing(host: Container, action: str, wrong
 
 
 def test_killed_it_is_dead_and_starts_again(host: Container) -> None:
-    """1 for one that has left its pid file; the file blocks nothing."""
+    """The status of a killed daemon is 1, and its pid file does not block a start."""
     host.run(f"kill -9 {pid(host)}")
     host.until("! pgrep -x daytimed", "its workers have ended with it")
-    assert does(host, "status", 1) == f"daytimed: is dead, and has left {PIDFILE}\n"
+    assert does(host, "status", 1) == f"daytimed: dead, but {PIDFILE} exists\n"
     does(host, "reload", 7)
     does(host, "start")
     assert host.run("daytime-get").startswith("The Date Time is: ")
 
 
 def test_nobody_else_is_killed(host: Container) -> None:
-    """Not who has got the number of one that was killed, nor whom the daemon itself writes into its file."""
+    """No other process gets a signal: neither one with the pid of a killed daemon, nor one named in the file."""
     other = host.popen("echo $$; exec sleep 1000")
     assert other.stdout
     number = other.stdout.readline().strip()
@@ -138,11 +138,11 @@ def test_nobody_else_is_killed(host: Container) -> None:
     try:
         host.run(f"echo {number} >{PIDFILE}")
         for action in ("stop", "restart", "reload"):
-            assert does(host, action, 1) == f"daytimed: {PIDFILE} names no daytimed\n"
+            assert does(host, action, 1) == f"daytimed: {PIDFILE} does not name a daytimed process\n"
         host.run(f"kill -9 {ours}")
         host.until("! pgrep -x daytimed", "its workers have ended with it")
         does(host, "status", 1)
-        assert does(host, "stop") == "daytimed: did not run\n"
+        assert does(host, "stop") == "daytimed: not running\n"
         does(host, "status", 3)
         assert other.poll() is None
     finally:
@@ -152,7 +152,7 @@ def test_nobody_else_is_killed(host: Container) -> None:
 
 
 def test_one_that_was_stopped_by_its_pid_does_not_run(host: Container) -> None:
-    """The file that it cannot remove stays, empty: that is 3, and not dead."""
+    """A daemon stopped by its pid leaves an empty pid file: the status is 3, not 1 (dead)."""
     host.run(f"kill {pid(host)}")
     host.until(f"flock -n {PIDFILE} true", "it has ended")
     does(host, "status", 3)
@@ -160,7 +160,7 @@ def test_one_that_was_stopped_by_its_pid_does_not_run(host: Container) -> None:
 
 
 def test_one_that_hangs_is_killed(host: Container) -> None:
-    """A master that takes no signal does not hold up a stop for ever."""
+    """A stop kills a master that takes no signal."""
     host.run(f"sed 's/^STOP_S=.*/STOP_S=0.2/' {SCRIPT} >/srv/impatient; chmod 755 /srv/impatient")
     host.run(f"kill -STOP {pid(host)}")
     assert host.run("/srv/impatient stop") == "daytimed: stopped\n"
@@ -170,12 +170,12 @@ def test_one_that_hangs_is_killed(host: Container) -> None:
 
 
 def test_what_else_can_be_wrong(host: Container) -> None:
-    """A taken port is told where it was started; so are wrong arguments, another user, and a program that is gone."""
+    """The script reports a port in use, wrong arguments, a missing right and a missing program."""
     does(host, "stop")
     assert "Usage: " in does(host, "", 2)
     assert "Usage: " in does(host, "nonsense", 2)
     as_nobody = "setpriv --reuid=65534 --clear-groups"
-    assert does(host, "start", 4, as_nobody) == "daytimed: only root can start it\n"
+    assert does(host, "start", 4, as_nobody) == "daytimed: only root can start the daemon\n"
     does(host, "status", 3, as_nobody)
     taken = host.popen("exec python3 -c 'import socket; s = socket.create_server((\"\", 6000)); s.accept()'")
     host.until("ss -Hltn 'sport = :6000' | grep .", "the port is taken")
@@ -191,7 +191,7 @@ def test_what_else_can_be_wrong(host: Container) -> None:
 
 
 def test_the_defaults_file_says_who_and_what_else(host: Container) -> None:
-    """DAYTIMED_USER and DAYTIMED_OPTS, also for one that runs as another user still."""
+    """DAYTIMED_USER and DAYTIMED_OPTS apply at a restart, even if the daemon runs as another user."""
     try:
         host.run("printf 'DAYTIMED_USER=daemon\\nDAYTIMED_OPTS=\"-f unix -l :13\"\\n' >/etc/default/daytimed")
         does(host, "restart")
@@ -205,10 +205,10 @@ def test_the_defaults_file_says_who_and_what_else(host: Container) -> None:
 
 
 def test_the_shutdown_stops_it_and_its_last_words_are_in_the_log(host: Container) -> None:
-    """In order, and before the system log: every worker as asked, and the figures of its life."""
+    """The shutdown stops every worker in order, before the system log, which has the last events."""
     host.run("echo '*.* /dev/console' >>/etc/syslog.conf; pkill -HUP syslogd; daytime-get")
     console = host.shut_down()
-    # the system log writes when it gets to it, the scripts at once
+    # the scripts write at once, the system log with a delay
     logged = re.findall(r"event=(worker_exited|daemon_stopped)", console)
     said = re.findall(r"daytimed: (stopped)|(Stopping system log)", console)
     workers = logged.count("worker_exited")

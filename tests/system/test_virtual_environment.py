@@ -1,4 +1,4 @@
-"""What the README says for a host without the package: the programs from pip, in an environment at /opt/daytimed."""
+"""The README's steps for a host without the package: the programs from pip, in an environment at /opt/daytimed."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ import pytest
 from container import PROJECT
 from package import APT, Host, copy_tree
 
-#: The network of a container is its own: what pip would fetch comes along.
+#: A container cannot reach the package index: the wheels come with the archive.
 PIP = "export PIP_NO_INDEX=1 PIP_FIND_LINKS=/srv/wheels"
 
 
 def readme() -> str:
-    """Return the lines that the README has for this."""
+    """Return the README's commands for it."""
     section = (PROJECT / "README.md").read_text().partition("\n### Install\n")[2].partition("\n### ")[0]
     lines = re.findall(r"^    (.*)$", section, re.MULTILINE)
     assert len(lines) == 3
@@ -26,7 +26,7 @@ def readme() -> str:
 
 @pytest.fixture(scope="module")
 def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return an archive of the tree and of the wheels of what it needs."""
+    """Return an archive of the tree, with its wheel and those of its dependencies."""
     made = tmp_path_factory.mktemp("environment")
     tree = copy_tree(made / "tree")
     command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--disable-pip-version-check", "--wheel-dir"]
@@ -46,7 +46,7 @@ def host(suite: str, archive: Path) -> Iterator[Host]:
 
 
 def test_the_service_runs_from_opt(host: Host) -> None:
-    """In its whole sandbox, with nothing of the tree or of the system's modules; it is back after a restart."""
+    """The service runs in its whole sandbox without the tree and the modules of the system, also after a restart."""
     host.run("mv /srv/tree /srv/away; ! [ -e /usr/lib/python3/dist-packages/structlog ]")
     for action in ("restart", "reload"):
         host.run(f"systemctl {action} daytimed")
@@ -59,7 +59,7 @@ def test_the_service_runs_from_opt(host: Host) -> None:
 
 
 def test_the_other_units_run_from_opt(host: Host) -> None:
-    """One process for each client, and the health check."""
+    """The inetd units and the health check run from /opt too."""
     host.run("systemctl start daytime-get.service && systemctl stop daytimed.socket daytimed.service")
     host.run("systemctl start daytimed-inetd.socket")
     assert host.run("/opt/daytimed/bin/daytime-get").startswith("The Date Time is: ")
@@ -67,7 +67,7 @@ def test_the_other_units_run_from_opt(host: Host) -> None:
 
 
 def test_its_units_are_removed(host: Host) -> None:
-    """Installed again, a changed configuration is kept; removed, it is all that is left."""
+    """A second installation keeps a changed configuration; removal leaves nothing else."""
     install = "/srv/away/packaging/install.py --prefix /opt/daytimed"
     host.run(f"echo '# mine' >>/etc/daytimed/daytimed.toml; {install} --data")
     host.run("systemctl disable --now daytimed.socket daytimed.service daytimed-inetd.socket")

@@ -1,4 +1,4 @@
-"""The three protocols of systemd, with sockets in the place of systemd."""
+"""The three protocols of systemd, with sockets instead of systemd."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from daytimed.errors import ListenError
 from daytimed.log import EVENTS
 from daytimed.systemd import Journal, Notifier, encode_entry, is_journal_stream, take_passed
 
-# what a process tells its manager with lives as long as the process
+# the notification socket stays open as long as the process
 pytestmark = pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")
 
 UNITS = Path(__file__).parents[2] / "systemd"
@@ -44,7 +44,7 @@ def environment(**more: str) -> dict[str, str]:
     ],
 )
 def test_garbage_is_one_sentence_and_the_environment_is_clean(variables: dict[str, str], message: str) -> None:
-    """Whatever the variables are, they are gone, and what is wrong with them is told."""
+    """Invalid variables are an error in one sentence, and are removed from the environment."""
     script = (
         "import os\n"
         "from daytimed import errors, systemd\n"
@@ -61,7 +61,7 @@ def test_garbage_is_one_sentence_and_the_environment_is_clean(variables: dict[st
 
 
 def own_pid(text: str) -> str:
-    """Return a text, or for the word PID the pid of this process."""
+    """Return the text, or the pid of this process for the word PID."""
     return str(os.getpid()) if text == "PID" else text
 
 
@@ -73,7 +73,7 @@ def own_pid(text: str) -> str:
 )
 @example(pid="PID", count="900", names=":".join(["\x1b\n"] * 900), identity="")
 def test_any_variables_are_descriptors_or_one_sentence(pid: str, count: str, names: str, identity: str) -> None:
-    """Whatever LISTEN_* hold, they are gone, and there are as many descriptors as they say, or a line that prints."""
+    """Any LISTEN_* give the stated number of descriptors or one printable line, and are removed."""
     more = {"LISTEN_PID": own_pid(pid), "LISTEN_FDS": count, "LISTEN_FDNAMES": names, "LISTEN_PIDFDID": identity}
     environ = environment(**more)
     try:
@@ -86,7 +86,7 @@ def test_any_variables_are_descriptors_or_one_sentence(pid: str, count: str, nam
 
 
 def test_what_was_passed_to_a_parent_is_not_taken() -> None:
-    """LISTEN_PID of another process: nothing, and a clean environment."""
+    """With LISTEN_PID of another process, nothing is taken, and the environment is clean."""
     environ = environment(LISTEN_PID="1", LISTEN_FDS="3", LISTEN_FDNAMES="a:b:c", LISTEN_PIDFDID="7")
     assert take_passed(environ) == []
     assert environ == {"PATH": "/bin"}
@@ -94,7 +94,7 @@ def test_what_was_passed_to_a_parent_is_not_taken() -> None:
 
 
 def test_another_process_with_our_pid_is_known_by_its_pidfd() -> None:
-    """LISTEN_PIDFDID that is not ours means another process of the same number; our own is right."""
+    """A LISTEN_PIDFDID that is not ours means another process with the same pid."""
     assert take_passed(environment(LISTEN_FDS="9", LISTEN_PIDFDID="1")) == []
     own = os.pidfd_open(os.getpid())
     inode = os.fstat(own).st_ino
@@ -106,7 +106,7 @@ def test_another_process_with_our_pid_is_known_by_its_pidfd() -> None:
 
 @pytest.fixture(params=["path", "abstract"])
 def manager(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[str, socket.socket]]:
-    """What NOTIFY_SOCKET is, and the socket behind it."""
+    """The value of NOTIFY_SOCKET, and its socket."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
         if request.param == "path":
             name = str(tmp_path / "notify")
@@ -119,7 +119,7 @@ def manager(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[st
 
 
 def test_notifications(manager: tuple[str, socket.socket]) -> None:
-    """One datagram for one call; no value can smuggle in an assignment of its own."""
+    """Each call sends one datagram; no value can add an assignment."""
     name, sock = manager
     environ = {"NOTIFY_SOCKET": name, "WATCHDOG_USEC": "3000000", "WATCHDOG_PID": str(os.getpid()), "PATH": "/bin"}
     notifier = Notifier(environ)
@@ -135,7 +135,7 @@ def test_notifications(manager: tuple[str, socket.socket]) -> None:
 
 @given(value=OS_TEXT)
 def test_any_value_is_one_assignment(value: str) -> None:
-    """Whatever a value holds, what arrives is one line."""
+    """Any value arrives as one line."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
         # the kernel chooses a name
         sock.bind("")
@@ -146,13 +146,13 @@ def test_any_value_is_one_assignment(value: str) -> None:
 
 
 def close(notifier: Notifier) -> None:
-    """Close its socket, which else is open to the end of the process."""
+    """Close its socket, which otherwise stays open until the process ends."""
     for descriptor in notifier.descriptors:
         socket.close(descriptor)
 
 
 def test_descriptors_are_sent_to_be_kept(manager: tuple[str, socket.socket]) -> None:
-    """FDSTORE carries the very socket."""
+    """FDSTORE carries the socket itself."""
     name, sock = manager
     with socket.create_server(("127.0.0.1", 0)) as kept:
         assert Notifier({"NOTIFY_SOCKET": name}).send(FDSTORE=1, FDNAME="x", descriptors=[kept.fileno()])
@@ -162,7 +162,7 @@ def test_descriptors_are_sent_to_be_kept(manager: tuple[str, socket.socket]) -> 
 
 
 def test_without_a_manager_everything_is_told() -> None:
-    """No NOTIFY_SOCKET: nothing to send, nothing lost, no watchdog."""
+    """Without NOTIFY_SOCKET, sending succeeds, and the watchdog is off."""
     notifier = Notifier({})
     assert (bool(notifier), notifier.send(READY=1), notifier.descriptors, notifier.watchdog_s) == (
         False,
@@ -174,7 +174,7 @@ def test_without_a_manager_everything_is_told() -> None:
 
 
 def test_a_manager_that_is_gone_is_no_error(tmp_path: Path) -> None:
-    """What cannot be sent is said to be lost, and nothing is raised."""
+    """A message that cannot be sent returns False and raises nothing."""
     assert Notifier({"NOTIFY_SOCKET": str(tmp_path / "gone")}).send(READY=1) is False
 
 
@@ -187,7 +187,7 @@ def test_a_manager_that_is_gone_is_no_error(tmp_path: Path) -> None:
     ],
 )
 def test_garbage_of_a_manager_is_one_sentence(environ: dict[str, str], message: str) -> None:
-    """And not a traceback."""
+    """Invalid variables of a manager are an error in one sentence."""
     with pytest.raises(ListenError) as caught:
         Notifier(environ)
     assert str(caught.value).startswith(message)
@@ -200,7 +200,7 @@ def test_garbage_of_a_manager_is_one_sentence(environ: dict[str, str], message: 
 )
 @example(path="", usec="9" * 19, pid="")
 def test_any_manager_is_told_or_one_sentence(path: str, usec: str, pid: str) -> None:
-    """Whatever NOTIFY_SOCKET and WATCHDOG_* hold, they are gone, and sending fails without raising, at the worst."""
+    """Any NOTIFY_SOCKET and WATCHDOG_* are removed; sending fails at worst, and raises nothing."""
     environ = {"NOTIFY_SOCKET": path, "WATCHDOG_USEC": usec, "WATCHDOG_PID": own_pid(pid), "PATH": "/bin"}
     try:
         notifier = Notifier(environ)
@@ -208,7 +208,7 @@ def test_any_manager_is_told_or_one_sentence(path: str, usec: str, pid: str) -> 
         assert str(error).isprintable()
     else:
         assert notifier.send(STATUS="") is not bool(path)
-        # no longer than can be waited for
+        # short enough to wait for
         assert notifier.watchdog_s is None or 0 < notifier.watchdog_s <= 86400
         close(notifier)
     assert environ == {"PATH": "/bin"}
@@ -216,13 +216,13 @@ def test_any_manager_is_told_or_one_sentence(path: str, usec: str, pid: str) -> 
 
 @given(text=OS_TEXT)
 def test_any_journal_stream_is_the_file_it_names(text: str) -> None:
-    """Whatever JOURNAL_STREAM holds, it is not taken for a file that it does not name."""
+    """Any JOURNAL_STREAM matches only the file that it names."""
     status = os.fstat(0)
     assert (text == f"{status.st_dev}:{status.st_ino}") == is_journal_stream({"JOURNAL_STREAM": text}, 0)
 
 
 def parse_entry(data: bytes) -> dict[str, str]:
-    """Read the native protocol, written from its description."""
+    """Parse the native protocol, by its specification."""
     fields = {}
     while data:
         name, separator, rest = data.partition(b"\n")
@@ -239,7 +239,7 @@ def parse_entry(data: bytes) -> dict[str, str]:
 
 
 def test_entries_of_the_journal() -> None:
-    """Values with and without line ends, and with an equals sign, arrive as they are."""
+    """Values with and without line ends, and with an equals sign, arrive unchanged."""
     fields = {"MESSAGE": "one\ntwo", "PRIORITY": "6", "DAYTIMED_ERROR": "a=b", "EMPTY": "", "LAST": "\n"}
     assert parse_entry(encode_entry(fields)) == fields
 
@@ -256,14 +256,14 @@ def journald(tmp_path: Path) -> Iterator[tuple[Journal, socket.socket]]:
 
 
 def test_an_entry_is_one_datagram(journald: tuple[Journal, socket.socket]) -> None:
-    """And carries all of its fields."""
+    """One datagram carries all fields of an entry."""
     journal, sock = journald
     assert journal.write({"MESSAGE": "hello", "DAYTIMED_EVENT": "statistics"})
     assert parse_entry(sock.recv(10_000)) == {"MESSAGE": "hello", "DAYTIMED_EVENT": "statistics"}
 
 
 def test_a_large_entry_is_a_sealed_file(journald: tuple[Journal, socket.socket]) -> None:
-    """What is no datagram any more comes as a file in memory that nobody can change."""
+    """An entry too large for a datagram arrives as a sealed memory file."""
     journal, sock = journald
     fields = {"MESSAGE": "x" * 8_000_000}
     assert journal.write(fields)
@@ -276,7 +276,7 @@ def test_a_large_entry_is_a_sealed_file(journald: tuple[Journal, socket.socket])
 
 
 def test_a_journal_that_does_not_read_keeps_nobody_waiting(journald: tuple[Journal, socket.socket]) -> None:
-    """When its queue is full, entries are lost, at once, the large ones too."""
+    """When its queue is full, entries are lost at once, large ones too."""
     journal, _ = journald
     with within(20):
         while journal.write({"MESSAGE": "x"}):
@@ -285,7 +285,7 @@ def test_a_journal_that_does_not_read_keeps_nobody_waiting(journald: tuple[Journ
 
 
 def test_a_journal_that_is_gone_loses_entries(tmp_path: Path) -> None:
-    """No socket: lost, and nothing is raised."""
+    """Without the socket, an entry is lost and nothing is raised."""
     journal = Journal(str(tmp_path / "none"))
     assert journal.write({"MESSAGE": "x"}) is False
     journal._socket.close()
@@ -293,7 +293,7 @@ def test_a_journal_that_is_gone_loses_entries(tmp_path: Path) -> None:
 
 
 def test_the_stream_of_the_journal_is_known_by_its_inode() -> None:
-    """JOURNAL_STREAM names one file; another, or a closed one, is not it."""
+    """JOURNAL_STREAM matches one file, not another and not a closed one."""
     reading, writing = os.pipe()
     status = os.fstat(writing)
     environ = {"JOURNAL_STREAM": f"{status.st_dev}:{status.st_ino}"}
@@ -306,7 +306,7 @@ def test_the_stream_of_the_journal_is_known_by_its_inode() -> None:
 
 
 def test_the_catalog_explains_every_event() -> None:
-    """One entry for each id, in the order of the table, and fields that the event can have."""
+    """The catalog has one entry with a subject for each event, in the order of the table."""
     text = (UNITS / "daytimed.catalog").read_text()
     assert [event.id for event in EVENTS.values()] == re.findall(r"^-- ([0-9a-f]{32})$", text, re.MULTILINE)
     assert len({event.id for event in EVENTS.values()}) == len(EVENTS)
