@@ -256,7 +256,7 @@ def test_a_dash_begins_a_number(shell: Shell) -> None:
 @pytest.mark.parametrize("shell", ["zsh", "fish"], indirect=True)
 def test_descriptions(shell: Shell) -> None:
     """Options are offered with what the manual page says first about them; bash has no place for that."""
-    assert shell.shows("daytimed --p", "Write the process ID to file and keep that locked")
+    assert shell.shows("daytimed --p", "Write the process ID to file and keep it locked")
     assert shell.shows("daytime-get --response-", "WARNING if the response time is beyond range")
 
 
