@@ -1,8 +1,9 @@
-"""The manual pages say what the code does, and are shown without a fault."""
+"""The manual pages match the code, and render without errors."""
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import re
 import shlex
@@ -25,7 +26,7 @@ FOLDER = Path(__file__).parents[2] / "packaging/man"
 DAEMON, PROBE, FILE = (FOLDER / name for name in ("daytimed.8", "daytime-get.1", "daytimed.toml.5"))
 PAGES = (DAEMON, PROBE, FILE)
 
-#: The instant and the zone of the replies that daytimed(8) shows.
+#: The instant of the replies in daytimed(8), in seconds since 1970-01-01 UTC, and its nanoseconds.
 SHOWN_AT_S, SHOWN_NS = 1_795_348_800, 123_456_789
 
 
@@ -33,19 +34,19 @@ SHOWN_AT_S, SHOWN_NS = 1_795_348_800, 123_456_789
 
 
 def literal(text: str) -> str:
-    """Return the characters that a word of the source stands for."""
+    """Return a text of the source with its escapes replaced."""
     for escape, character in ((r"\-", "-"), (r"\&", ""), (r"\(dq", '"'), (r"\(aq", "'"), (r"\(ti", "~"), (r"\e", "\\")):
         text = text.replace(escape, character)
     return text
 
 
 def parts(page: Path, macro: str) -> dict[str, list[str]]:
-    """Return the lines below each heading of a kind, `Sh` or `Ss`, up to the next of any."""
+    """Return the lines below each heading of one kind: `Sh` up to the next `Sh`, `Ss` up to the next of either kind."""
     found: dict[str, list[str]] = {}
     lines: list[str] = []
     for line in page.read_text().splitlines():
         if heading := re.fullmatch(r"\.(Sh|Ss) (.*)", line):
-            # what stands below the headings of sections holds those of their parts too
+            # a section includes its subsections
             if heading[1] == "Sh" or macro == "Ss":
                 lines = []
             if heading[1] == macro:
@@ -56,7 +57,7 @@ def parts(page: Path, macro: str) -> dict[str, list[str]]:
 
 
 def items(lines: list[str]) -> list[tuple[str, list[str]]]:
-    """Return the heads of a list, lists inside of it included, each with the lines below it."""
+    """Return the items of a list and of the lists inside it: the head, and the lines below it."""
     found: list[tuple[str, list[str]]] = []
     for line in lines:
         if line.startswith(".It"):
@@ -67,7 +68,7 @@ def items(lines: list[str]) -> list[tuple[str, list[str]]]:
 
 
 def marked(macro: str, lines: list[str]) -> list[str]:
-    """Return the words that are marked by a macro, in their order; a macro ends at the next, or at a mark."""
+    """Return the words marked by a macro, in their order; the next macro or punctuation ends it."""
     found = []
     for line in lines:
         within = False
@@ -80,7 +81,7 @@ def marked(macro: str, lines: list[str]) -> list[str]:
 
 
 def flags(line: str) -> list[str]:
-    """Return the options that a line names."""
+    """Return the options in a line."""
     return [f"-{word}" for word in marked("Fl", [line])]
 
 
@@ -104,7 +105,7 @@ PARSERS = pytest.mark.parametrize(
 
 @PARSERS
 def test_options_are_those_of_the_parser(page: Path, parser: argparse.ArgumentParser) -> None:
-    """OPTIONS has every option with all its names and its value, if it takes one, and no other."""
+    """OPTIONS has every option, with all its names and its value if it takes one, and no other."""
     expected = {(*action.option_strings,): action.nargs != 0 for action in actions(parser)}
     found = {(*flags(head),): "Ar" in head.split() for head, _ in items(parts(page, "Sh")["OPTIONS"])}
     assert expected == found
@@ -112,7 +113,7 @@ def test_options_are_those_of_the_parser(page: Path, parser: argparse.ArgumentPa
 
 @PARSERS
 def test_synopsis_has_every_option(page: Path, parser: argparse.ArgumentParser) -> None:
-    """SYNOPSIS has one name of every option but those that tell of the program itself, and no other."""
+    """SYNOPSIS has one name of every option except --help and --version, and no other."""
     found = []
     for line in parts(page, "Sh")["SYNOPSIS"]:
         for flag in flags(line):
@@ -124,17 +125,17 @@ def test_synopsis_has_every_option(page: Path, parser: argparse.ArgumentParser) 
 
 
 def test_options_of_the_daemon_have_their_defaults() -> None:
-    """What an option sets has the default of the table of settings, and the rest the one of the code."""
-    told = {flags(head)[-1]: plain(body) for head, body in items(parts(DAEMON, "Sh")["OPTIONS"])}
+    """Options of settings have the default of the table of settings, the others that of the code."""
+    described = {flags(head)[-1]: plain(body) for head, body in items(parts(DAEMON, "Sh")["OPTIONS"])}
     defaults = {setting.flags[-1]: setting.default for setting in config.SETTINGS if setting.flags}
     defaults["--listen"] = str(config.DEFAULT_ADDRESS)
     defaults |= {"--config": config.DEFAULT_PATH, "--pidfile": cli.DEFAULT_PIDFILE}
-    assert [] == [flag for flag, default in defaults.items() if f"The default is {default}" not in told[flag]]
+    assert [] == [flag for flag, default in defaults.items() if f"The default is {default}" not in described[flag]]
 
 
 def test_options_of_the_probe_have_their_defaults() -> None:
-    """Every option with a value that the parser gives a default has that."""
-    told = {flags(head)[-1]: plain(body) for head, body in items(parts(PROBE, "Sh")["OPTIONS"])}
+    """Every option has the default of the parser."""
+    described = {flags(head)[-1]: plain(body) for head, body in items(parts(PROBE, "Sh")["OPTIONS"])}
     defaults = {
         action.option_strings[-1]: action.default for action in actions(arguments.make_parser()) if action.default
     }
@@ -142,11 +143,11 @@ def test_options_of_the_probe_have_their_defaults() -> None:
     assert len(defaults) >= 6
     for flag, default in defaults.items():
         shown = f"{default:g}" if isinstance(default, float) else default
-        assert f"The default is {shown} " in f"{told[flag]} ".replace(".", " "), flag
+        assert f"The default is {shown} " in f"{described[flag]} ".replace(".", " "), flag
 
 
 def test_choices_are_those_of_the_code() -> None:
-    """What an option or a key can be is told whole, on both pages."""
+    """Both pages list all choices of an option or a key."""
     options = {flags(head)[-1]: body for page in (DAEMON, PROBE) for head, body in items(parts(page, "Sh")["OPTIONS"])}
     keys = {head.split()[1]: body for head, body in items(parts(FILE, "Ss")["[log]"])}
     assert {*config.LOG_LEVELS} == {*marked("Cm", options["--log-level"])} == {*marked("Cm", keys["level"])}
@@ -171,15 +172,15 @@ def test_formats_of_the_daemon() -> None:
 
 
 def test_formats_of_the_probe() -> None:
-    """FORMATS of daytime-get(1) has every name that a reply is given, and no other."""
-    told = [
+    """FORMATS of daytime-get(1) has every format that a reply can have, and no other."""
+    found = [
         word for head, _ in items(parts(PROBE, "Sh")["FORMATS"]) for word in re.findall(r"\w+", head) if word != "Cm"
     ]
-    assert sorted(told) == sorted({row.format for row in reply_table.EXAMPLES if row.format} | {*formats.NAMES})
+    assert sorted(found) == sorted({row.format for row in reply_table.EXAMPLES if row.format} | {*formats.NAMES})
 
 
 def test_signals() -> None:
-    """SIGNALS has those that the master does something for."""
+    """SIGNALS has the signals that the master handles, and no other."""
     wanted = {
         signals.name_of(number).removeprefix("SIG") for number in (*signals.STOP, signals.RELOAD, signals.STATISTICS)
     }
@@ -187,7 +188,7 @@ def test_signals() -> None:
 
 
 def test_events_and_reasons() -> None:
-    """EVENTS has every event, with its level where that is not info, in the order of the code; and every reason."""
+    """EVENTS has every event in the order of the code, with its level unless that is info, and every reason."""
     heads = [head.split() for head, _ in items(parts(DAEMON, "Ss")["Reasons"])]
     assert [["Cm", reason] for reason in reasons.REASONS] == heads
     events = [head for head, _ in items(parts(DAEMON, "Sh")["EVENTS"])][: -len(heads)]
@@ -195,8 +196,16 @@ def test_events_and_reasons() -> None:
     assert [f"Cm {name}" + ("" if level == "info" else f" Pq {level}") for name, level in levels.items()] == events
 
 
+def test_the_event_in_json() -> None:
+    """EVENTS shows an event in JSON with the sentence of the code."""
+    (block,) = re.findall(r"^\.Bd .*?\n(.*?)^\.Ed", "\n".join(parts(DAEMON, "Sh")["EVENTS"]), re.DOTALL | re.MULTILINE)
+    shown = json.loads(literal(block))
+    event = EVENTS[shown["event"]]
+    assert (event.level, event.sentence.format_map(shown)) == (shown["level"], shown["message"])
+
+
 def test_exit_status() -> None:
-    """EXIT STATUS has every number that the code can end with, and the probe's states."""
+    """EXIT STATUS has every exit code of the daemon, and every code and state of the probe."""
     codes = sorted(value for name, value in vars(errors).items() if name.startswith("EXIT_"))
     assert [str(code) for code in codes] == [head for head, _ in items(parts(DAEMON, "Sh")["EXIT STATUS"])]
     states = [f"{code} {state}" for state, code in check.EXIT_CODES.items()]
@@ -220,7 +229,7 @@ def test_outputs_of_the_probe() -> None:
 
 
 def test_numbers_are_those_of_the_code() -> None:
-    """Limits that the pages tell are the ones that are kept."""
+    """The pages state the limits of the code."""
     daemon, probe, file = (" ".join(plain([line]) for line in page.read_text().splitlines()) for page in PAGES)
     assert f"at most {formats.LONGEST_STRFTIME} bytes" in daemon
     assert f"{survey.MOST_AT_ONCE} at a time" in probe
@@ -235,14 +244,14 @@ def test_numbers_are_those_of_the_code() -> None:
 SECTIONS = {"": "Top level", "listener": "[[listener]]", "access": "[access]", "log": "[log]"}
 
 
-def test_every_part_of_the_configuration_is_told() -> None:
+def test_every_section_of_the_configuration_is_described() -> None:
     """CONFIGURATION has the sections of the table of settings, in their order."""
     assert [SECTIONS[section] for section in config.SECTIONS] == [*parts(FILE, "Ss")]
 
 
 @pytest.mark.parametrize("section", config.SECTIONS)
 def test_keys_are_those_of_the_table(section: str) -> None:
-    """Every key stands with its default, its environment variable and the first name of its option, and no other."""
+    """Every key, and no other, has its default, its environment variable and the first name of its option."""
     found = {}
     for head, body in items(parts(FILE, "Ss")[SECTIONS[section]]):
         _, key, *default = literal(head).split(maxsplit=3)
@@ -257,13 +266,13 @@ def test_keys_are_those_of_the_table(section: str) -> None:
 
 
 def test_environment_variables_are_those_of_the_table() -> None:
-    """daytimed.toml(5) names every variable that sets something, and no other."""
+    """daytimed.toml(5) names every variable that sets something, and no other variable."""
     found = {name for name in marked("Ev", FILE.read_text().splitlines()) if name != config.ENVIRONMENT_PREFIX}
     assert {*config.VARIABLES, config.LISTEN_VARIABLE} == found
 
 
 def test_files() -> None:
-    """FILES has the places that the code has."""
+    """FILES has the paths of the code."""
     script = ["/etc/init.d/daytimed", "/etc/default/daytimed"]
     assert [config.DEFAULT_PATH, cli.DEFAULT_PIDFILE, *script] == [
         head[3:] for head, _ in items(parts(DAEMON, "Sh")["FILES"])
@@ -271,11 +280,17 @@ def test_files() -> None:
     assert [config.DEFAULT_PATH] == [head[3:] for head, _ in items(parts(FILE, "Sh")["FILES"])]
 
 
+def test_drop_ins() -> None:
+    """Drop-ins has every drop-in that is installed, and no other."""
+    found = [marked("Pa", [head])[0] for head, _ in items(parts(DAEMON, "Ss")["Drop-ins"])]
+    assert sorted(found) == sorted(path.name for path in (FOLDER.parents[1] / "systemd/examples").glob("*.conf"))
+
+
 # -- examples --------------------------------------------------------------------------------------------------------
 
 
 def test_configuration_of_the_example_loads(tmp_path: Path) -> None:
-    """The file that daytimed.toml(5) shows is a configuration."""
+    """The file in the examples of daytimed.toml(5) loads."""
     (block,) = re.findall(r"^\.Bd .*?\n(.*?)^\.Ed", FILE.read_text(), re.DOTALL | re.MULTILINE)
     path = tmp_path / "daytimed.toml"
     path.write_text(literal(block))
@@ -284,13 +299,13 @@ def test_configuration_of_the_example_loads(tmp_path: Path) -> None:
 
 
 def commands(page: Path) -> list[list[str]]:
-    """Return the words of every command that a page shows, without its prompt and what it is piped to."""
+    """Return the words of every command in the examples of a page, up to a pipe or a redirection."""
     text = literal("\n".join(parts(page, "Sh")["EXAMPLES"])).replace("\\\n", "")
     return [shlex.split(line) for line in re.findall(r"^(?:\.Dl )?[$#] ([^|>\n]*)", text, re.MULTILINE)]
 
 
-def test_commands_of_the_examples_are_taken(tmp_path: Path) -> None:
-    """Every command that is shown has options that there are, and that go together."""
+def test_commands_of_the_examples_are_valid(tmp_path: Path) -> None:
+    """The options of every command in the examples exist and can be combined."""
     nothing = tmp_path / "daytimed.toml"
     nothing.touch()
     programs = set()
@@ -308,11 +323,11 @@ def test_commands_of_the_examples_are_taken(tmp_path: Path) -> None:
     assert {"daytimed", "daytime-get"} <= programs
 
 
-# -- how it is shown -------------------------------------------------------------------------------------------------
+# -- rendering -------------------------------------------------------------------------------------------------------
 
 
 def run(*command: str | Path) -> subprocess.CompletedProcess[str]:
-    """Run a program, or skip the test by its name where it is not installed."""
+    """Run a program; skip the test, and name the program, if it is not installed."""
     if not shutil.which(command[0]):
         pytest.skip(f"{command[0]} is not installed")
     environ = {"PATH": os.environ["PATH"], "LC_ALL": "C.UTF-8", "MANWIDTH": "80"}
@@ -323,8 +338,8 @@ EACH_PAGE = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 
 
 @EACH_PAGE
-def test_man_shows_it(page: Path) -> None:
-    """man(1) shows it without a warning, no line is wider than 80 columns, and commands can be copied."""
+def test_man_renders_it(page: Path) -> None:
+    """man(1) prints no warning, no line is wider than 80 columns, and commands can be copied."""
     shown = run("man", "--warnings", "-l", page)
     assert (0, "") == (shown.returncode, shown.stderr)
     lines = shown.stdout.splitlines()
@@ -334,21 +349,21 @@ def test_man_shows_it(page: Path) -> None:
 
 
 @EACH_PAGE
-def test_groff_has_nothing_to_say(page: Path) -> None:
-    """All warnings of groff(1) are on, and none comes."""
+def test_groff_has_no_warning(page: Path) -> None:
+    """groff(1) prints nothing with all its warnings enabled."""
     ended = run("groff", "-mandoc", "-ww", "-Tutf8", "-z", page)
     assert (0, "", "") == (ended.returncode, ended.stdout, ended.stderr)
 
 
 @EACH_PAGE
-def test_mandoc_has_nothing_to_say(page: Path) -> None:
-    """The linter of mandoc(1) finds nothing, but for references to pages that are not installed here."""
+def test_mandoc_has_no_warning(page: Path) -> None:
+    """The linter of mandoc(1) reports only references to pages that are not installed here."""
     ended = run("mandoc", "-Tlint", "-Wstyle", page)
     assert [] == [line for line in ended.stdout.splitlines() if "referenced manual not found" not in line]
 
 
 def test_pages_refer_to_each_other() -> None:
-    """Each page is in the SEE ALSO of the program's, and the program's in those of the others."""
+    """SEE ALSO of daytimed(8) has the other pages, and theirs has daytimed(8)."""
     names = {page: page.stem + f" {page.suffix[1:]}" for page in PAGES}
     for page, others in ((DAEMON, (PROBE, FILE)), (PROBE, (DAEMON,)), (FILE, (DAEMON,))):
         found = re.findall(r"^\.Xr (\S+ \d)", "\n".join(parts(page, "Sh")["SEE ALSO"]), re.MULTILINE)

@@ -18,7 +18,7 @@ PIP = "export PIP_NO_INDEX=1 PIP_FIND_LINKS=/srv/wheels"
 
 def readme() -> str:
     """Return the README's commands for it."""
-    section = (PROJECT / "README.md").read_text().partition("\n### Install\n")[2].partition("\n### ")[0]
+    section = (PROJECT / "README.md").read_text().partition("\n## Install\n")[2].partition("\n## ")[0]
     lines = re.findall(r"^    (.*)$", section, re.MULTILINE)
     assert len(lines) == 3
     return " && ".join(lines)
