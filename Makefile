@@ -36,13 +36,13 @@ lint: $(VENV)/.test ## check format, style and types
 	$(BIN)/ruff check
 	$(BIN)/mypy
 
-bench: .cache/bench/.run ## measure it beside its peers, into the README (best as root; ARGS='--only cost' for less)
+bench: .cache/bench/.run .cache/driver/.run ## compare the speed with other servers and update the figures (best as root; ARGS='--only cost' for less)
 	-@tests/programs gcc libc6-dev nginx libnginx-mod-stream xinetd util-linux systemd
 	-@tests/programs --unpack openbsd-inetd inetutils-inetd golang-go gunicorn
-	BENCH_PYTHON=.cache/bench/bin/python $(SYSTEM_PYTHON) tests/bench/bench.py $(ARGS)
+	BENCH_PYTHON=.cache/bench/bin/python .cache/driver/bin/python tests/bench/bench.py $(ARGS)
 	$(if $(ARGS),,.cache/bench/bin/python tests/bench/probe.py)
 
-attacks: $(VENV)/.test ## measure what attacks cost an honest client, into SECURITY.md (root; ARGS='--rounds 3' for less)
+attacks: $(VENV)/.test ## measure what attacks cost an honest client and update SECURITY.md (root; ARGS='--rounds 3' for less)
 	tests/programs nftables iproute2 util-linux
 	PYTHONPATH=tests/functional $(BIN)/python tests/bench/figures.py $(ARGS)
 
@@ -67,14 +67,20 @@ clean: ## remove everything that was made here
 	rm -rf $(VENV) .cache .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache build dist
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-# what is measured runs on a copy of the Python that a package of the distribution would have, with nothing else installed;
-# the driver runs on that Python itself, so that they share no memory
+# The benchmark measures daytimed on a copy of the Python that a package of the distribution would use, without other
+# modules. The driver runs on that Python itself, so that they share no memory.
 SYSTEM_PYTHON = $(shell /usr/bin/python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo /usr/bin/python3 || echo $(PYTHON))
 
 .cache/bench/.run: pyproject.toml
 	@$(SYSTEM_PYTHON) -c 'import ensurepip' 2>/dev/null || tests/programs python3-venv
 	$(SYSTEM_PYTHON) -m venv --copies .cache/bench
 	.cache/bench/bin/pip install --quiet --disable-pip-version-check --editable .
+	@touch $@
+
+.cache/driver/.run: pyproject.toml
+	@$(SYSTEM_PYTHON) -c 'import ensurepip' 2>/dev/null || tests/programs python3-venv
+	$(SYSTEM_PYTHON) -m venv .cache/driver
+	.cache/driver/bin/pip install --quiet --disable-pip-version-check --editable '.[bench]'
 	@touch $@
 
 $(VENV)/.python:
