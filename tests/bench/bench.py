@@ -79,7 +79,7 @@ def main() -> int:
         print(f"No document is changed: {why} (--readme changes them).")
     else:
         report.write(statements, tables, results, grown)
-        print("README.md, tests/bench/README.md and the pictures now have these figures.")
+        print("The documents and the pictures now have these figures.")
     failed = [each for server, rounds in results.items() if server.ours for each in rounds if each.errors]
     return 1 if failed or (grown and growth.failed(grown)) else 0
 

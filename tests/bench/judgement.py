@@ -5,7 +5,7 @@ This module is pure: it takes figures and returns figures or sentences.
 
 The interval lies between two order statistics of the rounds and comes from the sign test: it contains the true median
 with at least CONFIDENCE, whatever the distribution. A bootstrap of the median would be too narrow for so few rounds:
-its 95 % interval of seven rounds covers 87.5 %.
+its 95 % interval of seven rounds covers about 88 %.
 """
 
 from __future__ import annotations
