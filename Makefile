@@ -36,10 +36,10 @@ lint: $(VENV)/.test ## check format, style and types
 	$(BIN)/ruff check
 	$(BIN)/mypy
 
-bench: .cache/bench/.run ## measure daytimed and its peers, and update the README; best as root (ARGS='--only cost' for less)
+bench: .cache/bench/.run .cache/driver/.run ## measure daytimed and its peers, and update the figures; best as root (ARGS='--only cost' for less)
 	-@tests/programs gcc libc6-dev nginx libnginx-mod-stream xinetd util-linux systemd
 	-@tests/programs --unpack openbsd-inetd inetutils-inetd golang-go gunicorn
-	BENCH_PYTHON=.cache/bench/bin/python $(SYSTEM_PYTHON) tests/bench/bench.py $(ARGS)
+	BENCH_PYTHON=.cache/bench/bin/python .cache/driver/bin/python tests/bench/bench.py $(ARGS)
 	$(if $(ARGS),,.cache/bench/bin/python tests/bench/probe.py)
 
 attacks: $(VENV)/.test ## measure what attacks cost an honest client, and update SECURITY.md; needs root (ARGS='--rounds 3' for less)
@@ -75,6 +75,12 @@ SYSTEM_PYTHON = $(shell /usr/bin/python3 -c 'import sys; sys.exit(sys.version_in
 	@$(SYSTEM_PYTHON) -c 'import ensurepip' 2>/dev/null || tests/programs python3-venv
 	$(SYSTEM_PYTHON) -m venv --copies .cache/bench
 	.cache/bench/bin/pip install --quiet --disable-pip-version-check --editable .
+	@touch $@
+
+.cache/driver/.run: pyproject.toml
+	@$(SYSTEM_PYTHON) -c 'import ensurepip' 2>/dev/null || tests/programs python3-venv
+	$(SYSTEM_PYTHON) -m venv .cache/driver
+	.cache/driver/bin/pip install --quiet --disable-pip-version-check --editable '.[bench]'
 	@touch $@
 
 $(VENV)/.python:

@@ -1,4 +1,4 @@
-"""The programs of the benchmark that are no scripts, built from the sources beside this file into .cache/built."""
+"""The compiled programs of the benchmark: sources beside this file, built into .cache/built."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
-#: What tests/programs has unpacked, a root for each package.
+#: The packages that tests/programs unpacked, each with a root of its own.
 PEERS = ROOT / ".cache/peers"
 BUILT = ROOT / ".cache/built"
 LIMIT_S = 300.0
@@ -18,15 +18,15 @@ CFLAGS = ("-std=c11", "-O2", "-Wall", "-Wextra", "-Werror", "-pthread")
 
 
 class BuildError(Exception):
-    """A program cannot be built; in one sentence why."""
+    """A program cannot be built; the message is the reason."""
 
 
 def build(source: str) -> Path:
     """
-    Return the program of a source, which is built if that is newer.
+    Return the program of a source; build it if the source is newer.
 
     Raises:
-        BuildError: If there is no compiler, or it fails.
+        BuildError: If no compiler is installed, or it fails.
     """
     path = HERE / source
     program = BUILT / path.stem
@@ -41,13 +41,13 @@ def build(source: str) -> Path:
         )  # fmt: skip
         if done.returncode != 0:
             raise BuildError(f"{source} cannot be compiled: {done.stderr.strip()}")
-        # in one step: another run may be about to start it
+        # atomically: another run may be about to start it
         made.replace(program)
     return program
 
 
 def go() -> Path | None:
-    """Return the Go compiler: the newest that was unpacked, or that on the PATH."""
+    """Return the Go compiler: the newest unpacked one, or the one on the PATH."""
     unpacked = sorted(PEERS.glob("golang-go/usr/lib/go-*/bin/go"))
     found = unpacked[-1] if unpacked else shutil.which("go")
     return Path(found) if found else None
@@ -59,11 +59,11 @@ def _compiler(source: Path, program: Path, scratch: Path) -> tuple[list[str], di
     if source.suffix == ".c":
         compiler = shutil.which("cc")
         if compiler is None:
-            raise BuildError("there is no C compiler (cc); install the package gcc")
+            raise BuildError("no C compiler (cc); install the package gcc")
         return [compiler, *CFLAGS, "-o", str(program), str(source)], variables
     found = go()
     if found is None:
-        raise BuildError("there is no Go compiler; `tests/programs --unpack golang-go` fetches one")
+        raise BuildError("no Go compiler; `tests/programs --unpack golang-go` fetches one")
     variables |= {"GOROOT": str(found.resolve().parents[1]), "GOCACHE": f"{scratch}/cache", "GOPATH": f"{scratch}/path"}
     variables |= {"GO111MODULE": "off", "CGO_ENABLED": "0", "GOTOOLCHAIN": "local"}
     return [str(found), "build", "-o", str(program), str(source)], variables

@@ -1,4 +1,4 @@
-"""What a reply costs: server CPU, replies a second, latency and memory, for every server in turn."""
+"""The cost of a reply: server CPU, replies a second, latency and memory, for each server in turn."""
 
 from __future__ import annotations
 
@@ -10,17 +10,18 @@ from statistics import median
 
 import tree
 from document import Table, counts, spread
-from lineup import JUDGING, LOGGING, OWN, STRANGERS, WORKERS, Server
+from judgement import Noise, estimate
+from lineup import AGAIN, JUDGING, LOGGING, OWN, STRANGERS, WORKERS, Server
 from running import Answers, Running, running
 
-#: Clients at a time; the CPU is measured with the second.
+#: Clients at a time; the CPU is measured with the second number.
 CLIENTS = (2, 16, 64)
 USUAL = CLIENTS[1]
 
 
 @dataclass(frozen=True)
 class Round:
-    """What one round has measured of one server."""
+    """The figures of one server in one round."""
 
     answers: Mapping[int, Answers]
     """By the number of clients."""
@@ -29,7 +30,7 @@ class Round:
     journal_us: float
     """CPU of its journal."""
     answered: int
-    """All clients, those of the warm-up too; of them the next two are in the journal, and counted as lost."""
+    """All clients with a reply, the warm-up included; `logged` of them are in the journal, `lost` are counted there."""
     logged: int
     lost: int
     errors: Counter[str]
@@ -42,7 +43,7 @@ class Round:
 
 def measure(server: Server, replies: int, write: int) -> Round:
     """
-    Start a server, ask it, and stop it.
+    Start a server, load it, and stop it.
 
     Raises:
         MissingError: If it does not start.
@@ -53,7 +54,7 @@ def measure(server: Server, replies: int, write: int) -> Round:
         answers = {clients: run.ask(clients, max(1, replies // 2), write) for clients in CLIENTS if clients != USUAL}
         before, journal_before = tree.cpu_ns(run.pid), _journal_ns(run)
         answers[USUAL] = run.ask(USUAL, replies, write)
-        # a client that got no reply counts here too, or a server that fails most of them would look dear; see errors
+        # clients without a reply count too, or a server that fails most of them would look expensive; see errors
         cpu_us = (tree.cpu_ns(run.pid) - before) / 1000 / replies
         logged, lost = run.journal.account(run.answered) if run.journal else (0, 0)
         journal_us = (_journal_ns(run) - journal_before) / 1000 / replies
@@ -66,28 +67,43 @@ def _journal_ns(run: Running) -> int:
 
 
 Results = Mapping[Server, Sequence[Round]]
-"""The rounds of each server, in the same order for all of them; daytimed is the first."""
+"""The rounds of each server, in the same order for all; daytimed is the first server."""
 
 
 def ratios(results: Results, server: Server, figure: str, clients: int = USUAL) -> list[float]:
-    """Return daytimed's figure as a multiple of a server's, round by round: one of Round's, or else of its Answers'."""
+    """Return daytimed's figure as a multiple of a server's, by round: an attribute of Round, or of its Answers."""
 
     def value(each: Round) -> float:
         found: float = getattr(each if hasattr(each, figure) else each.answers[clients], figure)
         return found
 
     own = next(iter(results.values()))
-    # a server that never answers has no latency
+    # a server that never replies has no latency
     pairs = ((value(mine) or math.nan, value(its) or math.nan) for mine, its in zip(own, results[server], strict=True))
     return [mine / its for mine, its in pairs]
 
 
+def noise(results: Results) -> Noise:
+    """Return the noise of a run: daytimed's CPU a reply beside its own."""
+    again = next(server for server in results if server.name == AGAIN)
+    return Noise(estimate(ratios(results, again, "cpu_us")))
+
+
 def tables(results: Results, missing: Mapping[str, str], replies: int, write: int) -> Iterator[Table]:
-    """Return the tables of it."""
-    writing = f" that write {write:,} bytes first" * bool(write)
-    asked = f"{replies:,} replies a round, and half as many with 2 and 64 clients; slow peers a quarter or a tenth."
+    """Return the tables."""
+    writing = f" that first write {write:,} bytes" * bool(write)
     first = next(iter(results))
-    columns = ["server", "CPU µs/reply (min-max)", f"{OWN} / it (min-max)", "replies/s", "p50 µs", "p99 µs", "p99.9 µs"]
+    columns = [
+        "server",
+        "CPU µs/reply",
+        f"{OWN} / it",
+        "replies/s",
+        "p50 µs",
+        "p99 µs",
+        "p99.9 µs",
+        "PSS MiB",
+        "errors",
+    ]
     rows = []
     for server, rounds in results.items():
         latency = [f"{median(getattr(each.usual, name) for each in rounds):,.0f}" for name in
@@ -99,16 +115,16 @@ def tables(results: Results, missing: Mapping[str, str], replies: int, write: in
             f"{median(each.pss_mib for each in rounds):.1f}",
             counts(errors),
         ])  # fmt: skip
-    # listeners.py says why
-    same = (
-        "The C servers of one segment are the floor: they count, check and log nothing. They and daytimed use the"
-        " simplest TCP congestion control (reno), the others what the system has."
-    )
-    notes = [asked, same, *_notes(results), *(f"{each.name} {each.note}." for each in results if each.note)]
-    notes += [f"Missing: {name}: {why}." for name, why in missing.items()]
-    yield Table(
-        f"What a reply costs, {USUAL} clients{writing}, {WORKERS} workers", [*columns, "PSS MiB", "errors"], rows, notes
-    )
+    notes = [
+        f"{replies:,} replies a round, half of that with 2 and 64 clients; slow peers a quarter or a tenth.",
+        # listeners.py explains the choice of reno
+        "The C servers of one segment are the floor: they neither count, check nor log. They and daytimed use the"
+        " simplest TCP congestion control (reno), the others the system's.",
+        *_notes(results),
+        *(f"{each.name} {each.note}." for each in results if each.note),
+        *(f"Missing: {name}: {why}." for name, why in missing.items()),
+    ]
+    yield Table(f"CPU a reply, {USUAL} clients{writing}, {WORKERS} workers", columns, rows, notes)
     columns = ["server", *(f"{what}, {clients} clients" for clients in CLIENTS for what in ("replies/s", "p99 µs"))]
     rows = [
         [server.name, *(
@@ -116,24 +132,21 @@ def tables(results: Results, missing: Mapping[str, str], replies: int, write: in
             for clients in CLIENTS for figure in ("replies_per_s", "p99_us")
         )] for server, rounds in results.items()
     ]  # fmt: skip
-    yield Table("How many and how late", columns, rows)
+    yield Table("Throughput and latency", columns, rows)
 
 
 def _notes(results: Results) -> Iterator[str]:
-    own = next(iter(results.values()))
     for server, rounds in results.items():
-        more = [100 * (each.cpu_us / plain.cpu_us - 1) for each, plain in zip(rounds, own, strict=True)]
-        cost = f"{median(more):+.1f} % a reply ({min(more):+.1f} to {max(more):+.1f})"
+        times = f"{spread([1 / ratio for ratio in ratios(results, server, 'cpu_us')], 2)} times the CPU"
         if server.name == JUDGING:
-            remembered = f"if a worker remembers the clients' addresses (here {server.sources})"
-            yield f"Access lists and the rate limit cost {cost}, {remembered}."
+            yield f"Access lists and the rate limit: {times}, for {server.sources} addresses that a worker remembers."
         if server.name == STRANGERS:
-            yield f"If it does not (here {server.sources:,}), they cost {cost}, the count of networks included."
+            yield f"The same for {server.sources:,} addresses, too many to remember: {times}, network counts included."
         if server.name == LOGGING:
-            journald = f"{median(each.journal_us for each in rounds):.1f} µs of systemd-journald's CPU"
+            journald = f"{median(each.journal_us for each in rounds):.1f} µs of systemd-journald"
             figures = ("answered", "logged", "lost")
             answered, logged, lost = (sum(getattr(each, name) for each in rounds) for name in figures)
             yield (
-                f"An entry in the journal for each client costs {cost}, and {journald}. Of {answered:,} clients"
-                f" {logged:,} are in it, and {lost:,} are told in it as lost."
+                f"A journal entry for each client: {times}, and {journald}. The journal has {logged:,} of {answered:,}"
+                f" clients and reports {lost:,} as lost."
             )

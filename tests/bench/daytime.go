@@ -1,5 +1,5 @@
-// The server of the Go tutorial that the sentence of daytimed comes from, as a peer: one client after the other, every
-// error of a client ignored.
+// The server of the Go tutorial, whose sentence daytimed sends: it serves one client after another and ignores every
+// error of a client.
 //
 //	daytime ADDRESS:PORT
 package main

@@ -1,16 +1,13 @@
-"""Tables of figures: for a terminal, or written into a document, with where and when they were taken."""
+"""Tables of figures, for a terminal or a document."""
 
 from __future__ import annotations
 
-import os
-import platform
-import sys
-import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import median
+
+from judgement import estimate
 
 
 @dataclass(frozen=True)
@@ -21,7 +18,7 @@ class Table:
     columns: Sequence[str]
     rows: Sequence[Sequence[str]]
     notes: Sequence[str] = ()
-    """Said below it."""
+    """Printed below it."""
 
     def plain(self) -> str:
         """Return it for a terminal."""
@@ -40,34 +37,17 @@ class Table:
 
 
 def spread(figures: Sequence[float], digits: int) -> str:
-    """Return the median of figures, their least and their greatest."""
-    return f"{median(figures):,.{digits}f} ({min(figures):,.{digits}f}-{max(figures):,.{digits}f})"
+    """Return the median of figures and, in brackets, its interval."""
+    return estimate(figures).text(digits)
 
 
 def counts(counter: Counter[str]) -> str:
-    """Return how often there was what."""
+    """Return how often each thing occurred."""
     return ", ".join(f"{count:,} {name}" for name, count in counter.items()) or "0"
 
 
-def conditions(busy: float, rounds: int, *versions: str) -> str:
-    """
-    Return where and when figures were taken.
-
-    Args:
-        busy: The load average before.
-        versions: Of other programs that take part.
-    """
-    kernel = ".".join(platform.release().split(".")[:2])
-    # which Python it is changes the figures
-    whose = " of the distribution" * os.path.realpath(sys.executable).startswith("/usr/bin/")
-    python = f"Python {platform.python_version()}{whose}"
-    congestion = Path("/proc/sys/net/ipv4/tcp_congestion_control").read_text().strip()
-    system = ", ".join([f"Linux {kernel}", f"{os.cpu_count()} CPUs", f"TCP {congestion}", python, *versions])
-    return f"{time.strftime('%F')}, {system}, load average {busy:.1f} before, {rounds} rounds."
-
-
 def fill(document: Path, begin: str, end: str, lines: Sequence[str]) -> None:
-    """Put lines between two marks of a document, in place of what is there."""
+    """Replace the lines between two marks of a document."""
     before, rest = document.read_text().split(begin)
     _, after = rest.split(end)
     document.write_text("\n".join([f"{before}{begin}", *lines, f"{end}{after}"]))

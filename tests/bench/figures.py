@@ -1,16 +1,15 @@
 """
-What the attacks of a hostile network cost an honest client, written into SECURITY.md.
+What attacks cost an honest client, written into SECURITY.md.
 
-In each round every attack is tried once, on a daemon of its own (tests/support/trials.py). All ratios are taken
-within a trial; the figures of latency are medians over the rounds, counts are sums.
-Other programs on the machine can spoil them: whoever has a time slice keeps a client waiting for milliseconds.
+Each round tries every attack once, on a daemon of its own (tests/support/trials.py). Ratios are taken within a
+trial; latencies are medians over the rounds, counts are sums. Run nothing else on the machine: another program's time
+slice keeps a client waiting for milliseconds.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
-import os
 import sys
 from collections import Counter
 from collections.abc import Sequence
@@ -20,36 +19,39 @@ from statistics import median
 import document
 import pytest
 
-# of tests/support, which PYTHONPATH names
+# attacks and trials are in tests/support, which PYTHONPATH names
 from attacks import ATTACKS, Attack
+from machine import Machine
 from trials import Plan, Trial, try_out
 
 DOCUMENT = Path(__file__).resolve().parents[2] / "SECURITY.md"
 BEGIN, END = "<!-- figures: made by make attacks -->", "<!-- end of the figures -->"
-#: What an attack may do to the 99th percentile of an honest client.
+#: By how much an attack may multiply the 99th percentile of an honest client.
 MOST_RATIO = 3.0
-#: A trial that takes longer is cut short: the machine has no CPU to spare for the attackers.
+#: A trial ends then: the machine has no CPU left for the attackers.
 LONGEST_S = 240.0
 
 
 def main() -> int:
-    """Try everything, write the table; return 1 if an honest client has noticed too much."""
+    """Try all attacks and write the table; return 1 if one of them costs too much."""
     parser = argparse.ArgumentParser(description="Measure what attacks cost an honest client.")
-    parser.add_argument("--rounds", type=int, default=5, metavar="N", help="how often each attack is tried")
-    parser.add_argument("--asks", type=int, default=2000, metavar="N", help="questions of the honest client, at least")
-    parser.add_argument("--attack", action="append", default=[], choices=sorted(ATTACKS), help="only this; no table")
+    parser.add_argument("--rounds", type=int, default=5, metavar="N", help="trials of each attack")
+    parser.add_argument("--asks", type=int, default=2000, metavar="N", help="least requests of the honest client")
+    parser.add_argument(
+        "--attack", action="append", default=[], choices=sorted(ATTACKS), help="only this attack; write no table"
+    )
     options = parser.parse_args()
     attacks = [ATTACKS[name] for name in options.attack] or list(ATTACKS.values())
     trials: dict[str, list[Trial]] = {attack.name: [] for attack in attacks}
-    bad, busy = False, os.getloadavg()[0]
+    bad, machine = False, Machine()
     for turn in range(options.rounds):
         for attack in attacks:
             try:
-                # the daemon's log
+                # drop the daemon's log
                 with contextlib.redirect_stdout(None):
                     trial = try_out(attack, Plan(attack.count, LONGEST_S, options.asks))
             except pytest.skip.Exception as missing:
-                print(f"{attack.name} cannot be tried: {missing}", file=sys.stderr)
+                print(f"figures: {attack.name} cannot be tried: {missing}", file=sys.stderr)
                 return 1
             trials[attack.name].append(trial)
             p99 = f"p99 {trial.without.p99_us} -> {trial.during.p99_us} us"
@@ -58,22 +60,23 @@ def main() -> int:
     for attack in attacks:
         ratio = median(trial.ratio for trial in trials[attack.name])
         if ratio > MOST_RATIO:
-            print(f"{attack.name}: the 99th percentile is {ratio:.2f} times that without it")
+            print(f"{attack.name}: the 99th percentile is {ratio:.2f} times that without the attack")
             bad = True
+    machine.end()
     if not options.attack:
-        lines = [*head(options.rounds, busy), *(row(attack, trials[attack.name]) for attack in attacks)]
+        lines = [*head(options.rounds, machine), *(row(attack, trials[attack.name]) for attack in attacks)]
         document.fill(DOCUMENT, BEGIN, END, lines)
     return int(bad)
 
 
-def head(rounds: int, busy: float) -> list[str]:
-    """Return the text above the rows."""
+def head(rounds: int, machine: Machine) -> list[str]:
+    """Return the lines above the rows."""
     columns = (
         "attack", "what it is", "how much", "honest client: failures", "its p99, without → with",
         "ratio (min-max)", "dropped", "memory, before → after",
     )  # fmt: skip
     return [
-        document.conditions(busy, rounds),
+        " ".join([machine.conditions(rounds), *machine.disturbances()]),
         "",
         f"| {' | '.join(columns)} |",
         "|---" * len(columns) + "|",

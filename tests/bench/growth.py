@@ -1,4 +1,4 @@
-"""How it grows: with workers, listeners, clients and connections that nobody closes, beside the floor in C."""
+"""Growth with workers, listeners, clients and idle connections, beside the floor in C."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from document import Table, counts, spread
 from lineup import Server
 from running import running
 
-#: Clients at a time, where they are not what grows.
+#: Clients at a time, where something else grows.
 CLIENTS = 16
-#: For what a process has open besides.
+#: Other descriptors of a process.
 _SPARE = 100
-#: How long an idle daemon is watched; it is idle when for so long nothing has happened, or after so long anyhow.
+#: How long to watch an idle daemon; it is idle after QUIET_S without a wake-up, or after SETTLED_S at the latest.
 IDLE_S, QUIET_S, SETTLED_S = 5.0, 2.0, 20.0
 
 WORKERS, LISTENERS, ASKING, HELD = "workers", "listeners", "clients", "idle connections"
@@ -29,17 +29,17 @@ STEPS = {
     ASKING: (10, 30, 100, 300, 1000),
     HELD: (0, 10000),
 }
-#: Why a curve is not flat.
+#: Why a curve is not flat, or is.
 _REASONS = {
-    WORKERS: "The kernel wakes the worker that has slept longest: the more, the colder are its caches, in C too.",
-    LISTENERS: f"Each listener has {lineup.WORKERS} workers of its own; the caches are as with that many workers.",
-    HELD: "A server that has closed its end has nothing left of them: what there is still is the kernel's.",
+    WORKERS: "The kernel wakes the worker that has slept longest; with more workers its caches are colder, in C too.",
+    LISTENERS: f"Each listener has {lineup.WORKERS} workers of its own, and the caches suffer as with more workers.",
+    HELD: "A server that has closed its end keeps nothing of them; the rest is the kernel's.",
 }
 
 
 @dataclass(frozen=True)
 class Point:
-    """What one round has measured at one step."""
+    """The figures of one step in one round."""
 
     cpu_us: float
     pss_mib: float
@@ -47,22 +47,22 @@ class Point:
 
 
 Curves = Mapping[str, Mapping[str, Mapping[int, Sequence[Point]]]]
-"""By what grows, then by server, then by how much of it there is; the rounds."""
+"""The rounds, by what grows, server and step."""
 
 
 @dataclass(frozen=True)
 class Growth:
-    """All of it."""
+    """All figures."""
 
     curves: Curves
     wakeups: int
-    """Of a daemon that has served and is idle, in IDLE_S."""
+    """Of an idle daemon, in IDLE_S."""
     missing: Mapping[str, str]
 
 
-def measure(rounds: int, replies: int, told: Callable[[str], None]) -> Growth:
+def measure(rounds: int, replies: int, progress: Callable[[str], None]) -> Growth:
     """
-    Measure every step in turn, in each round the other way round.
+    Measure every step in turn; reverse the order with each round.
 
     Raises:
         MissingError: If a server does not start.
@@ -71,7 +71,7 @@ def measure(rounds: int, replies: int, told: Callable[[str], None]) -> Growth:
     steps = dict(STEPS)
     most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     if most < STEPS[HELD][-1] + _SPARE:
-        missing[HELD] = f"a process may have no more than {most} descriptors here"
+        missing[HELD] = f"a process may open only {most} descriptors here"
         del steps[HELD]
     curves: dict[str, dict[str, dict[int, list[Point]]]] = {
         what: {name: {much: [] for much in each} for name in (lineup.OWN, lineup.FAIR_FLOOR)}
@@ -80,7 +80,7 @@ def measure(rounds: int, replies: int, told: Callable[[str], None]) -> Growth:
     todo = [(what, name, much) for what, each in curves.items() for name, by in each.items() for much in by]
     for turn in range(rounds):
         for what, name, much in todo if turn % 2 == 0 else reversed(todo):
-            told(f"growth {turn + 1} of {rounds}: {name}, {much} {what}")
+            progress(f"growth {turn + 1} of {rounds}: {name}, {much} {what}")
             workers = much if what == WORKERS else lineup.WORKERS
             is_ours = name == lineup.OWN
             server = lineup.own(workers=workers) if is_ours else lineup.prefork(name, "-2", workers=workers)
@@ -101,7 +101,7 @@ def _measure(server: Server, what: str, much: int, replies: int) -> Point:
 
 
 def _count_wakeups() -> int:
-    """Return how often a daemon that has served, and is idle, is given a CPU in a while."""
+    """Return how often a daemon gets a CPU in IDLE_S after it has served and settled."""
     with running(lineup.own()) as run:
         run.ask(CLIENTS, 1000)
         before, deadline = -1, time.monotonic() + SETTLED_S
@@ -112,38 +112,43 @@ def _count_wakeups() -> int:
 
 
 def pss_of_a_worker(growth: Growth) -> list[float]:
-    """Return the memory of each further worker, in MiB, round by round."""
+    """Return the memory of each further worker in MiB, by round."""
     by = growth.curves[WORKERS][lineup.OWN]
     least, most = lineup.WORKERS, STEPS[WORKERS][-1]
     return [(each.pss_mib - few.pss_mib) / (most - least) for each, few in zip(by[most], by[least], strict=True)]
 
 
 def tables(growth: Growth) -> Iterator[Table]:
-    """Return the tables of it, one for each thing that grows."""
+    """Return the tables, one for each thing that grows."""
+    columns = (
+        f"{lineup.OWN}: CPU µs/reply",
+        "C: CPU µs/reply",
+        f"{lineup.OWN} / C",
+        f"{lineup.OWN}: PSS MiB",
+        "C: PSS MiB",
+    )
     for what, servers in growth.curves.items():
-        names = {lineup.OWN: lineup.OWN, lineup.FAIR_FLOOR: "C"}
-        columns = [what, *(f"{names[name]}: {figure}" for name in servers for figure in ("CPU µs/reply", "PSS MiB"))]
-        rows = [
-            [f"{much:,}", *(cell for by in servers.values() for cell in _cells(by[much]))] for much in STEPS[what]
-        ]  # fmt: skip
-        notes = [f"C is `{lineup.FAIR_FLOOR}`."]
-        notes += [f"Errors of {names[name]}: {counts(_errors(by))}." for name, by in servers.items()]
+        own, floor = servers[lineup.OWN], servers[lineup.FAIR_FLOOR]
+        rows = []
+        for much in STEPS[what]:
+            cpu = [[each.cpu_us for each in by[much]] for by in (own, floor)]
+            ratios = [mine / its for mine, its in zip(*cpu, strict=True)]
+            pss = [f"{median(each.pss_mib for each in by[much]):.1f}" for by in (own, floor)]
+            rows.append([f"{much:,}", *(spread(each, 1) for each in cpu), spread(ratios, 2), *pss])
+        errors = f"{lineup.OWN} {counts(_errors(own))}; C {counts(_errors(floor))}"
+        notes = [f"C is `{lineup.FAIR_FLOOR}`. Errors: {errors}."]
         if what == WORKERS:
-            notes.append(f"Each further worker has {spread(pss_of_a_worker(growth), 2)} MiB PSS.")
+            notes.append(f"Each further worker takes {spread(pss_of_a_worker(growth), 2)} MiB PSS.")
         notes += [_REASONS[what]] if what in _REASONS else []
         if what == ASKING:
             notes += [f"Missing: {name}: {why}." for name, why in growth.missing.items()]
-        yield Table(f"With more {what}", columns, rows, notes)
+        yield Table(f"With more {what}", [what, *columns], rows, notes)
 
 
 def failed(growth: Growth) -> bool:
-    """Say whether daytimed failed a client."""
+    """Return whether daytimed failed a client."""
     return any(_errors(servers[lineup.OWN]) for servers in growth.curves.values())
 
 
 def _errors(by: Mapping[int, Sequence[Point]]) -> Counter[str]:
     return sum((each.errors for points in by.values() for each in points), Counter[str]())
-
-
-def _cells(points: Sequence[Point]) -> list[str]:
-    return [spread([each.cpu_us for each in points], 1), f"{median(each.pss_mib for each in points):.1f}"]

@@ -1,8 +1,8 @@
 """
-A journal of its own: a real systemd-journald in a mount namespace, with /run in memory.
+A private journal: a real systemd-journald in a mount namespace, with /run in memory.
 
-Its socket has the queue that systemd gives to every socket of a host it boots. It stores what it is given in memory,
-without a limit to the rate: what arrives can be counted.
+Its socket has the queue length that systemd sets when it boots a host. It stores entries in memory without a rate
+limit, so that every entry that arrives can be counted.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pathlib import Path
 
 _JOURNALD = "/lib/systemd/systemd-journald"
 _PATIENCE_S = 10.0
-#: systemd raises it to this when it boots, in its manager's start.
+#: The value that systemd sets at boot.
 _QUEUE = 512
 _SETTINGS = """\
 [Journal]
@@ -36,29 +36,29 @@ echo {_QUEUE} >/proc/sys/net/unix/max_dgram_qlen && exec {_JOURNALD}
 
 
 class Journal:
-    """A journal that runs."""
+    """A running journal."""
 
     def __init__(self, pid: int) -> None:
         self.pid = pid
         self._root = Path(f"/proc/{pid}/root")
 
     def command(self, folder: Path, command: Sequence[str]) -> list[str]:
-        """Return the command that runs another one in that folder, with this journal."""
+        """Return a command that runs another one in a folder, with this journal."""
         within = ["nsenter", "--mount", "--target", str(self.pid)]
         return [*within, "sh", "-c", 'cd "$1" && shift && exec "$@"', "sh", str(folder), *command]
 
     def is_up(self) -> bool:
-        """Say whether entries can be written to it."""
+        """Return whether it accepts entries."""
         return (self._root / "run/systemd/journal/socket").exists()
 
     def fields(self, event: str, field: str) -> list[str]:
-        """Return that field of all entries of an event."""
+        """Return a field of all entries of an event."""
         place = str(self._root / "run/log/journal")
         command = ["journalctl", "-q", "-D", place, "-o", "cat", f"--output-fields={field}", f"DAYTIMED_EVENT={event}"]
         return subprocess.check_output(command, text=True).split()
 
     def account(self, clients: int) -> tuple[int, int]:
-        """Return how many clients are in it and how many the daemon says are not, once it has told of all of them."""
+        """Wait until every client is logged or reported as lost; return how many are logged, and lost."""
         deadline = time.monotonic() + _PATIENCE_S
         while True:
             logged = len(self.fields("client_served", "PRIORITY"))
@@ -69,20 +69,20 @@ class Journal:
 
 
 def why_missing() -> str | None:
-    """Return why there can be no journal here, if so."""
+    """Return why a private journal cannot run here, if so."""
     if os.geteuid() != 0:
         return "needs root"
     programs = (_JOURNALD, "journalctl", "unshare", "nsenter")
     if missing := [each for each in programs if shutil.which(each) is None]:
         return f"{' and '.join(missing)} is not installed"
     if subprocess.run([*_NAMESPACES, "true"], capture_output=True, check=False).returncode:
-        return "no mount namespace of its own is possible here (a chroot, for one)"
+        return "cannot create a mount namespace here (in a chroot, for example)"
     return None
 
 
 @contextlib.contextmanager
 def running() -> Iterator[Journal]:
-    """Have a journal while the body runs."""
+    """Run a journal around the body."""
     null = subprocess.DEVNULL
     command = [*_NAMESPACES, "sh", "-c", _START, "sh", _SETTINGS]
     process = subprocess.Popen(command, stdin=null, stdout=null, stderr=null)

@@ -1,4 +1,4 @@
-"""The line-up: every server that is compared, how it is configured and started, and why one is missing."""
+"""The line-up: the servers of the comparison, their configuration and start, and why one is missing."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from builds import HERE, PEERS, ROOT, BuildError, build, go
 
 HOST = "127.0.0.1"
 WORKERS = 2
-#: What daytimed runs on: best not the file that this runs on, or some of its memory would count as half shared.
+#: For daytimed; not the file that runs this, or PSS would count half of the memory that both share.
 PYTHON = os.path.abspath(os.environ.get("BENCH_PYTHON", sys.executable))
-#: A request for a queue that never is the reason.
+#: A backlog that never limits a server.
 BACKLOG = 65535
 SENTENCE = "The Date Time is: #-#-# #:#:#. @ @\r\n"
-OWN = "daytimed"
+OWN, AGAIN = "daytimed", "daytimed, again"
 JUDGING = "daytimed, access and rate"
 STRANGERS = "daytimed, access and rate, strangers"
 LOGGING = "daytimed, every client in the journal"
@@ -30,9 +30,9 @@ PLAIN, FLOOR, FAIR_FLOOR = "C prefork", "C prefork, one segment", "C prefork, on
 NGINX, INETUTILS, OPENBSD, XINETD, GO = "nginx return", "inetutils inetd", "OpenBSD inetd", "xinetd", "the Go original"
 GUNICORN, ASYNCIO, FORKING = "gunicorn, sync, HTTP", "asyncio, one process", "ForkingTCPServer"
 
-#: None of them comes again while a worker remembers it.
+#: A worker forgets each of them before it returns.
 MANY_SOURCES = 65536
-#: Every client is judged, and nobody is refused.
+#: Checks every client and refuses none.
 JUDGING_FILE = """\
 [access]
 allow = ["127.0.0.0/8", "192.0.2.0/24", "2001:db8::/32"]
@@ -73,7 +73,7 @@ service daytime
     cps = 1000000 1
 }}
 """
-#: Internal services, and their ports, are found by the names in /etc/services; what an inetd writes to /run is nothing.
+#: An inetd finds its internal services and their ports in /etc/services; what it writes to /run disappears.
 _OWN_SERVICES = "mount --bind @folder@/services /etc/services && mount -t tmpfs none /run && exec env"
 SERVICES_FILE = "daytime @port@/tcp\n"
 
@@ -83,59 +83,67 @@ class Server:
     """
     One server of the comparison.
 
-    In its command, its files and its environment `@folder@` is a folder of its own, and `@port@` its port; an argument
-    of the command with a port is there once for each of them.
+    In its command, files and environment, `@folder@` stands for its own folder and `@port@` for its port; an argument
+    of the command that contains a port is repeated for each port.
     """
 
     name: str
     command: Sequence[str]
     reply: str = SENTENCE
-    """As tests/bench/load.c wants it."""
+    """A template of tests/bench/load.c."""
     request: str = ""
     files: Mapping[str, str] = field(default_factory=dict)
     environment: Mapping[str, str] = field(default_factory=dict)
     cwd: Path = ROOT
     ours: bool = False
-    """Nobody may fail here."""
+    """daytimed of this source tree, which must not fail a client."""
+    is_baseline: bool = False
+    """daytimed of another source tree."""
     sources: int = 64
-    """Addresses that it is asked from."""
+    """Addresses of its clients."""
     share: int = 1
-    """A slow one is asked for so many times fewer replies."""
+    """The divisor of the number of replies, for a slow server."""
     journal: bool = False
-    """Whether it is given a journal of its own."""
+    """Whether it gets a journal of its own."""
     pid_file: str = ""
-    """Where it says who it is, if it detaches."""
+    """Of a server that detaches."""
     version: str = ""
     note: str = ""
-    """What has to be known of its figures, as a sentence without its subject."""
+    """An explanation of its figures: a sentence without its subject."""
 
 
 class MissingError(Exception):
-    """A server cannot be compared here; in one sentence why."""
+    """A server is missing here; the message is the reason."""
 
 
 def own(
-    name: str = OWN, *, tree: Path = ROOT, workers: int = WORKERS, listen: bool = True, settings: str | None = None
+    name: str = OWN,
+    *,
+    tree: Path | None = None,
+    workers: int = WORKERS,
+    listen: bool = True,
+    settings: str | None = None,
 ) -> Server:
-    """Return a daytimed: -m takes it from the working directory, and nothing configures it but these settings."""
+    """Return a daytimed with these settings only; -m takes it from the working directory."""
     config = os.devnull if settings is None else "@folder@/daytimed.toml"
     command = [PYTHON, "-m", "daytimed", "-c", config, "-w", str(workers)]
     files = {} if settings is None else {"daytimed.toml": settings}
     listening = [f"-ltcp4://{HOST}:@port@"] if listen else []
     return Server(
-        name, [*command, *listening], files=files, cwd=tree, ours=tree == ROOT, journal=settings == LOGGING_FILE
-    )
+        name, [*command, *listening], files=files, cwd=tree or ROOT, ours=tree is None, is_baseline=tree is not None,
+        journal=settings == LOGGING_FILE,
+    )  # fmt: skip
 
 
 def prefork(name: str, *options: str, workers: int = WORKERS) -> Server:
-    """Return the server in C."""
+    """Return the peer in C."""
     return Server(name, [str(_built("prefork.c")), *options, str(workers), "@port@"])
 
 
 def list_servers(against: Sequence[Path]) -> tuple[list[Server], dict[str, str]]:
-    """Return what can be compared, daytimed first, and of what is missing why."""
+    """Return the servers, daytimed first and again last, and why others are missing."""
     if against:
-        return [own(), *(own(str(tree), tree=tree) for tree in against)], {}
+        return [own(), *(own(str(tree), tree=tree) for tree in against), own(AGAIN)], {}
     makers: dict[str, Callable[[str], Server]] = {
         OWN: own,
         JUDGING: lambda name: own(name, settings=JUDGING_FILE),
@@ -152,6 +160,8 @@ def list_servers(against: Sequence[Path]) -> tuple[list[Server], dict[str, str]]
         GUNICORN: gunicorn,
         ASYNCIO: lambda name: _python_peer(name, "asyncio"),
         FORKING: lambda name: _python_peer(name, "forking"),
+        # as far from the first as any peer, so that the noise includes what changes within a round
+        AGAIN: own,
     }
     servers, missing = [], {}
     for name, make in makers.items():
@@ -163,7 +173,7 @@ def list_servers(against: Sequence[Path]) -> tuple[list[Server], dict[str, str]]
 
 
 def _go_original(name: str) -> Server:
-    """Return the server of the tutorial."""
+    """Return the server of the Go tutorial."""
     compiler = go()
     version = (compiler.resolve().parents[1] / "VERSION").read_text().split()[0] if compiler else ""
     return Server(
@@ -172,16 +182,16 @@ def _go_original(name: str) -> Server:
 
 
 def gunicorn(name: str = GUNICORN, *, listen: bool = True) -> Server:
-    """Return what a Python shop would use; it runs with the distribution's Python, as its package is made for that."""
+    """Return the usual server of Python shops; its package needs the distribution's Python."""
     root, python = PEERS / "gunicorn", shutil.which("python3", path="/usr/bin")
     if not root.exists() or python is None:
-        raise MissingError("not there; `tests/programs --unpack gunicorn` fetches it")
+        raise MissingError("not unpacked; `tests/programs --unpack gunicorn` fetches it")
     modules = root / "usr/lib/python3/dist-packages"
     with contextlib.suppress(OSError, subprocess.SubprocessError):
-        # the package would do it when it is installed
+        # an installed package would be compiled
         subprocess.run([python, "-m", "compileall", "-q", str(modules)], check=True, capture_output=True)
     command = [python, "-m", "gunicorn", "--chdir", str(HERE), "--workers", str(WORKERS), "--backlog", str(BACKLOG)]
-    # a worker that is asked to stop while it starts does not hear it
+    # a worker that starts ignores a request to stop
     command += ["--graceful-timeout", "1", "--log-level", "error"]
     command += [*(["--bind", f"{HOST}:@port@"] if listen else []), "peers:application"]
     reply, request = f"HTTP/1. 200 OK\r\n*\r\n\r\n{SENTENCE}", f"GET / HTTP/1.1\r\nHost: {HOST}\r\n\r\n"
@@ -211,14 +221,14 @@ def _xinetd(name: str) -> Server:
 
 
 def _openbsd(name: str) -> Server:
-    # -R 0: as often as anyone likes
+    # -R 0: no limit to the rate
     return _inetd(name, "openbsd-inetd", "-i", "-R", "0", "@folder@/inetd.conf")
 
 
 def _inetutils(name: str) -> Server:
-    # in the foreground it would tell of every client
+    # in the foreground it would log every client
     server = _inetd(name, "inetutils-inetd", "-R", str(10**9), "--pidfile=@folder@/pid", "@folder@/inetd.conf")
-    note = "has a queue of ten clients: one that finds it full is late by a second, or never answered"
+    note = "has a backlog of ten: a client that finds it full waits a second longer, or gets no reply"
     return replace(server, pid_file="pid", share=4, note=note)
 
 
@@ -227,7 +237,7 @@ def _inetd(name: str, package: str, *arguments: str) -> Server:
         raise MissingError("needs root")
     root = PEERS / package
     if not root.exists():
-        raise MissingError(f"not there; `tests/programs --unpack {package}` fetches it")
+        raise MissingError(f"not unpacked; `tests/programs --unpack {package}` fetches it")
     program = next(each for each in root.glob("usr/sbin/*inetd") if each.name != "update-inetd")
     libraries = ":".join(str(each) for each in (*root.glob("usr/lib/*-linux-*"), *root.glob("lib/*-linux-*")))
     command = ["unshare", "--mount", "sh", "-c", f'{_OWN_SERVICES} "$@"', "sh", f"LD_LIBRARY_PATH={libraries}"]
@@ -257,7 +267,7 @@ def _installed(program: str) -> str:
 
 
 def _version(package: str) -> str:
-    """Return the package's version: of the installed one, or as its list of changes begins."""
+    """Return a package's version, from dpkg or from the changelog of an unpacked one."""
     unpacked = PEERS / package / "usr/share/doc" / package / "changelog.Debian.gz"
     if unpacked.exists():
         with gzip.open(unpacked, "rt") as changes:
@@ -269,5 +279,5 @@ def _version(package: str) -> str:
 
 
 def versions(servers: Sequence[Server]) -> list[str]:
-    """Return which versions of others these are."""
+    """Return the names and versions of the peers."""
     return [f"{each.name.partition(',')[0]} {each.version}" for each in servers if each.version]

@@ -1,16 +1,16 @@
 /*
- * A closed-loop load generator for servers on this host: every thread connects, reads to the end of file, begins again.
+ * A closed-loop load generator for servers on this host: each thread connects, reads to the end of file, and repeats.
  *
  *   load [-c CLIENTS] [-n REPLIES] [-s SOURCES] [-w BYTES | -r REQUEST] [-k] TEMPLATE PORT...
  *
- * CLIENTS at a time, over all PORTs in turn. A client first writes so many BYTES, or the REQUEST. A reply counts if it
- * is as TEMPLATE says, to its last byte, with a time of day (this zone's) that is at most a second old, and the end of
- * file is clean. In the template a # is digits, an @ a word of letters, digits and signs, a blank some blanks, a full
- * stop a fraction or nothing, a * anything; the rest is itself.
- * What is timed is connect(2) to end of file. They ask from so many SOURCES in turn, addresses of 127/8 (64), so that
- * ephemeral ports do not run out.
- * With -k no client closes before standard input ends.
- * Prints one line of JSON; the exit status is 0 whatever the server did, 2 for wrong usage, 1 if it cannot run itself.
+ * CLIENTS threads take the PORTs in turn. A client first writes BYTES zero bytes, or the REQUEST. A reply counts if all
+ * of it matches TEMPLATE, its time of day (in the local zone) is at most a second old, and the end of file is clean.
+ * In the template, # matches digits, @ a word of letters, digits and signs, a blank one or more blanks, a full stop a
+ * fraction or nothing, * anything; other characters match themselves.
+ * The time of a reply is from connect(2) to the end of file. Clients take SOURCES addresses (64) of 127/8 in turn, so
+ * that ephemeral ports last.
+ * With -k, clients stay open until the end of standard input.
+ * Prints one line of JSON. Exits with 0 whatever the server does, 2 for wrong usage, 1 if it cannot run.
  */
 #define _GNU_SOURCE
 #include <ctype.h>
@@ -29,7 +29,7 @@
 #include <unistd.h>
 
 enum { MOST_CLIENTS = 1024, MOST_SOURCES = 1 << 16, TIMEOUT_S = 5, MOST_ERRNO = 256, MOST_WRITE = 1 << 20 };
-/* Buckets are 1 us wide below 2 * STEPS, then STEPS to each power of two: below 1.6 % off, up to 2^32 us. */
+/* Buckets are 1 us wide below 2 * STEPS; above, each power of two has STEPS: errors below 1.6 %, up to 2^32 us. */
 enum { STEPS = 64, BUCKETS = STEPS * 28 };
 enum phase { SOCKET, CONNECT, WRITE, READ, REPLY, PHASES };
 
@@ -57,7 +57,7 @@ static uint64_t now_ns(void)
     return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
 }
 
-/* Of now; time(2) may be some milliseconds behind, and would call a reply false that is ahead of it. */
+/* The current second. time(2) may lag by some milliseconds and make a correct reply look early. */
 static time_t second(void)
 {
     struct timespec now;
@@ -94,7 +94,7 @@ static const char *name_of(int number)
     }
 }
 
-/* Whether all of a reply is as a template says. */
+/* Return whether all of a reply matches a template. */
 static int matches(const char *wanted, const char *reply, const char *end)
 {
     for (; *wanted; wanted++) {
@@ -134,7 +134,7 @@ static int matches(const char *wanted, const char *reply, const char *end)
     return reply == end;
 }
 
-/* Whether there is one of these seconds in a reply, as a time of day. */
+/* Return whether a reply contains one of these seconds as a time of day. */
 static int is_timely(const char *reply, time_t first, time_t last)
 {
     for (; last >= first; last--) {
@@ -146,7 +146,7 @@ static int is_timely(const char *reply, time_t first, time_t last)
     return 0;
 }
 
-/* Be one client. Returns PHASES and sets *us if it was served, else the phase in which it was not, with errno set. */
+/* Run one client. Return PHASES and set *us if it got its reply, otherwise the phase that failed, with errno set. */
 static enum phase ask(int fd, unsigned turn, uint64_t *us)
 {
     struct timeval patience = {.tv_sec = TIMEOUT_S};
@@ -156,11 +156,11 @@ static enum phase ask(int fd, unsigned turn, uint64_t *us)
     struct sockaddr_in server = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK),
                                  .sin_port = htons((uint16_t)atoi(ports[turn % port_count]))};
     int later = 1;
-    /* the port is chosen by connect, which knows the whole four-tuple */
+    /* let connect choose the port: it knows the whole four-tuple */
     setsockopt(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &later, sizeof later);
     if (bind(fd, (struct sockaddr *)&source, sizeof source) < 0)
         return SOCKET;
-    /* a server may use time(2), or the clock as it was when its event loop began to turn */
+    /* a server may use time(2), or the time at the start of an iteration of its event loop */
     time_t oldest = second() - 1;
     uint64_t start = now_ns();
     if (connect(fd, (struct sockaddr *)&server, sizeof server) < 0)

@@ -1,9 +1,9 @@
 """
-The peers in Python: what a daytime server is with the standard library alone.
+The peers in Python: daytime servers from the standard library alone.
 
 Run as `peers.py forking PORT` or `peers.py asyncio PORT`; `peers:application` is for a WSGI server. All send the
-sentence of daytimed, with microseconds, and have the same backlog as the other servers, so that what is compared is the
-model and not a full queue.
+sentence of daytimed, with microseconds. Their backlog is that of the other servers, so that the process model makes
+the difference, not a full queue.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ def sentence() -> bytes:
 
 
 def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
-    """Answer over HTTP."""
+    """Reply over HTTP."""
     line = sentence()
     start_response("200 OK", [("Content-Type", "text/plain"), ("Content-Length", str(len(line)))])
     return [line]
 
 
 def serve_forking(port: int) -> None:
-    """Have a process for each client."""
+    """Fork a process for each client."""
     import socketserver
 
     class Handler(socketserver.BaseRequestHandler):
@@ -43,7 +43,7 @@ def serve_forking(port: int) -> None:
 
 
 def serve_asyncio(port: int) -> None:
-    """Have one process for all clients."""
+    """Serve all clients in one process."""
     import asyncio
 
     async def handle(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

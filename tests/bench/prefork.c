@@ -1,12 +1,12 @@
 /*
- * The peer in C: a prefork daytime server and nothing more, to see what the machine and its kernel cost anyway.
+ * The peer in C: a minimal prefork daytime server, which shows the cost of the machine and its kernel.
  *
  *   prefork [-1 | -2] WORKERS PORT...
  *
- * It has so many workers for each port. Without an option it does what the inetds do: write(2), close(2). With -1 the
- * reply and the end of the stream leave in one segment, as daytimed does it. With -2 what the client has written is
- * thrown away as well, as RFC 867 wants it; both use plain congestion control, as daytimed does. Nothing is counted or
- * checked here: it is the floor, not a server to use.
+ * Each port has WORKERS workers. Without an option they do what the inetds do: write(2), close(2). With -1, the reply
+ * and the end of the stream leave in one segment, as in daytimed. With -2, the workers also throw away what the client
+ * has written, as RFC 867 requires. Both options use plain congestion control, as daytimed does. The workers neither
+ * count nor check: this is the floor, not a server to use.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -22,7 +22,7 @@
 #include <time.h>
 #include <unistd.h>
 
-/* The sentence of daytimed, but that trailing zeros of the fraction stay. */
+/* The sentence of daytimed, except that the fraction keeps its trailing zeros. */
 static size_t sentence(char *line, size_t room)
 {
     struct timespec now;
@@ -48,7 +48,7 @@ static void serve(int listener, char mode)
         if (client < 0)
             continue;
         size_t size = sentence(line, sizeof line);
-        /* a client that is gone is no error of ours */
+        /* a client that left is not an error */
         if (mode) {
             if (send(client, line, size, MSG_MORE | MSG_NOSIGNAL) == (ssize_t)size)
                 shutdown(client, SHUT_WR);

@@ -1,8 +1,8 @@
 """
-What a run of daytime-get costs, beside the bare interpreter with the modules it cannot do without, and check_tcp.
+The cost of a run of daytime-get, beside the bare interpreter with the modules that it needs, and check_tcp.
 
-A monitoring system starts the probe anew for every check, so its start is its speed. Each round runs all of them once
-against the same local server; the figures are medians over the rounds, ratios are taken within a round first.
+A monitoring system starts the probe for every check, so its start determines its speed. Each round runs each program
+once against the same local server. Figures are medians over the rounds; ratios are taken within a round first.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from statistics import median
 from daytimed.probe.parsers import LONGEST_REPLY, parse
 from daytimed.probe.zones import load_offsets
 
-#: The longest reply that is read at all, of the piece that takes longest: tests/unit/test_parsers.py tries them all.
+#: The longest accepted reply, made of the slowest piece to parse: tests/unit/test_parsers.py tries all pieces.
 SLOWEST_REPLY = (b"00 0 0 50.0 UTC(NIST) *" * LONGEST_REPLY)[:LONGEST_REPLY]
 BARE = "bare interpreter"
 
@@ -27,7 +27,7 @@ BARE = "bare interpreter"
 def serve() -> tuple[subprocess.Popen[str], int]:
     """Start a server; return it and its port."""
     command = [sys.executable, "-m", "daytimed", "-l", "127.0.0.1:0", "--log-format", "json"]
-    # an event for each client would fill a pipe that nobody reads
+    # events of clients would fill a pipe that nobody reads
     environment = {**os.environ, "DAYTIMED_LOG_CLIENTS": "none"}
     server = subprocess.Popen(command, stderr=subprocess.PIPE, env=environment, text=True)
     assert server.stderr
@@ -37,7 +37,7 @@ def serve() -> tuple[subprocess.Popen[str], int]:
             port = int(line.partition('"address": "')[2].partition('"')[0].rpartition(":")[2])
         if '"daemon_ready"' in line:
             return server, port
-    raise SystemExit("the server does not start")
+    raise SystemExit("probe: the server does not start")
 
 
 def commands(port: int) -> dict[str, list[str]]:
@@ -58,21 +58,21 @@ def commands(port: int) -> dict[str, list[str]]:
 
 
 def measure(asked: dict[str, list[str]], rounds: int) -> dict[str, list[float]]:
-    """Return the seconds of every round, by name."""
+    """Return the seconds of each round, by name."""
     taken: dict[str, list[float]] = {name: [] for name in asked}
     for number in range(-2, rounds):
         for name, command in asked.items():
             begun = time.perf_counter()
-            # no deadline: with one, Python does not wait but looks now and then
+            # no timeout: with one, Python polls
             subprocess.run(command, stdout=subprocess.DEVNULL, check=True)
-            # the first ones warm up what is cached, the compiled modules too
+            # the first rounds fill caches, compiled modules included
             if number >= 0:
                 taken[name].append(time.perf_counter() - begun)
     return taken
 
 
 def reading_ms(rounds: int) -> float:
-    """Return the milliseconds of processor time that a KiB of the slowest reply takes."""
+    """Return the milliseconds of CPU time for a KiB of the slowest reply."""
     zone = load_offsets("UTC")
     taken = []
     for _ in range(rounds):
@@ -92,14 +92,14 @@ def main() -> None:
     finally:
         server.terminate()
         server.communicate()
-    print(f"{'a run of the probe':28}{'wall ms':>9}{'min':>8}{'max':>8}{'ratio':>8}{'min':>7}{'max':>7}")
+    print(f"{'run of the probe':28}{'wall ms':>9}{'min':>8}{'max':>8}{'ratio':>8}{'min':>7}{'max':>7}")
     for name, seconds in taken.items():
         ratios = [mine / bare for mine, bare in zip(seconds, taken[BARE], strict=True)]
         print(
             f"{name:28}{median(seconds) * 1e3:9.1f}{min(seconds) * 1e3:8.1f}{max(seconds) * 1e3:8.1f}"
             f"{median(ratios):8.2f}{min(ratios):7.2f}{max(ratios):7.2f}"
         )
-    print(f"the slowest reply to read: {reading_ms(rounds):.2f} ms of processor time a KiB")
+    print(f"slowest reply to parse: {reading_ms(rounds):.2f} ms of CPU time a KiB")
 
 
 if __name__ == "__main__":

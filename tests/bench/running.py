@@ -1,4 +1,4 @@
-"""A server that runs, and the clients that ask it."""
+"""A running server and its clients."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _LOAD_LIMIT_S = 300.0
 
 @dataclass(frozen=True)
 class Answers:
-    """What the clients had of it."""
+    """The results of a load."""
 
     replies: int
     replies_per_s: float
@@ -38,16 +38,15 @@ class Answers:
 
 
 class Running:
-    """A server that runs."""
+    """A running server."""
 
     def __init__(self, server: Server, folder: Path, ports: Sequence[int], own_journal: Journal | None) -> None:
         self.server = server
         self.ports = ports
         self.journal = own_journal
         self.answered = 0
-        """Clients so far that it gave what they wanted."""
+        """Clients so far that got a correct reply."""
         self._folder = folder
-        # what is wrong at the start is found there
         with (folder / "stderr").open("wb") as errors:
             self.process = subprocess.Popen(
                 self.command(), cwd=server.cwd, env=environment(self._fill(server.environment)),
@@ -56,7 +55,7 @@ class Running:
         self.pid = self.process.pid
 
     def command(self) -> list[str]:
-        """Write its files; return what starts it."""
+        """Write its files; return its command."""
         for name, text in self._fill(self.server.files).items():
             (self._folder / name).write_text(text)
         found = []
@@ -67,17 +66,17 @@ class Running:
 
     def wait(self) -> None:
         """
-        Wait until it serves on all its ports, whatever it answers.
+        Wait until it accepts on all its ports.
 
         Raises:
             MissingError: If it does not start.
         """
         deadline = time.monotonic() + _PATIENCE_S
         while any(error.startswith("connect") for error in self.ask(1, len(self.ports)).errors):
-            # one that detaches ends with 0
+            # a server that detaches exits with 0
             if time.monotonic() > deadline or self.process.poll():
-                said = (self._folder / "stderr").read_text(errors="replace").strip().rpartition("\n")[2]
-                raise MissingError(f"{self.server.name} does not start: {said}")
+                last = (self._folder / "stderr").read_text(errors="replace").strip().rpartition("\n")[2]
+                raise MissingError(f"{self.server.name} does not start: {last}")
             time.sleep(0.01)
         if self.server.pid_file:
             while not (text := self._read_pid()) and time.monotonic() < deadline:
@@ -85,14 +84,14 @@ class Running:
             self.pid = int(text)
 
     def ask(self, clients: int, replies: int, write: int = 0) -> Answers:
-        """Have it asked so many times by so many clients at a time, each of which writes so much first."""
+        """Load it with `clients` at a time, each of which writes `write` bytes first."""
         answers = _read(subprocess.check_output(self._load(clients, replies, write), timeout=_LOAD_LIMIT_S))
         self.answered += answers.replies
         return answers
 
     @contextlib.contextmanager
     def holding(self, connections: int) -> Iterator[Counter[str]]:
-        """Have so many connections, if any, that are answered and that no client closes; yield what went wrong."""
+        """Hold connections that got their reply and that no client closes; yield the errors."""
         if connections == 0:
             yield Counter()
             return
@@ -105,7 +104,7 @@ class Running:
             load.stdin.close()
 
     def stop(self) -> None:
-        """End it."""
+        """Stop it."""
         with contextlib.suppress(ProcessLookupError):
             if not self.server.pid_file:
                 self.process.terminate()
@@ -119,7 +118,7 @@ class Running:
 
     def _load(self, clients: int, replies: int, write: int = 0) -> list[str]:
         server = self.server
-        # a client of HTTP has something to write already
+        # a client of HTTP writes its request
         writing = ["-r", server.request] if server.request else ["-w", str(write)]
         options = ["-c", str(clients), "-n", str(replies), "-s", str(server.sources), *writing]
         return [str(build("load.c")), *options, server.reply, *map(str, self.ports)]
@@ -135,13 +134,13 @@ class Running:
 
 
 def environment(more: Mapping[str, str]) -> dict[str, str]:
-    """Return this environment without what would change a server."""
+    """Return this environment without the variables that change a server."""
     ours = ("DAYTIMED_", "PYTHON", "LISTEN_", "NOTIFY_SOCKET", "WATCHDOG_")
     return {name: value for name, value in os.environ.items() if not name.startswith(ours)} | dict(more)
 
 
 def free_ports(count: int) -> list[int]:
-    """Return ports that nobody uses, and that no client is given either (ip_local_port_range)."""
+    """Return unused ports outside ip_local_port_range, which clients get theirs from."""
     found: set[int] = set()
     while len(found) < count:
         with socket.socket() as probe, contextlib.suppress(OSError):
@@ -154,14 +153,14 @@ def free_ports(count: int) -> list[int]:
 @contextlib.contextmanager
 def running(server: Server, listeners: int = 1) -> Iterator[Running]:
     """
-    Run a server while the body runs, which begins once it accepts.
+    Run a server around the body, which begins once it accepts.
 
     Raises:
         MissingError: If it does not start.
     """
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="daytimed-bench-")))
-        # some servers give up their rights
+        # some servers drop their privileges
         folder.chmod(0o755)
         own_journal = stack.enter_context(journal.running()) if server.journal else None
         running = Running(server, folder, free_ports(listeners), own_journal)
@@ -171,5 +170,5 @@ def running(server: Server, listeners: int = 1) -> Iterator[Running]:
 
 
 def _read(line: bytes) -> Answers:
-    told = json.loads(line)
-    return Answers(**{**told, "errors": Counter(told["errors"])})
+    found = json.loads(line)
+    return Answers(**{**found, "errors": Counter(found["errors"])})

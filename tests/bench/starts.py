@@ -1,4 +1,4 @@
-"""How long a start takes: to READY, and to the first reply of a client that waits on a passed socket."""
+"""The time of a start: to READY, and to the first reply for a client that waits on a passed socket."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from lineup import HOST, MissingError, Server
 from running import environment, free_ports
 
 _PATIENCE_S = 20.0
-#: The first descriptor that is passed, sd_listen_fds(3).
+#: The first passed descriptor, sd_listen_fds(3).
 _PASSED = 3
 BARE = "bare interpreter, the same imports"
 
-#: Imports them, those too that are looked for and not found, and says that it is ready.
+#: Imports the modules, tries those that daytimed does not find either, and notifies READY.
 _BARE = """\
 from daytimed import deferral
 with deferral.until_used(deferral.UNUSED, deferral.OPTIONAL):
@@ -37,13 +37,13 @@ socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM).sendto(b"READY=1", os.environ["
 """
 
 Times = Mapping[str, Mapping[str, Sequence[float]]]
-"""Milliseconds by what is started, and then by what is waited for."""
+"""Milliseconds, by what starts and by what ends the time."""
 READY, FIRST = "ready", "first"
 
 
-def measure(servers: Sequence[Server], starts: int, told: Callable[[str], None]) -> Times:
+def measure(servers: Sequence[Server], starts: int, progress: Callable[[str], None]) -> Times:
     """
-    Start each of these that is compared in this so many times, in turn.
+    Start bare Python, daytimed, gunicorn and the Go original in turn.
 
     Raises:
         MissingError: If one does not start.
@@ -62,19 +62,19 @@ def measure(servers: Sequence[Server], starts: int, told: Callable[[str], None])
     times: dict[str, dict[str, list[float]]] = {name: {READY: [], FIRST: []} for name, _ in ways}
     for turn in range(-1, starts):
         for name, what in ways if turn % 2 == 0 else reversed(ways):
-            told(f"start {turn + 1} of {starts}: {name}")
+            progress(f"start {turn + 1} of {starts}: {name}")
             taken = ways[name, what]()
-            # the first ones only warm up what is cached
+            # the first starts only fill caches
             if turn >= 0:
                 times[name][what].append(taken)
     return times
 
 
 def modules() -> list[str]:
-    """Return what daytimed has imported when it is ready, or has tried to, its own modules too, in that order."""
+    """Return the modules that daytimed imports until READY, or tries to, its own included, in order."""
     with tempfile.TemporaryDirectory() as folder:
         _, _, *rest = lineup.own().command
-        # -X importtime tells of every import when it is done
+        # -X importtime prints every import when it ends
         traced = Server(lineup.OWN, [lineup.PYTHON, "-X", "importtime", "-m", *rest])
         errors = Path(folder, "errors")
         with errors.open("wb") as file:
@@ -105,7 +105,7 @@ def first_reply_ms(server: Server, *, passed: bool = True) -> float:
     Return the time from exec to the first byte of a reply.
 
     Args:
-        passed: Whether the client waits already, on a socket that is passed; else it tries until it can connect.
+        passed: Whether the client waits on a passed socket; otherwise it retries until it connects.
     """
     (port,) = free_ports(1)
     listener = socket.create_server((HOST, port)) if passed else None
@@ -121,10 +121,10 @@ def first_reply_ms(server: Server, *, passed: bool = True) -> float:
                     raise MissingError(f"{server.name} does not listen") from error
         with client:
             if not client.recv(1):
-                raise MissingError(f"{server.name} has nothing to say")
+                raise MissingError(f"{server.name} sends no reply")
         return (time.perf_counter() - begun) * 1e3
     except TimeoutError as error:
-        raise MissingError(f"{server.name} does not answer") from error
+        raise MissingError(f"{server.name} sends no reply in time") from error
     finally:
         _end(pid)
         if listener:
@@ -140,7 +140,7 @@ def _ask(server: Server, port: int) -> socket.socket:
 def _spawn(
     server: Server, more: Mapping[str, str], port: int, listener: socket.socket | None, stderr: int | None
 ) -> int:
-    """Start a server as a service manager does; return its process id."""
+    """Start a server like a service manager; return its process id."""
     command = [part.replace("@port@", str(port)) for part in server.command]
     variables = environment({**server.environment, **more})
     pid = os.fork()
@@ -151,7 +151,7 @@ def _spawn(
         for descriptor in range(3):
             os.dup2(stderr if descriptor == 2 and stderr is not None else null, descriptor)
         if listener:
-            # to itself it would stay closed on exec
+            # dup2 of a descriptor to itself keeps close-on-exec
             os.set_inheritable(os.dup2(listener.fileno(), _PASSED), True)
             variables["LISTEN_PID"] = str(os.getpid())
         os.chdir(server.cwd)
@@ -173,15 +173,15 @@ def _end(pid: int) -> None:
 
 
 def table(times: Times, missing: Mapping[str, str]) -> Table:
-    """Return the table of it."""
+    """Return the table."""
     rows = [
         [name, *(spread(each[what], 0) if each[what] else "-" for what in (READY, FIRST))]
         for name, each in times.items()
     ]
     notes = [
-        "The first reply is that of a client which waits on the socket that is passed, as under socket activation;"
-        " the Go original takes none, and the client tries again and again to connect.",
+        "The client of the first reply waits on the passed socket, as under socket activation. The Go original accepts"
+        " no passed socket; its client retries until it connects.",
         *(f"Missing: {name}: {why}." for name, why in missing.items() if name in (lineup.GO, lineup.GUNICORN)),
     ]
     count = max(len(each[what]) for each in times.values() for what in each)
-    return Table(f"A start, {count} times", ["server", "exec to READY, ms", "exec to the first reply, ms"], rows, notes)
+    return Table(f"Start, {count} times", ["server", "exec to READY, ms", "exec to the first reply, ms"], rows, notes)

@@ -1,4 +1,4 @@
-"""What the figures have to be: the limits, and by how much each is met or missed."""
+"""The targets: their limits, and the verdict on each."""
 
 from __future__ import annotations
 
@@ -10,13 +10,16 @@ from statistics import median
 import cost
 import growth
 import starts
-from document import Table, spread
+from document import Table
+from judgement import NOT_DECIDED, Noise, estimate, exactly
 from lineup import FAIR_FLOOR, FLOOR, GO, INETUTILS, NGINX, OPENBSD, OWN, PLAIN, XINETD, Server
 from running import Answers
 
-#: Most CPU a reply, as a multiple of a peer's. With each of them it is also to have as many replies a second.
+#: Most CPU a reply, as a multiple of a peer's. daytimed also sends at least as many replies a second as each of them.
 CPU = {PLAIN: 1.00, FLOOR: 1.15, NGINX: 0.90, INETUTILS: 0.85, OPENBSD: 0.85, XINETD: 0.65, GO: 0.65}
-#: Most p99, as a multiple of that of the best server, and of the best floor, which is no server to use.
+#: Most CPU a reply, as a multiple of another source tree's.
+AGAINST = 1.03
+#: Most p99, as a multiple of the best server's and of the best floor's, which is not a server to use.
 P99 = 1.10
 FLOORS = (FLOOR, FAIR_FLOOR)
 PSS_MIB, FURTHER_MIB = 20.0, 1.5
@@ -26,34 +29,50 @@ WAKEUPS = 0
 
 @dataclass(frozen=True)
 class Target:
-    """One limit and the figures of the rounds, whose median it is held against."""
+    """One limit, and the figures of the rounds."""
 
     what: str
     limit: float
     figures: Sequence[float]
     digits: int = 2
     at_least: bool = False
+    is_count: bool = False
 
-    def row(self) -> list[str]:
-        """Return what, the limit, the figures and the verdict."""
-        sign = "≥" if self.at_least else "≤"
-        limit = f"{sign} {self.limit:.{self.digits}f}"
+    def row(self, decides: bool) -> list[str]:
+        """Return what, the limit, the estimate and the verdict."""
+        limit = f"{'at least' if self.at_least else 'at most'} {self.limit:.{self.digits}f}"
         if not self.figures or any(map(math.isnan, self.figures)):
             return [self.what, limit, "-", "not measured"]
-        figure = median(self.figures)
-        met = figure >= self.limit if self.at_least else figure <= self.limit
-        return [self.what, limit, spread(self.figures, self.digits), "met" if met else "missed"]
+        if self.is_count:
+            (count,) = self.figures
+            found, text = exactly(count), f"{count:.0f}"
+        else:
+            found = estimate(self.figures)
+            text = found.text(self.digits)
+        return [self.what, limit, text, found.verdict(self.limit, at_least=self.at_least) if decides else NOT_DECIDED]
 
 
-def table(results: cost.Results, times: starts.Times | None, grown: growth.Growth | None) -> Table:
-    """Return the table of what was measured."""
-    found = [*_cost(results)] if results else []
+def table(results: cost.Results, times: starts.Times | None, grown: growth.Growth | None, noise: Noise | None) -> Table:
+    """
+    Return the table of what was measured.
+
+    Args:
+        noise: None if it was not measured, so that nothing is decided.
+    """
+    found: list[Target] = []
+    if trees := [server for server in results if server.is_baseline]:
+        ratios = {server.name: cost.ratios(results, server, "cpu_us") for server in trees}
+        found += [Target(f"CPU a reply / {name}", AGAINST, each) for name, each in ratios.items()]
+    elif results:
+        found += _cost(results)
     if times:
         found.append(Target("exec to READY, ms", READY_MS, times[OWN][starts.READY], 0))
     if grown:
         found.append(Target("PSS of each further worker, MiB", FURTHER_MIB, growth.pss_of_a_worker(grown)))
-        found.append(Target(f"wake-ups of an idle daemon in {growth.IDLE_S:.0f} s", WAKEUPS, [grown.wakeups], 0))
-    return Table("Targets", ["what", "limit", "median (min-max)", "verdict"], [each.row() for each in found])
+        wakeups = f"wake-ups of an idle daemon in {growth.IDLE_S:.0f} s"
+        found.append(Target(wakeups, WAKEUPS, [grown.wakeups], 0, is_count=True))
+    decides = noise is not None and not noise.objection()
+    return Table("Targets", ["what", "limit", "median", "verdict"], [each.row(decides) for each in found])
 
 
 def _cost(results: cost.Results) -> Iterator[Target]:
@@ -79,7 +98,7 @@ def _cost(results: cost.Results) -> Iterator[Target]:
 
 
 def _p99(results: cost.Results, clients: int) -> Callable[[Server], float]:
-    """Return what says the p99 of a server: of all clients, and who got no reply has waited for ever."""
+    """Return a function of a server: its p99 over all clients, where a client without a reply waits forever."""
 
     def p99(answers: Answers) -> float:
         return math.inf if 99 * answers.errors.total() > answers.replies else answers.p99_us

@@ -1,4 +1,4 @@
-"""What a process and all below it use: CPU time, memory, the CPU's attention."""
+"""What a process tree uses: CPU time, memory, context switches."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ import os
 import time
 from pathlib import Path
 
-#: socketserver reaps its children twice a second; until then it is not known what they cost.
+#: socketserver reaps its children twice a second; their CPU time is unknown until then.
 _REAPED_S = 2.0
 _TICK_NS = 1_000_000_000 // os.sysconf("SC_CLK_TCK")
 
 
 def processes(pid: int) -> list[int]:
-    """Return a process and all below it that are there, zombies too."""
+    """Return a process and its descendants, zombies included."""
     found = [pid]
     with contextlib.suppress(OSError):
         for task in Path(f"/proc/{pid}/task").iterdir():
@@ -23,21 +23,21 @@ def processes(pid: int) -> list[int]:
 
 
 def cpu_ns(pid: int) -> int:
-    """Return the CPU time of a process tree: of the living to the nanosecond, of reaped children in clock ticks."""
+    """Return the CPU time of a tree: nanoseconds of live processes, clock ticks of reaped children."""
     deadline = time.monotonic() + _REAPED_S
     while any(_state(each)[0] == "Z" for each in processes(pid)) and time.monotonic() < deadline:
         time.sleep(0.05)
     used = 0
     for each in processes(pid):
         ticks = [int(field) * _TICK_NS for field in _state(each)[11:15]]
-        # a kernel without schedstat says 0
+        # 0 on a kernel without schedstat
         used += sum(int(line.split()[0]) for line in _of_threads(each, "schedstat")) or sum(ticks[:2])
         used += sum(ticks[2:])
     return used
 
 
 def pss_mib(pid: int) -> float:
-    """Return the memory of a process tree; what is shared counts once."""
+    """Return the memory of a tree; shared memory counts once."""
     kib = 0
     for each in processes(pid):
         with contextlib.suppress(OSError):
@@ -47,7 +47,7 @@ def pss_mib(pid: int) -> float:
 
 
 def switches(pid: int) -> int:
-    """Return how often the tree has been given a CPU, or has given it back."""
+    """Return the context switches of a tree, voluntary or not."""
     lines = [line for each in processes(pid) for status in _of_threads(each, "status") for line in status.splitlines()]
     return sum(int(line.split()[1]) for line in lines if "voluntary_ctxt_switches:" in line)
 
