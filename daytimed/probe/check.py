@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from daytimed.addresses import Address
     from daytimed.probe.client import Answer
     from daytimed.probe.offset import Interval
-    from daytimed.probe.parsers import Reading
     from daytimed.probe.ranges import Range
+    from daytimed.probe.reading import Reading
     from daytimed.probe.zones import Offsets
 
 OK, WARNING, CRITICAL, UNKNOWN = "OK", "WARNING", "CRITICAL", "UNKNOWN"

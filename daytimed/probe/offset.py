@@ -12,7 +12,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from daytimed.probe.parsers import Reading
+    from daytimed.probe.reading import Reading
 
 
 #: How fast two clocks may drift apart: the most that a kernel corrects the rate of its clock by, MAXFREQ of RFC 5905.

@@ -42,6 +42,7 @@ PROBE_ORDER = ["daytimed.probe"] + [
         "ranges",
         "zones",
         "families",
+        "reading",
         "parsers",
         "offset",
         "client",
@@ -166,7 +167,7 @@ def test_probe_loads_nothing_that_it_does_not_need() -> None:
 
 
 #: What every run needs.
-ALWAYS = {"cli", "arguments", "survey", "check", "client", "offset", "parsers", "families", "civil", "zones"}
+ALWAYS = {"cli", "arguments", "survey", "check", "client", "offset", "parsers", "reading", "families", "civil", "zones"}
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from daytimed.probe.offset import Interval, bound, intersect
-from daytimed.probe.parsers import Reading
+from daytimed.probe.reading import Reading
 
 NS = 1_000_000_000
 
