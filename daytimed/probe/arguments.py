@@ -6,7 +6,7 @@ import argparse
 import re
 
 from daytimed import __version__, addresses
-from daytimed.probe import check, survey, zones
+from daytimed.probe import survey, tally, verdict, zones
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -161,7 +161,7 @@ def survey_of(options: argparse.Namespace, servers: int) -> survey.Survey:
         zone = zones.load_offsets(options.zone)
     except ValueError as error:
         raise UsageError(f"argument -z: {error}") from None
-    limits = check.Limits(
+    limits = verdict.Limits(
         is_judged, options.warning, options.critical, options.response_warning, options.response_critical
     )
     return survey.Survey(options.send, options.timeout, options.max_bytes, options.count, gap_s, zone, limits)
@@ -225,8 +225,8 @@ def _seconds(text: str) -> float:
 
 
 def _samples(text: str) -> int:
-    if not re.fullmatch("[0-9]{1,4}", text) or int(text) > check.MOST_SAMPLES:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number up to {check.MOST_SAMPLES}")
+    if not re.fullmatch("[0-9]{1,4}", text) or int(text) > tally.MOST_SAMPLES:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number up to {tally.MOST_SAMPLES}")
     return int(text)
 
 

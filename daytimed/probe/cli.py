@@ -10,7 +10,9 @@ import os
 import sys
 
 from daytimed import addresses
-from daytimed.probe import arguments, check
+from daytimed.probe import arguments
+from daytimed.probe.tally import Tally
+from daytimed.probe.verdict import EXIT_CODES, UNKNOWN, judge, worst_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -18,12 +20,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import TextIO
 
-    from daytimed.probe.check import Tally, Verdict
     from daytimed.probe.client import Answer
     from daytimed.probe.offset import Interval
     from daytimed.probe.survey import Survey
+    from daytimed.probe.verdict import Verdict
 
-_UNKNOWN = check.EXIT_CODES[check.UNKNOWN]
+_UNKNOWN = EXIT_CODES[UNKNOWN]
 
 
 def main(given: Sequence[str] | None = None) -> int:
@@ -68,7 +70,7 @@ def _run(words: list[str]) -> int:
     except BrokenPipeError:
         # who reads no more, as head does, wants no more
         _forget_output()
-    return check.EXIT_CODES[check.worst_of(verdict.state for verdict in verdicts)]
+    return EXIT_CODES[worst_of(verdict.state for verdict in verdicts)]
 
 
 def _refuse(words: list[str], reason: str) -> None:
@@ -100,9 +102,9 @@ def _each(options: argparse.Namespace, plan: Survey) -> Callable[[Tally, Answer,
         from daytimed.probe import report
 
         def alone(tally: Tally, answer: Answer, interval: Interval | None) -> None:
-            single = check.Tally(tally.address)
+            single = Tally(tally.address)
             single.add(answer, plan.zone)
-            _write(report.as_json(check.judge(single, plan.limits)))
+            _write(report.as_json(judge(single, plan.limits)))
 
         return alone
     return None

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from daytimed.addresses import join_host_port, printable
-from daytimed.probe.check import CRITICAL, EXIT_CODES, OK, worst_of
 from daytimed.probe.civil import rfc3339
+from daytimed.probe.verdict import CRITICAL, EXIT_CODES, OK, worst_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from daytimed.addresses import Address
-    from daytimed.probe.check import Limits, Verdict
+    from daytimed.probe.verdict import Limits, Verdict
 
 _NS = 1_000_000_000
 

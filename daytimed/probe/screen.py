@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from daytimed.probe.check import CRITICAL, OK, WARNING
 from daytimed.probe.civil import rfc3339
+from daytimed.probe.verdict import CRITICAL, OK, WARNING
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from daytimed.probe.check import Tally, Verdict
     from daytimed.probe.client import Answer
     from daytimed.probe.offset import Interval
+    from daytimed.probe.tally import Tally
+    from daytimed.probe.verdict import Verdict
 
 _COLOURS = {OK: "\x1b[32m", WARNING: "\x1b[33m", CRITICAL: "\x1b[31m"}
 _RESET = "\x1b[0m"

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import time
 
-from daytimed.probe.check import Limits, Tally, Verdict, judge
 from daytimed.probe.client import Answer, ask
+from daytimed.probe.tally import Tally
+from daytimed.probe.verdict import Limits, Verdict, judge
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

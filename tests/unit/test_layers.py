@@ -46,7 +46,8 @@ PROBE_ORDER = ["daytimed.probe"] + [
         "parsers",
         "offset",
         "client",
-        "check",
+        "tally",
+        "verdict",
         "survey",
         "report",
         "screen",
@@ -167,7 +168,20 @@ def test_probe_loads_nothing_that_it_does_not_need() -> None:
 
 
 #: What every run needs.
-ALWAYS = {"cli", "arguments", "survey", "check", "client", "offset", "parsers", "reading", "families", "civil", "zones"}
+ALWAYS = {
+    "cli",
+    "arguments",
+    "survey",
+    "tally",
+    "verdict",
+    "client",
+    "offset",
+    "parsers",
+    "reading",
+    "families",
+    "civil",
+    "zones",
+}
 
 
 @pytest.mark.parametrize(

@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from daytimed import addresses
 from daytimed.addresses import Address
 from daytimed.probe import ranges, report, zones
-from daytimed.probe.check import Limits, Tally, Verdict, judge
 from daytimed.probe.client import Answer
+from daytimed.probe.tally import Tally
+from daytimed.probe.verdict import Limits, Verdict, judge
 
 NS = 1_000_000_000
 NOW = 1_795_348_800 * NS  # 2026-11-22 12:00:00 UTC

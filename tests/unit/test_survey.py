@@ -14,8 +14,8 @@ from unit_help import reset, stream_server, within
 
 from daytimed.addresses import Address
 from daytimed.probe import client, survey, zones
-from daytimed.probe.check import Limits
 from daytimed.probe.survey import Survey, spread
+from daytimed.probe.verdict import Limits
 
 LOOPBACK = "127.0.0.1"
 LONG_S = 20.0
@@ -81,7 +81,7 @@ def test_a_slow_server_is_not_blamed_for_the_deadline() -> None:
     with within(LONG_S), stream_server(sock, *[slow] * 20):
         verdict = plan(20, 1.0).check(address)
     assert verdict.tally.answered == verdict.tally.sent < 20
-    expected = f"only {verdict.tally.sent} of 20 samples fit into the time"
+    expected = f"the timeout allowed only {verdict.tally.sent} of 20 samples"
     assert (verdict.state, verdict.reason) == ("OK", expected)
 
 
