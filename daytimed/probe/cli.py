@@ -1,7 +1,7 @@
 """
-The command line of the probe, and the only place that ends it.
+The command line of the probe: it runs a survey, prints the verdicts and returns the exit code.
 
-Exit codes are those of monitoring plugins: 0 OK, 1 WARNING, 2 CRITICAL, 3 UNKNOWN (the arguments are wrong).
+The exit codes are those of monitoring plugins: 0 OK, 1 WARNING, 2 CRITICAL, 3 UNKNOWN (also for wrong arguments).
 """
 
 from __future__ import annotations
@@ -39,11 +39,11 @@ def main(given: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         _complain("interrupted")
     except OSError as error:
-        # the network's errors are answers; what is left is about what is printed
+        # network errors are answers, so this one comes from the output
         _complain(f"standard output: cannot write: {error.strerror}")
         _forget_output()
     except Exception:
-        # Python would end with 1, which is a warning about the server
+        # Python would exit with 1, which means WARNING
         sys.excepthook(*sys.exc_info())
     return _UNKNOWN
 
@@ -51,7 +51,7 @@ def main(given: Sequence[str] | None = None) -> int:
 def _run(words: list[str]) -> int:
     options = arguments.parse(words)
     if sys.stdout is None and (options.told or not options.quiet):
-        _complain("standard output is closed; use -q to be told by the exit status alone")
+        _complain("standard output is closed; use -q to get only the exit status")
         return _UNKNOWN
     if options.told:
         _write(options.told.rstrip("\n"))
@@ -68,7 +68,7 @@ def _run(words: list[str]) -> int:
         if not options.quiet:
             _print(verdicts, options, plan)
     except BrokenPipeError:
-        # who reads no more, as head does, wants no more
+        # a reader that leaves, such as head, wants no more output
         _forget_output()
     return EXIT_CODES[worst_of(verdict.state for verdict in verdicts)]
 
@@ -86,7 +86,7 @@ def _refuse(words: list[str], reason: str) -> None:
 
 
 def _each(options: argparse.Namespace, plan: Survey) -> Callable[[Tally, Answer, Interval | None], None] | None:
-    """Return what prints every sample as it comes, for the outputs that have something to say of each."""
+    """Return a function that prints each sample as it arrives, or None if the output shows results only."""
     if options.quiet:
         return None
     if options.output == "raw":
@@ -151,13 +151,13 @@ def _is_terminal(stream: TextIO | None) -> bool:
 
 
 def _complain_of(verdict: Verdict) -> None:
-    # a reason of what is OK is how it was understood
+    # the reason of an OK verdict is a note on how the reply was read
     if verdict.reason:
         _complain(f"{verdict.tally.address}: {verdict.reason}")
 
 
 def _write(text: str) -> None:
-    """Write a line at once; what the encoding of the terminal lacks is shown as an escape, not raised."""
+    """Write a line and flush it; characters that the encoding of the output lacks become escapes."""
     line = f"{text}\n"
     try:
         data = line.encode(sys.stdout.encoding)
@@ -182,7 +182,7 @@ def _ignore(count: int) -> None:
 
 
 def _forget_output() -> None:
-    """Keep the interpreter from trying, and complaining, once more at its end."""
+    """Keep the interpreter from flushing, and failing, again at exit."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 
@@ -194,5 +194,5 @@ def _write_error(text: str) -> None:
     try:
         os.write(2, text.encode(errors="backslashreplace"))
     except OSError:
-        # nobody can be told; the exit status still says it
+        # nobody reads standard error; the exit status remains
         return

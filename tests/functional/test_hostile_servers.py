@@ -112,7 +112,7 @@ def gigabyte(client: socket.socket) -> None:
         client.sendall(chunk)
 
 
-NO_END = rf"\d+ bytes? and no end of file within {TIMEOUT_S} s"
+NO_END = rf"\d+ bytes? but no end of file within {TIMEOUT_S} s"
 TOO_LONG = r"the reply is longer than 1048576 bytes; see --max-bytes"
 RESET = "the server reset the connection"
 UNREADABLE = "cannot read the reply: .+"

@@ -125,7 +125,7 @@ def test_refused_unresolvable_and_missing_are_critical(tmp_path: Path) -> None:
     for address, reason in (
         (f"tcp://127.0.0.1:{port}", "connection refused; nothing listens there"),
         (f"udp://127.0.0.1:{port}", "connection refused; nothing listens there"),
-        (f"unix://{tmp_path}/none", "there is no such socket"),
+        (f"unix://{tmp_path}/none", "no such socket"),
     ):
         assert probe(address) == (2, "", f"daytime-get: {address}: {reason}\n")
     code, _, err = probe("host.invalid:13")
@@ -172,12 +172,12 @@ def test_the_deadline_holds_for_name_resolution(tmp_path: Path) -> None:
         (["--nosuch"], "unrecognized arguments: --nosuch"),
         (["-t", "0"], "argument -t/--timeout: '0' is not a number of seconds above 0 and up to one day"),
         (["-t", "nan"], "argument -t/--timeout: 'nan' is not a number of seconds above 0 and up to one day"),
-        (["--max-bytes", "0"], "argument --max-bytes: '0' is not a whole number from 1"),
-        (["--send", r"\q"], r"argument --send: \q is no escape; there are \r \n \t \0 \\ and \xHH"),
+        (["--max-bytes", "0"], "argument --max-bytes: '0' is not a whole number above 0"),
+        (["--send", r"\q"], r"argument --send: \q is not an escape; use \r \n \t \0 \\ or \xHH"),
         (["localhost:99999"], "argument ADDRESS: 'localhost:99999' has the port 99999; ports go from 0 to 65535"),
-        (["-4", "tcp6://localhost:1"], "argument -4: tcp6://localhost:1 is not of that family"),
-        (["-p", "x y"], "argument -p/--port: 'x y' is no port; write a number up to 65535 or a service name"),
-        (["-H", "a/b"], "argument -H: 'a/b' is no host; its port is given with -p, a whole address without -H"),
+        (["-4", "tcp6://localhost:1"], "argument -4: tcp6://localhost:1 is not IPv4"),
+        (["-p", "x y"], "argument -p/--port: 'x y' is not a port; use a number up to 65535 or a service name"),
+        (["-H", "a/b"], "argument -H: 'a/b' is not a host; give a port with -p, and a whole address without -H"),
     ],
 )
 def test_wrong_arguments_are_3(arguments: list[str], line: str) -> None:

@@ -26,9 +26,9 @@ from daytimed.probe import arguments, cli
 REPLY = b"The Date Time is: 2026-11-22 12:00:00.123456789 +0530 IST\r\n"
 SHOWN = REPLY.replace(b"\r\n", b"\n")
 LOOPBACK = "127.0.0.1"
-NO_HOST = "is no host; its port is given with -p, a whole address without -H"
-NO_ZONE = "is no zone; it is local, UTC, +hh:mm or a name like Europe/Berlin"
-NO_RANGE = "is no range; write N, N:, ~:N, N:M or @N:M, with the smaller one first"
+NO_HOST = "is not a host; give a port with -p, and a whole address without -H"
+NO_ZONE = "is not a zone; use local, UTC, +hh:mm or a name like Europe/Berlin"
+NO_RANGE = "is not a range; use N, N:, ~:N, N:M or @N:M, the smaller number first"
 SEE_HELP = "; see daytime-get --help\n"
 
 Capture = pytest.CaptureFixture[bytes]
@@ -193,49 +193,49 @@ def test_addresses(arguments: list[str], expected: list[str]) -> None:
         (["-H", ""], f"argument -H: '' {NO_HOST}"),
         (["-H", "a/b"], f"argument -H: 'a/b' {NO_HOST}"),
         (["-H", "tcp://a"], f"argument -H: 'tcp://a' {NO_HOST}"),
-        (["-4", "tcp6://x"], "argument -4: tcp6://x:6000 is not of that family"),
-        (["-6", "udp4://x"], "argument -6: udp4://x:6000 is not of that family"),
-        (["-4", "unix:///x"], "argument -4: unix:///x is not of that family"),
+        (["-4", "tcp6://x"], "argument -4: tcp6://x:6000 is not IPv4"),
+        (["-6", "udp4://x"], "argument -6: udp4://x:6000 is not IPv6"),
+        (["-4", "unix:///x"], "argument -4: unix:///x is not IPv4"),
         (["-4", "[::1]"], "argument -4: 'tcp4://[::1]:6000' asks for IPv4 and gives an IPv6 address; use tcp6://"),
         (["-4", "-6"], "argument -6: not allowed with argument -4"),
-        (["-p", "65536"], "argument -p/--port: '65536' is no port; write a number up to 65535 or a service name"),
-        (["-p", ""], "argument -p/--port: '' is no port; write a number up to 65535 or a service name"),
-        (["-p", "a:b"], "argument -p/--port: 'a:b' is no port; write a number up to 65535 or a service name"),
-        (["-p", "//x"], "argument -p/--port: '//x' is no port; write a number up to 65535 or a service name"),
+        (["-p", "65536"], "argument -p/--port: '65536' is not a port; use a number up to 65535 or a service name"),
+        (["-p", ""], "argument -p/--port: '' is not a port; use a number up to 65535 or a service name"),
+        (["-p", "a:b"], "argument -p/--port: 'a:b' is not a port; use a number up to 65535 or a service name"),
+        (["-p", "//x"], "argument -p/--port: '//x' is not a port; use a number up to 65535 or a service name"),
         (["-t", "0"], "argument -t/--timeout: '0' is not a number of seconds above 0 and up to one day"),
         (["-t-1"], "argument -t/--timeout: '-1' is not a number of seconds above 0 and up to one day"),
         (["-t", "nan"], "argument -t/--timeout: 'nan' is not a number of seconds above 0 and up to one day"),
         (["-t", "inf"], "argument -t/--timeout: 'inf' is not a number of seconds above 0 and up to one day"),
         (["-t", "86401"], "argument -t/--timeout: '86401' is not a number of seconds above 0 and up to one day"),
         (["-t", "soon"], "argument -t/--timeout: 'soon' is not a number of seconds above 0 and up to one day"),
-        (["--max-bytes", "0"], "argument --max-bytes: '0' is not a whole number from 1"),
-        (["--max-bytes", "1e3"], "argument --max-bytes: '1e3' is not a whole number from 1"),
-        (["--max-bytes", "\u0661"], "argument --max-bytes: '\u0661' is not a whole number from 1"),
-        (["--send", "\\q"], "argument --send: \\q is no escape; there are \\r \\n \\t \\0 \\\\ and \\xHH"),
-        (["--send", "\\x4"], "argument --send: \\x is no escape; there are \\r \\n \\t \\0 \\\\ and \\xHH"),
-        (["--send", "x\\"], "argument --send: \\ is no escape; there are \\r \\n \\t \\0 \\\\ and \\xHH"),
+        (["--max-bytes", "0"], "argument --max-bytes: '0' is not a whole number above 0"),
+        (["--max-bytes", "1e3"], "argument --max-bytes: '1e3' is not a whole number above 0"),
+        (["--max-bytes", "\u0661"], "argument --max-bytes: '\u0661' is not a whole number above 0"),
+        (["--send", "\\q"], "argument --send: \\q is not an escape; use \\r \\n \\t \\0 \\\\ or \\xHH"),
+        (["--send", "\\x4"], "argument --send: \\x is not an escape; use \\r \\n \\t \\0 \\\\ or \\xHH"),
+        (["--send", "x\\"], "argument --send: \\ is not an escape; use \\r \\n \\t \\0 \\\\ or \\xHH"),
         (["--nonsense"], "unrecognized arguments: --nonsense"),
         (["--time", "1"], "unrecognized arguments: --time"),
         (["-n", "x"], "argument -n/--count: 'x' is not a whole number up to 1000"),
         (["-n", "1001"], "argument -n/--count: '1001' is not a whole number up to 1000"),
         (["-i", "0"], "argument -i/--interval: '0' is not a number of seconds above 0 and up to one day"),
         (["-z", "Mars/Utopia"], f"argument -z: 'Mars/Utopia' {NO_ZONE}"),
-        (["-z", "+25"], "argument -z: '+25' is no offset from UTC; write +hh:mm"),
+        (["-z", "+25"], "argument -z: '+25' is not an offset from UTC; use +hh:mm"),
         (["-z", "../../etc/passwd"], f"argument -z: '../../etc/passwd' {NO_ZONE}"),
         (["-w", "5:1"], f"argument -w/--warning: '5:1' {NO_RANGE}"),
         (["-C", "x"], f"argument -C/--response-critical: 'x' {NO_RANGE}"),
-        (["-w", "1", "--any"], "-w and -c need a reply that is judged: not with --any, --send or -o raw"),
-        (["-c", "1", "-o", "raw"], "-w and -c need a reply that is judged: not with --any, --send or -o raw"),
-        (["-n", "0", "one", "two"], "-n 0 asks one server; give it one address"),
+        (["-w", "1", "--any"], "-w and -c cannot be used with --any, --send or -o raw, which judge no reply"),
+        (["-c", "1", "-o", "raw"], "-w and -c cannot be used with --any, --send or -o raw, which judge no reply"),
+        (["-n", "0", "one", "two"], "-n 0 asks only one server; give one address"),
         (["-n", "0", "-o", "nagios"], None),
-        (["-n", "0", "-o", "prometheus"], "-n 0 has no end, and -o prometheus is written at the end; give a count"),
-        (["-n", "20", "-i", "1"], "20 samples take 19.9 s, and -t 10 allows less"),
+        (["-n", "0", "-o", "prometheus"], "-n 0 never ends, and -o prometheus prints at the end; give a count"),
+        (["-n", "20", "-i", "1"], "20 samples take 19.9 s, too long for -t 10"),
     ],
 )  # fmt: skip
 def test_wrong_arguments(arguments: list[str], expected: str | None, capfdbinary: Capture) -> None:
     """Wrong arguments are told in one line on standard error, or to a monitoring system, and the state is unknown."""
     if expected is None:
-        reason = "-n 0 has no end, and -o nagios is written at the end; give a count"
+        reason = "-n 0 never ends, and -o nagios prints at the end; give a count"
         assert (3, f"DAYTIME UNKNOWN: {reason}{SEE_HELP}".encode(), "") == run(capfdbinary, *arguments)
         return
     assert (3, b"", f"daytime-get: {expected}{SEE_HELP}") == run(capfdbinary, *arguments)
@@ -420,7 +420,7 @@ def test_closed_output(words: list[str]) -> None:
     """Without a standard output the state is unknown, and says why in one line if anybody reads that."""
     with server(REPLY) as port:
         done = program(">&-", *words, f"{LOOPBACK}:{port}")
-    expected = b"daytime-get: standard output is closed; use -q to be told by the exit status alone\n"
+    expected = b"daytime-get: standard output is closed; use -q to get only the exit status\n"
     assert (3, b"" if "x" in words else expected) == (done.returncode, done.stderr)
 
 

@@ -222,7 +222,7 @@ def test_unix_socket_without_a_server(listens: bool, tmp_path: Path) -> None:
     if listens:
         with socket.socket(socket.AF_UNIX) as sock:
             sock.bind(f"{tmp_path}/socket")
-    expected = "connection refused; nothing listens there" if listens else "there is no such socket"
+    expected = "connection refused; nothing listens there" if listens else "no such socket"
     assert (b"", expected) == outcome(ask(Address("unix", path=f"{tmp_path}/socket"), b"", LONG_S, MOST))
 
 
@@ -298,7 +298,7 @@ def test_server_that_never_ends() -> None:
     with tcp_server(hold) as address, within(LONG_S):
         answer = ask(address, b"", SHORT_S, MOST)
         done.set()
-    assert (REPLY, f"{len(REPLY)} bytes and no end of file within 0.5 s") == outcome(answer)
+    assert (REPLY, f"{len(REPLY)} bytes but no end of file within 0.5 s") == outcome(answer)
 
 
 def test_deadline_is_one_for_all_pieces() -> None:
@@ -313,7 +313,7 @@ def test_deadline_is_one_for_all_pieces() -> None:
     with tcp_server(drip) as address, within(LONG_S):
         answer = ask(address, b"", SHORT_S, MOST)
         done.set()
-    assert answer.reason == f"{len(answer.reply)} bytes and no end of file within 0.5 s"
+    assert answer.reason == f"{len(answer.reply)} bytes but no end of file within 0.5 s"
     assert SHORT_S <= answer.total_s < LONG_S
 
 
@@ -426,7 +426,7 @@ def test_datagrams_go_to_the_next_place() -> None:
 def test_service_that_there_is_not() -> None:
     """A wrong name of a port is a wrong argument, and no word about the server."""
     answer = ask(Address("tcp", LOOPBACK, "nosuch"), b"", LONG_S, MOST)
-    expected = "there is no service called nosuch; write the number of its port"
+    expected = "unknown service nosuch; use a port number"
     assert (expected, True) == (answer.reason, answer.is_local)
 
 

@@ -94,7 +94,7 @@ def test_bare_number_of_an_offset() -> None:
 )
 def test_no_range(text: str) -> None:
     """What is no range is refused with the ways to write one, and nothing alerts never or always by mistake."""
-    with pytest.raises(ValueError, match="is no range; write N, N:, ~:N, N:M or @N:M, with the smaller one first"):
+    with pytest.raises(ValueError, match="is not a range; use N, N:, ~:N, N:M or @N:M, the smaller number first"):
         parse(text)
 
 

@@ -84,7 +84,7 @@ def test_details() -> None:
         "  zone     UTC\n"
         "  instant  2026-11-22T12:00:00.000Z\n"
         "  offset   +1.000 ms ± 0.500 ms\n"
-        "  time     333.333 ms, of these 100.000 ms to connect\n"
+        "  time     333.333 ms, including 100.000 ms to connect\n"
         "  state    OK"
     ) == screen.details(verdict(GOOD))
 
@@ -95,7 +95,7 @@ def test_details_of_what_is_not_plain() -> None:
     assert "\n  NIST     health 0, leap 1, advance 0.05 s\n" in nist
     assert nist.endswith("  state    OK\n  note     a leap second will be inserted at the end of the month")
     windows = screen.details(verdict(b"12:00:00 11/10/2026"))
-    assert "\n  zone     none in the reply, assumed\n" in windows
+    assert "\n  zone     assumed, none in the reply\n" in windows
     assert windows.endswith("day and month are ambiguous; assuming 2026-11-10, which is nearer than 2026-10-11")
     assert screen.details(verdict(b"", LOST)) == "  address  tcp://localhost:6000\n  state    CRITICAL"
 

@@ -201,7 +201,7 @@ def test_no_descriptors_are_the_fault_of_this_host() -> None:
         words = [sys.executable, "-c", script, str(address)]
         done = subprocess.run(words, capture_output=True, timeout=60, check=False)
     assert done.returncode == 3
-    assert done.stderr.endswith(b": this host is out of descriptors for the probe; see ulimit -n\n")
+    assert done.stderr.endswith(b": this host is out of descriptors; see ulimit -n\n")
 
 
 def test_the_same_server_is_asked_again() -> None:
