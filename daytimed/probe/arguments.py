@@ -1,4 +1,4 @@
-"""The arguments of the probe: it parses them, and makes addresses and a survey of them."""
+"""The arguments of the probe, and the addresses and the survey that they describe."""
 
 from __future__ import annotations
 

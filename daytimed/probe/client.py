@@ -222,7 +222,7 @@ def _connect(places: list[Place], deadline: float, answer: Answer) -> socket.soc
 
 
 def _connect_queued(connection: socket.socket, target: Any, deadline: float) -> None:
-    """Connect; retry while the backlog of a unix socket is full, which gives EAGAIN without blocking, unix(7)."""
+    """Connect; retry while the backlog of a unix socket is full: a connect with a timeout gets EAGAIN, unix(7)."""
     while True:
         try:
             return connection.connect(target)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 _DAY = 86400
 _DIGITS = frozenset("0123456789")
-#: A number inside a longer reply, or of unusual length, counts as Unix seconds only if it is this close to now.
+#: A number that shares its line, or has an unusual length, counts as Unix seconds only if it is this close to now.
 _NEAR_NS = 366 * _DAY * NS
 
 

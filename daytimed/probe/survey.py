@@ -135,7 +135,7 @@ class Survey:
             addresses: The servers.
             progress: Called with the number of outstanding servers whenever it changes.
         """
-        # not for the runs that ask one server
+        # only for several servers
         import threading
         from queue import SimpleQueue
 
@@ -197,7 +197,7 @@ def _unanswered(address: Address, seconds: float) -> Answer:
 
 def _most_at_once() -> int:
     """Return the number of servers that the descriptor limit allows at the same time."""
-    from resource import RLIMIT_NOFILE, getrlimit  # not for the runs that ask one server
+    from resource import RLIMIT_NOFILE, getrlimit  # only for several servers
 
     descriptors, _ = getrlimit(RLIMIT_NOFILE)
     return max(1, min(MOST_AT_ONCE, (descriptors - _OTHER_DESCRIPTORS) // _DESCRIPTORS_EACH))

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from daytimed.probe.reading import Reading
     from daytimed.probe.zones import Offsets
 
-#: The largest count of samples. A probe without a count compares only the last ones.
+#: The most samples of a survey with an end. Without an end, only the last ones are compared.
 MOST_SAMPLES = 1000
 
 
