@@ -257,11 +257,11 @@ def _ambiguities(
 ) -> Iterator[str]:
     others = sorted({_written(each) for each in dates if each[0] // 100 == date[0] // 100} - {_written(date)})
     if others:
-        yield f"day and month are ambiguous; assuming {_written(date)}, which is nearer than {' or '.join(others)}"
+        yield f"day and month are ambiguous: assuming {_written(date)}, which is nearer than {' or '.join(others)}"
     name = found.get("named") or found.get("zone")
     if len(offsets) > 1 and not (name in _SETTLED and offset == offsets[0]):
         reason = f"the zone {name} is ambiguous" if name else "the zone changes its offset in this hour"
-        yield f"{reason}; assuming {_digits(offset)}"
+        yield f"{reason}: assuming {_digits(offset)}"
 
 
 def _written(date: Date) -> str:

@@ -121,20 +121,20 @@ def test_far_instants(reply: bytes, instant: str) -> None:
         (
             b"12:00:00 11/10/2026",
             "2026-11-10T12:00:00Z",
-            "day and month are ambiguous; assuming 2026-11-10, which is nearer than 2026-10-11",
+            "day and month are ambiguous: assuming 2026-11-10, which is nearer than 2026-10-11",
         ),
         (
             b"12:00:00 10/12/2026",
             "2026-12-10T12:00:00Z",
-            "day and month are ambiguous; assuming 2026-12-10, which is nearer than 2026-10-12",
+            "day and month are ambiguous: assuming 2026-12-10, which is nearer than 2026-10-12",
         ),
         (
             b"12:00:00 26/11/22",
             "2026-11-22T12:00:00Z",
-            "day and month are ambiguous; assuming 2026-11-22, which is nearer than 2022-11-26",
+            "day and month are ambiguous: assuming 2026-11-22, which is nearer than 2022-11-26",
         ),
-        (b"22 NOV 2026 20:00:00 CST", "2026-11-22T12:00:00Z", "the zone CST is ambiguous; assuming +08:00"),
-        (b"22 NOV 2026 14:00:00 IST", "2026-11-22T12:00:00Z", "the zone IST is ambiguous; assuming +02:00"),
+        (b"22 NOV 2026 20:00:00 CST", "2026-11-22T12:00:00Z", "the zone CST is ambiguous: assuming +08:00"),
+        (b"22 NOV 2026 14:00:00 IST", "2026-11-22T12:00:00Z", "the zone IST is ambiguous: assuming +02:00"),
         (b"22 NOV 2026 12:00:00 ROME", "2026-11-22T12:00:00Z", "the zone ROME is unknown"),
         (b"Mon Nov 22 12:00:00 2026", "2026-11-22T12:00:00Z", "the weekday is wrong: 2026-11-22 is a Sunday"),
         (
@@ -174,7 +174,7 @@ def test_hour_that_comes_twice() -> None:
     for now, offset in ((1_793_511_000, "-04:00"), (1_793_514_600, "-05:00")):
         found = read(b"Sun Nov  1 01:30:00 2026", now * NS, "America/New_York")
         assert (now * NS, "assumed") == (found.instant_ns, found.zone)
-        assert (f"the zone changes its offset in this hour; assuming {offset}",) == found.notes
+        assert (f"the zone changes its offset in this hour: assuming {offset}",) == found.notes
 
 
 def test_hour_that_never_comes() -> None:

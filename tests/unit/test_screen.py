@@ -96,7 +96,7 @@ def test_details_of_unusual_replies() -> None:
     assert nist.endswith("  state    OK\n  note     a leap second will be inserted at the end of the month")
     windows = screen.details(verdict(b"12:00:00 11/10/2026"))
     assert "\n  zone     assumed, none in the reply\n" in windows
-    assert windows.endswith("day and month are ambiguous; assuming 2026-11-10, which is nearer than 2026-10-11")
+    assert windows.endswith("day and month are ambiguous: assuming 2026-11-10, which is nearer than 2026-10-11")
     assert screen.details(verdict(b"", LOST)) == "  address  tcp://localhost:6000\n  state    CRITICAL"
 
 
