@@ -1,1 +1,1 @@
-"""daytime-get: ask a daytime server and say what it said. Standard library only, and starts fast."""
+"""daytime-get: asks daytime servers for the time and judges their replies. Standard library only, to start fast."""

@@ -1,4 +1,4 @@
-"""Run the probe: the console script, and `python3 -m daytimed.probe`."""
+"""The entry points of the probe: the console script and `python3 -m daytimed.probe`."""
 
 import sys
 
@@ -10,7 +10,7 @@ def main() -> int:
 
         return cli.main()
     except KeyboardInterrupt:
-        # before there was anything to tell: the state is not known
+        # nothing is known yet: UNKNOWN
         return 3
 
 

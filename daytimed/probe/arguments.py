@@ -1,4 +1,4 @@
-"""The arguments of the probe: what they are, what they must be, and what they ask for."""
+"""The arguments of the probe, and the addresses and the survey that they describe."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import argparse
 import re
 
 from daytimed import __version__, addresses
-from daytimed.probe import check, survey, zones
+from daytimed.probe import survey, tally, verdict, zones
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -18,28 +18,28 @@ DEFAULT_PORT = 6000
 DEFAULT_TIMEOUT_S = 10.0
 DEFAULT_MAX_BYTES = 1 << 20
 OUTPUTS = ("text", "raw", "json", "nagios", "prometheus")
-#: As long as an alarm could wait that a monitoring system sets; also keeps an absurd number out of poll(2).
+#: Longer than any monitoring system waits; also keeps absurd numbers out of poll(2).
 _LONGEST_TIMEOUT_S = 86400.0
 
-#: By hand, so that it fits a screen.
+#: Written by hand to fit a screen of 24 lines.
 HELP = rf"""usage: daytime-get [OPTION]... [ADDRESS]...
-Ask daytime servers (RFC 867) for the time, print what they say, and judge it.
+Ask daytime servers (RFC 867) for the time, print their replies, and judge them.
 Exit status: 0 OK, 1 WARNING, 2 CRITICAL (no reply, unreadable), 3 UNKNOWN.
 
   ADDRESS           [SCHEME://]HOST[:PORT], :PORT, PORT, [V6]:PORT, unix:///PATH
                     SCHEME tcp tcp4 tcp6 udp udp4 udp6; default localhost:{DEFAULT_PORT}
-  -H HOST, -p PORT  a host to ask; the port of all that have none
+  -H HOST, -p PORT  host to ask; port of all addresses without one
   -4, -6            IPv4 only, IPv6 only
-  -t SECONDS        deadline for everything of a server; default {DEFAULT_TIMEOUT_S:g}
+  -t SECONDS        deadline for each server, all samples included; default {DEFAULT_TIMEOUT_S:g}
   -n COUNT          samples, spread over a second; 0: until Ctrl-C
-  -i SECONDS        at least so long from one sample to the next
-  -z ZONE           of replies that name none: local, UTC, +hh:mm, Europe/Berlin
-  -w, -c RANGE      WARNING, CRITICAL if its clock is off by more, in seconds
-  -W, -C RANGE      the same for the response time; as in 2, -1:5, '~:3', @4:5
+  -i SECONDS        minimum interval between samples
+  -z ZONE           zone if a reply has none: local, UTC, +hh:mm, Europe/Berlin
+  -w, -c RANGE      WARNING, CRITICAL if the offset is beyond it, in seconds
+  -W, -C RANGE      the same for the response time; write 2, -1:5, '~:3', @4:5
   -o OUTPUT         text, raw, json, nagios or prometheus
-  -q, -v            print nothing; print what was understood, too
-  --send TEXT       write this first, with \r \n \t \0 \\ \xHH; judge no reply
-  --any             any reply is good that is not empty
+  -q, -v            print nothing; also print what was understood
+  --send TEXT       send this first, with \r \n \t \0 \\ \xHH; judge no reply
+  --any             judge no reply; accept any that is not empty
   --max-bytes N     longest reply; default {DEFAULT_MAX_BYTES}      --version, --help
 Examples:
   daytime-get -v localhost:{DEFAULT_PORT}
@@ -49,7 +49,7 @@ Examples:
 
 
 class UsageError(Exception):
-    """The arguments are wrong, and why."""
+    """The arguments are wrong; the message is the reason."""
 
 
 class _Parser(argparse.ArgumentParser):
@@ -59,9 +59,9 @@ class _Parser(argparse.ArgumentParser):
 
 class _Formatter(argparse.HelpFormatter):
     """
-    argparse makes one for every argument, and none is used.
+    A formatter that loads nothing: argparse creates one for every argument, and uses none.
 
-    As it is, it loads much to find the width of the terminal and, from Python 3.14, whether that has colours.
+    The original loads modules to find the width of the terminal and, from Python 3.14, its colours.
     """
 
     def __init__(self, prog: str, **_: object) -> None:
@@ -72,7 +72,7 @@ class _Formatter(argparse.HelpFormatter):
 
 
 def make_parser() -> argparse.ArgumentParser:
-    """Return the parser of all options; what they mean together is judged by `addresses_of` and `survey_of`."""
+    """Return the parser of all options; `addresses_of` and `survey_of` check how they combine."""
     parser = _Parser(prog="daytime-get", usage="", add_help=False, allow_abbrev=False, formatter_class=_Formatter)
     parser.add_argument("addresses", metavar="ADDRESS", nargs="*")
     families = parser.add_mutually_exclusive_group()
@@ -102,14 +102,14 @@ def make_parser() -> argparse.ArgumentParser:
 
 def parse(arguments: list[str]) -> argparse.Namespace:
     """
-    Return the options, each one checked by itself.
+    Return the options, each checked on its own.
 
     Raises:
         UsageError: With the reason.
     """
     options = make_parser().parse_intermixed_args(_join_negative(arguments))
     for name, value in vars(options).items():
-        # what argparse makes of -z-- and --zone=--, up to Python 3.12; as in cli.py of the daemon
+        # argparse up to Python 3.12 returns this for -z-- and --zone=--; as in cli.py of the daemon
         if value == [] and name != "addresses":
             raise UsageError(f"argument --{name.replace('_', '-')}: expected one argument")
     return options
@@ -119,7 +119,7 @@ _LONG_WITH_NEGATIVE = frozenset({"--warning", "--critical", "--response-warning"
 
 
 def _join_negative(arguments: list[str]) -> list[str]:
-    """Join `-w -1:5` to `-w-1:5`: argparse takes a value that begins with a minus for an option."""
+    """Join `-w -1:5` to `-w-1:5`: argparse takes a value that begins with a minus as an option."""
     joined: list[str] = []
     for each in arguments:
         before = joined[-1] if joined and each[:1] == "-" and each[1:2] in set("0123456789.:") else ""
@@ -133,35 +133,39 @@ def _join_negative(arguments: list[str]) -> list[str]:
 
 
 def wants_plugin(arguments: list[str]) -> bool:
-    """Return whether a monitoring system asks, which reads standard output alone; what else there is may be wrong."""
+    """Return whether a monitoring system asks, which reads only standard output. Other arguments may be wrong."""
     text = "\0".join(["", *arguments, ""])
     return re.search("\0(-[qv46]*o[\0=]?|--output[\0=])nagios\0", text) is not None
 
 
 def survey_of(options: argparse.Namespace, servers: int) -> survey.Survey:
     """
-    Return what is to be asked of so many servers.
+    Return the survey that the options ask for.
+
+    Args:
+        options: The options.
+        servers: The number of servers.
 
     Raises:
         UsageError: The options do not go together.
     """
     is_judged = not (options.any or options.send or options.output == "raw")
     if not is_judged and (options.warning or options.critical):
-        raise UsageError("-w and -c need a reply that is judged: not with --any, --send or -o raw")
+        raise UsageError("-w and -c cannot be used with --any, --send or -o raw, which judge no reply")
     if not options.count:
         if servers > 1:
-            raise UsageError("-n 0 asks one server; give it one address")
+            raise UsageError("-n 0 asks only one server; give one address")
         if options.output in {"nagios", "prometheus"}:
-            raise UsageError(f"-n 0 has no end, and -o {options.output} is written at the end; give a count")
+            raise UsageError(f"-n 0 never ends, and -o {options.output} prints at the end; give a count")
     gap_s = survey.spread(options.count, options.interval)
     planned_s = (options.count - 1) * gap_s
     if options.count and planned_s >= options.timeout:
-        raise UsageError(f"{options.count} samples take {planned_s:.1f} s, and -t {options.timeout:g} allows less")
+        raise UsageError(f"{options.count} samples take {planned_s:.1f} s, too long for -t {options.timeout:g}")
     try:
         zone = zones.load_offsets(options.zone)
     except ValueError as error:
         raise UsageError(f"argument -z: {error}") from None
-    limits = check.Limits(
+    limits = verdict.Limits(
         is_judged, options.warning, options.critical, options.response_warning, options.response_critical
     )
     return survey.Survey(options.send, options.timeout, options.max_bytes, options.count, gap_s, zone, limits)
@@ -172,7 +176,7 @@ def addresses_of(options: argparse.Namespace) -> list[addresses.Address]:
     Return the servers to ask.
 
     Raises:
-        UsageError: One of them cannot be an address, or not of the family that is asked for.
+        UsageError: One of them is not an address, or not of the family of -4 or -6.
     """
     port = DEFAULT_PORT if options.port is None else options.port
     asked = []
@@ -188,19 +192,19 @@ def addresses_of(options: argparse.Namespace) -> list[addresses.Address]:
                 raise ValueError
             asked.append(addresses.parse(f"tcp://{host}:{port}"))
         except ValueError:
-            reason = "is no host; its port is given with -p, a whole address without -H"
+            reason = "is not a host; give a port with -p, and a whole address without -H"
             raise UsageError(f"argument -H: {options.hostname!r} {reason}") from None
     elif not asked:
         asked.append(addresses.Address("tcp", "localhost", port))
     if options.family:
         asked = [_with_family(address, options.family) for address in asked]
-    # who is named twice is asked once
+    # a server named twice is asked once
     return list(dict.fromkeys(asked))
 
 
 def _with_family(address: addresses.Address, family: str) -> addresses.Address:
     if address.scheme == "unix" or (address.scheme[-1] in "46" and address.scheme[-1] != family):
-        raise UsageError(f"argument -{family}: {address} is not of that family")
+        raise UsageError(f"argument -{family}: {address} is not IPv{family}")
     try:
         return addresses.parse(str(addresses.Address(address.transport + family, address.host, address.port)))
     except ValueError as error:
@@ -211,7 +215,8 @@ def _port(text: str) -> int | str:
     try:
         return addresses.parse(f":{text}").port
     except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is no port; write a number up to 65535 or a service name") from None
+        reason = "is not a port; use a number up to 65535 or a service name"
+        raise argparse.ArgumentTypeError(f"{text!r} {reason}") from None
 
 
 def _seconds(text: str) -> float:
@@ -225,13 +230,13 @@ def _seconds(text: str) -> float:
 
 
 def _samples(text: str) -> int:
-    if not re.fullmatch("[0-9]{1,4}", text) or int(text) > check.MOST_SAMPLES:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number up to {check.MOST_SAMPLES}")
+    if not re.fullmatch("[0-9]{1,4}", text) or int(text) > tally.MOST_SAMPLES:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number up to {tally.MOST_SAMPLES}")
     return int(text)
 
 
 def _range(text: str, symmetric: bool = False) -> Range:
-    from daytimed.probe import ranges  # not for the runs without limits
+    from daytimed.probe import ranges  # not for runs without limits
 
     try:
         return ranges.parse(text, symmetric)
@@ -245,7 +250,7 @@ def _offset_range(text: str) -> Range:
 
 def _count(text: str) -> int:
     if not re.fullmatch("[1-9][0-9]{0,11}", text):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
     return int(text)
 
 
@@ -263,5 +268,5 @@ def _unescape(text: str) -> bytes:
         elif len(escape) == 3:
             parts.append(bytes.fromhex(escape[1:]))
         else:
-            raise argparse.ArgumentTypeError(rf"\{escape} is no escape; there are \r \n \t \0 \\ and \xHH")
+            raise argparse.ArgumentTypeError(rf"\{escape} is not an escape; use \r \n \t \0 \\ or \xHH")
     return b"".join(parts)

@@ -1,7 +1,7 @@
 """
-The command line of the probe, and the only place that ends it.
+The command line of the probe: it runs a survey, prints the verdicts and returns the exit code.
 
-Exit codes are those of monitoring plugins: 0 OK, 1 WARNING, 2 CRITICAL, 3 UNKNOWN (the arguments are wrong).
+The exit codes are those of monitoring plugins: 0 OK, 1 WARNING, 2 CRITICAL, 3 UNKNOWN (also for wrong arguments).
 """
 
 from __future__ import annotations
@@ -10,7 +10,9 @@ import os
 import sys
 
 from daytimed import addresses
-from daytimed.probe import arguments, check
+from daytimed.probe import arguments
+from daytimed.probe.tally import Tally
+from daytimed.probe.verdict import EXIT_CODES, UNKNOWN, judge, worst_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -18,12 +20,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import TextIO
 
-    from daytimed.probe.check import Tally, Verdict
     from daytimed.probe.client import Answer
     from daytimed.probe.offset import Interval
     from daytimed.probe.survey import Survey
+    from daytimed.probe.verdict import Verdict
 
-_UNKNOWN = check.EXIT_CODES[check.UNKNOWN]
+_UNKNOWN = EXIT_CODES[UNKNOWN]
 
 
 def main(given: Sequence[str] | None = None) -> int:
@@ -37,11 +39,11 @@ def main(given: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         _complain("interrupted")
     except OSError as error:
-        # the network's errors are answers; what is left is about what is printed
+        # network errors are answers, so this one comes from the output
         _complain(f"standard output: cannot write: {error.strerror}")
         _forget_output()
     except Exception:
-        # Python would end with 1, which is a warning about the server
+        # Python would exit with 1, which means WARNING
         sys.excepthook(*sys.exc_info())
     return _UNKNOWN
 
@@ -49,7 +51,7 @@ def main(given: Sequence[str] | None = None) -> int:
 def _run(words: list[str]) -> int:
     options = arguments.parse(words)
     if sys.stdout is None and (options.told or not options.quiet):
-        _complain("standard output is closed; use -q to be told by the exit status alone")
+        _complain("standard output is closed; use -q to get only the exit status")
         return _UNKNOWN
     if options.told:
         _write(options.told.rstrip("\n"))
@@ -66,9 +68,9 @@ def _run(words: list[str]) -> int:
         if not options.quiet:
             _print(verdicts, options, plan)
     except BrokenPipeError:
-        # who reads no more, as head does, wants no more
+        # a reader that leaves, such as head, wants no more output
         _forget_output()
-    return check.EXIT_CODES[check.worst_of(verdict.state for verdict in verdicts)]
+    return EXIT_CODES[worst_of(verdict.state for verdict in verdicts)]
 
 
 def _refuse(words: list[str], reason: str) -> None:
@@ -84,7 +86,7 @@ def _refuse(words: list[str], reason: str) -> None:
 
 
 def _each(options: argparse.Namespace, plan: Survey) -> Callable[[Tally, Answer, Interval | None], None] | None:
-    """Return what prints every sample as it comes, for the outputs that have something to say of each."""
+    """Return a function that prints each sample as it arrives, or None if the output shows results only."""
     if options.quiet:
         return None
     if options.output == "raw":
@@ -100,9 +102,9 @@ def _each(options: argparse.Namespace, plan: Survey) -> Callable[[Tally, Answer,
         from daytimed.probe import report
 
         def alone(tally: Tally, answer: Answer, interval: Interval | None) -> None:
-            single = check.Tally(tally.address)
+            single = Tally(tally.address)
             single.add(answer, plan.zone)
-            _write(report.as_json(check.judge(single, plan.limits)))
+            _write(report.as_json(judge(single, plan.limits)))
 
         return alone
     return None
@@ -149,13 +151,13 @@ def _is_terminal(stream: TextIO | None) -> bool:
 
 
 def _complain_of(verdict: Verdict) -> None:
-    # a reason of what is OK is how it was understood
+    # the reason of an OK verdict is a note on how the reply was read
     if verdict.reason:
         _complain(f"{verdict.tally.address}: {verdict.reason}")
 
 
 def _write(text: str) -> None:
-    """Write a line at once; what the encoding of the terminal lacks is shown as an escape, not raised."""
+    """Write a line and flush it; characters that the encoding of the output lacks become escapes."""
     line = f"{text}\n"
     try:
         data = line.encode(sys.stdout.encoding)
@@ -180,7 +182,7 @@ def _ignore(count: int) -> None:
 
 
 def _forget_output() -> None:
-    """Keep the interpreter from trying, and complaining, once more at its end."""
+    """Keep the interpreter from flushing, and failing, again at exit."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 
@@ -192,5 +194,5 @@ def _write_error(text: str) -> None:
     try:
         os.write(2, text.encode(errors="backslashreplace"))
     except OSError:
-        # nobody can be told; the exit status still says it
+        # nobody reads standard error; the exit status remains
         return

@@ -1,8 +1,8 @@
 """
-One question to one server: resolve, connect, send what is to be sent, read to the end of file.
+The client: it asks one server one question. It resolves, connects, sends the request, if any, and reads to end of file.
 
-Everything together has one deadline, name resolution too. Whatever goes wrong is an `Answer` with a reason, together
-with the bytes that came before it; nothing here raises for what a server or a network does.
+One deadline covers everything, name resolution included. An error of the server or the network raises nothing: it
+becomes an `Answer` with a reason and the bytes that came before.
 """
 
 from __future__ import annotations
@@ -29,15 +29,15 @@ _REASONS = {
     errno.ECONNRESET: "the server reset the connection",
     errno.EHOSTUNREACH: "no route to the host",
     errno.ENETUNREACH: "the network is unreachable",
-    errno.ENOENT: "there is no such socket",
-    errno.EMFILE: "this host is out of descriptors for the probe; see ulimit -n",
+    errno.ENOENT: "no such socket",
+    errno.EMFILE: "this host is out of descriptors; see ulimit -n",
 }
-#: What this host, and not the server, is out of.
+#: Shortages of this host, not of the server.
 _LOCAL = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS})
 
 
 class Answer:
-    """What came of one question."""
+    """The result of one question."""
 
     __slots__ = (
         "_left_at", "address", "after_ns", "before_ns", "connect_s", "family", "is_local", "place", "reason", "reply",
@@ -47,34 +47,34 @@ class Answer:
     def __init__(self, address: Address) -> None:
         self.address = address
         self.place: Place | None = None
-        """Where the server was found."""
+        """The socket address that was connected to."""
         self.family: str | None = None
         self.reply = b""
         self.before_ns = 0
-        """Our clock when the connection was begun, or the datagram was sent; nanoseconds since 1970-01-01 UTC."""
+        """Our clock when the connection attempt began or the datagram left; nanoseconds since 1970-01-01 UTC."""
         self._left_at = 0
         self.after_ns = 0
-        """Our clock when the first byte of the reply was there, as if nobody had set it in between."""
+        """Our clock when the first byte of the reply arrived, as if it had not been set in between."""
         self.connect_s: float | None = None
-        """Seconds from the start to the connection, name resolution included; None if there was none."""
+        """Seconds from the start to the connection, name resolution included; None without a connection."""
         self.total_s = 0.0
         self.reason: str | None = None
-        """Why it went wrong; None if the reply came, whole and not empty."""
+        """Why it failed; None for a complete reply that is not empty."""
         self.is_local = False
-        """Whether that says nothing of the server: this host is out of something, or was asked for what is not."""
+        """Whether the reason lies on this host, not on the server: a shortage, or an unknown service name."""
 
     def leave(self) -> None:
-        """Note the time at which the server cannot have been asked earlier."""
+        """Note the time before which the server cannot have read its clock."""
         self.before_ns = time.time_ns()
         self._left_at = time.monotonic_ns()
 
     def arrive(self) -> None:
-        """Note the time at which the server has read its clock for certain."""
+        """Note the time after which the server cannot have read its clock."""
         self.after_ns = self.before_ns + time.monotonic_ns() - self._left_at
 
 
 class _AskError(Exception):
-    """Ends a question, with the reason."""
+    """The question failed; the message is the reason."""
 
     def __init__(self, reason: str, is_local: bool = False) -> None:
         super().__init__(reason)
@@ -86,11 +86,11 @@ def ask(address: Address, request: bytes, timeout_s: float, max_bytes: int, plac
     Ask one server.
 
     Args:
-        address: Whom.
-        request: Sent first, if it is not empty.
-        timeout_s: For everything together.
-        max_bytes: Most that is read of a reply.
-        place: Where the address was found before; asks the same server again, and no name service.
+        address: The server.
+        request: Sent first, unless it is empty.
+        timeout_s: The deadline for everything, in seconds from now.
+        max_bytes: The length of the longest reply.
+        place: A socket address found before. With it the same server is asked again, without name resolution.
     """
     answer = Answer(address)
     started = time.monotonic()
@@ -111,7 +111,7 @@ def ask(address: Address, request: bytes, timeout_s: float, max_bytes: int, plac
     except _ResolvingError:
         answer.reason = f"cannot resolve {address.host} within {_seconds(timeout_s)}"
     except TimeoutError:
-        came = f"{len(answer.reply)} bytes and no end of file" if answer.reply else "no reply"
+        came = f"{len(answer.reply)} bytes but no end of file" if answer.reply else "no reply"
         answer.reason = f"{came if answer.connect_s is not None else 'no connection'} within {_seconds(timeout_s)}"
     except OSError as error:
         answer.reason = _REASONS.get(error.errno or 0) or error.strerror or str(error)
@@ -125,7 +125,7 @@ def _seconds(seconds: float) -> str:
 
 
 def _left(deadline: float) -> float:
-    """Return the seconds that are left; raise TimeoutError when there are none."""
+    """Return the seconds left until the deadline; raise TimeoutError after it."""
     left = deadline - time.monotonic()
     if left <= 0:
         raise TimeoutError
@@ -133,7 +133,7 @@ def _left(deadline: float) -> float:
 
 
 class _ResolvingError(Exception):
-    """The deadline came while a name was looked up."""
+    """The deadline passed during name resolution."""
 
 
 def _resolve(address: Address, deadline: float) -> list[Place]:
@@ -142,7 +142,7 @@ def _resolve(address: Address, deadline: float) -> list[Place]:
     kind = socket.SOCK_DGRAM if address.transport == "udp" else socket.SOCK_STREAM
     family = _FAMILIES.get(address.scheme[-1], socket.AF_UNSPEC)
     host = address.host or "localhost"
-    # bytes: for text, Python loads all of IDNA first
+    # bytes: for text, Python would load the IDNA codec first
     name = host.encode() if host.isascii() else host
 
     def look_up(flags: int) -> list[Place]:
@@ -158,14 +158,14 @@ def _resolve(address: Address, deadline: float) -> list[Place]:
         raise _ResolvingError from None
     except socket.gaierror as error:
         if error.errno == socket.EAI_SERVICE:
-            raise _AskError(f"there is no service called {address.port}; write the number of its port", True) from None
+            raise _AskError(f"unknown service {address.port}; use a port number", True) from None
         raise _AskError(f"cannot resolve {host}: {error.strerror}") from None
     except UnicodeError:
         raise _AskError(f"cannot resolve {host}: not a host name") from None
 
 
 def _with_deadline(look_up: Callable[[], list[Place]], deadline: float) -> list[Place]:
-    """Run what cannot be interrupted in a thread that is left behind when time is up."""
+    """Run a lookup, which cannot be interrupted, in a thread that is abandoned at the deadline."""
     result: list[list[Place] | Exception] = []
     done = allocate_lock()
     done.acquire()
@@ -181,7 +181,7 @@ def _with_deadline(look_up: Callable[[], list[Place]], deadline: float) -> list[
     try:
         start_new_thread(run, ())
     except RuntimeError:
-        raise _AskError("this host has no thread left to resolve the name in", True) from None
+        raise _AskError("this host cannot start a thread to resolve the name", True) from None
     if not done.acquire(timeout=_left(deadline)):
         raise TimeoutError
     if isinstance(result[0], Exception):
@@ -190,7 +190,7 @@ def _with_deadline(look_up: Callable[[], list[Place]], deadline: float) -> list[
 
 
 def _shares(places: list[Place], deadline: float) -> Iterator[tuple[Place, float]]:
-    """Return each place with the end of its share of the time that is left."""
+    """Yield each place with the end of its share of the remaining time."""
     for tried, place in enumerate(places):
         yield place, time.monotonic() + _left(deadline) / (len(places) - tried)
 
@@ -222,7 +222,7 @@ def _connect(places: list[Place], deadline: float, answer: Answer) -> socket.soc
 
 
 def _connect_queued(connection: socket.socket, target: Any, deadline: float) -> None:
-    """Connect, and wait for a place in the queue of a unix socket, which refuses who does not block, unix(7)."""
+    """Connect; retry while the backlog of a unix socket is full: a connect with a timeout gets EAGAIN, unix(7)."""
     while True:
         try:
             return connection.connect(target)
@@ -238,7 +238,7 @@ def _read_stream(connection: socket.socket, request: bytes, deadline: float, max
             connection.sendall(request)
         while True:
             connection.settimeout(_left(deadline))
-            # one byte more than allowed tells too long from just long enough
+            # one byte beyond the limit, to detect a longer reply
             chunk = connection.recv(min(_CHUNK, max_bytes + 1 - len(reply)))
             if not chunk:
                 return
@@ -254,7 +254,7 @@ def _read_stream(connection: socket.socket, request: bytes, deadline: float, max
 def _exchange_datagrams(
     places: list[Place], request: bytes, started: float, deadline: float, max_bytes: int, answer: Answer
 ) -> None:
-    """Send a datagram to the first place that answers it: that there is one, a connection does not tell here."""
+    """Ask one place after the other until one replies: for datagrams, a connection proves nothing."""
     error: OSError | None = None
     for place, share in _shares(places, deadline):
         try:

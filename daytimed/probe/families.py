@@ -1,5 +1,5 @@
 """
-The families of replies that daytime servers send: what to look for, and how to find it.
+The families of replies that daytime servers send. A new family is a new row of `FAMILIES`.
 
 The patterns work on bytes, because servers write national words in the code pages of their systems.
 """
@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     Family = tuple[str, bytes, Callable[[], bytes]]
-    """A name, what a reply must have to be worth the search, and what makes the pattern when it is its turn."""
+    """A name, a cheap pattern that must match first, and a function that returns the full pattern."""
 
-# a look at one byte, in front of words, is quicker than one at each of them
+# a lookahead for one byte is faster than trying each word
 _WEEKDAY = (
     rb"(?:(?=[MTWFS])\b(?P<weekday>"
     + b"|".join(day[:3].encode() for day in DAYS)
@@ -30,7 +30,7 @@ _MONTH = (
     + rb"|Sept)\b[.,]?"
 )  # fmt: skip
 _CLOCK = rb"(?P<hour>\d{1,2})[:.](?P<minute>\d\d)(?:[:.](?P<second>\d\d)(?:[.,](?P<fraction>\d{1,18}))?)?(?![\d:])"
-#: A time of day, as English writes it.
+#: A time of day as written in English.
 _TIME = _CLOCK + rb"(?: ?(?P<half>[AP]\.?M\b\.?))?"
 #: `-UTC`, ` +0530 IST`, `Z`, ` GMT+2`, ` (CET)`, `--03`: an offset, a name, or a name and an offset
 _ZONE = (
@@ -44,8 +44,8 @@ _NUMBERS = rb"(?<!\d)(?P<one>\d{1,4})(?P<mark>[./-]) ?(?P<two>\d{1,2})(?P=mark) 
 ANY_CLOCK = rb"\d[:.]\d\d"
 _ANY_NUMBERS = rb"\d[./-] ?\d{1,2}[./-] ?\d"
 
-#: Words for the halves of the day, before and after noon, with the code pages in which systems write them: the AM and
-#: PM designators in the national settings of Windows.
+#: The words for before and after noon, with the code pages in which systems write them: the AM and PM designators of
+#: the national settings of Windows.
 _HALVES = (
     ("am", "pm", "ascii"), ("a.m.", "p.m.", "ascii"), ("a. m.", "p. m.", "ascii"),
     ("오전", "오후", "cp949"), ("上午", "下午", "cp936"), ("上午", "下午", "cp950"), ("午前", "午後", "cp932"),
@@ -64,7 +64,7 @@ def _afternoons() -> frozenset[bytes]:
 
 
 def is_afternoon(half: bytes) -> bool:
-    """Return whether a word for a half of the day, however it is written, is that for the one after noon."""
+    """Return whether a word, in any spelling, means after noon."""
     return _bare(half) in _afternoons()
 
 
@@ -74,7 +74,7 @@ def _bare(word: bytes) -> bytes:
 
 @cache
 def _national_time() -> bytes:
-    """Return a time of day with the words of all languages behind it, or in front of it."""
+    """Return the pattern of a time of day with a word of any language before or after it."""
     words = {each for *both, page in _HALVES for word in both for each in _bytes_of(word, page)}
     choice = b"|".join(re.escape(word) for word in sorted(words, key=len, reverse=True))
     first = b"".join(re.escape(each) for each in sorted({word[:1].swapcase() + word[:1] for word in words}))
@@ -82,7 +82,7 @@ def _national_time() -> bytes:
     return before + _CLOCK + rb"(?: ?(?P<half>" + choice + rb"))?"
 
 
-#: The families, in the order in which they are tried; a pattern that could be part of another one comes after it.
+#: The families in the order of the search. A pattern that may match a part of another comes after it.
 FAMILIES: tuple[Family, ...] = (
     # 61366 26-11-22 12:00:00 00 0 0 0.0 UTC(NIST) *
     (
@@ -94,7 +94,7 @@ FAMILIES: tuple[Family, ...] = (
     (
         "iso8601", ANY_CLOCK,
         lambda: rb"(?<![\d-])" + _YEAR + rb"-(?P<month>\d\d)-(?P<day>\d\d)(?:(?P<t>T)|[ ,]{1,8})" + _TIME + _ZONE
-        # what Go writes for the name of a zone that has none
+        # Go's name for a zone without a name
         + rb"(?: (?P<nameless>[+-]\d\d(?:\d\d)?)(?!\d))?",
     ),
     # 22 NOV 26 12:00:00 UTC    22 NOV 2026 12:00:00 UTC    Sun, 22 Nov 2026 12:00:00 +0000

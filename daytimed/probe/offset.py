@@ -1,9 +1,8 @@
 """
-How far the clock of a server is from ours: intervals that hold the offset for certain, and what several agree on.
+The offset of a server's clock from ours: the interval that contains it, and the one on which several samples agree.
 
-A server reads its clock after our connection attempt left and before its first byte came back. With the resolution of
-its reply that bounds the offset on both sides, whatever the network did in between; no symmetry of the path is
-assumed, as it is by NTP.
+A server reads its clock after our connection attempt leaves and before its first byte arrives. With the resolution of
+its reply, this bounds the offset on both sides, whatever the network does. Unlike NTP, it assumes no symmetric path.
 """
 
 from __future__ import annotations
@@ -12,15 +11,15 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from daytimed.probe.parsers import Reading
+    from daytimed.probe.reading import Reading
 
 
-#: How fast two clocks may drift apart: the most that a kernel corrects the rate of its clock by, MAXFREQ of RFC 5905.
+#: How fast two clocks may drift apart: the largest frequency correction of a kernel, MAXFREQ of RFC 5905.
 _DRIFT = 500e-6
 
 
 class Interval:
-    """Nanoseconds from `low` to `high` by which the server's clock is ahead of ours, at a time of ours."""
+    """The bounds of an offset: at `at_ns` of our clock, the server's is `low` to `high` nanoseconds ahead of it."""
 
     __slots__ = ("at_ns", "high", "low")
 
@@ -30,7 +29,7 @@ class Interval:
         self.at_ns = at_ns
 
     def drifted(self, at_ns: int) -> Interval:
-        """Return what it has become by another time, with all that the clocks can have drifted since."""
+        """Return the interval at another time, widened by the possible drift."""
         drift = round(abs(at_ns - self.at_ns) * _DRIFT)
         return Interval(self.low - drift, self.high + drift, at_ns)
 
@@ -45,7 +44,7 @@ class Interval:
         return (self.high - self.low) / 2e9
 
 
-#: Servers that show whole seconds mostly take them from time(2), which is late by up to a tick of the kernel, 1/HZ.
+#: Most servers of whole seconds use time(2), which is up to a tick of the kernel, 1/HZ, late.
 _TICK_NS = 10_000_000
 
 
@@ -54,9 +53,9 @@ def bound(reading: Reading, before_ns: int, after_ns: int) -> Interval:
     Return the interval of one sample.
 
     Args:
-        reading: What the server said.
+        reading: The meaning of the reply.
         before_ns: Our clock when the question left; nanoseconds since 1970-01-01 UTC.
-        after_ns: Our clock when the first byte of the reply was there.
+        after_ns: Our clock when the first byte of the reply arrived.
     """
     shown = reading.instant_ns - reading.advance_ns
     late = _TICK_NS if reading.resolution_ns >= 1_000_000_000 else 0
@@ -65,16 +64,16 @@ def bound(reading: Reading, before_ns: int, after_ns: int) -> Interval:
 
 def intersect(intervals: Sequence[Interval]) -> tuple[Interval, int]:
     """
-    Return the smallest interval that lies in as many of the given ones as possible, and how many those are.
+    Return the interval that lies in as many of the given ones as possible, and their number.
 
     Marzullo's algorithm, from which the selection of RFC 5905, section 11.2.1, descends. All samples of a steady clock
-    agree; of the rest the ones that are right agree, if they are the majority.
+    agree. Otherwise the correct ones agree, if they are the majority.
 
     Args:
-        intervals: At least one, the newest last: the result is for its time.
+        intervals: At least one, the newest last. The result is for its time.
     """
     intervals = [interval.drifted(intervals[-1].at_ns) for interval in intervals]
-    # at equal values a beginning comes before an end: intervals that touch do agree
+    # at equal values a start sorts before an end: intervals that touch agree
     edges = sorted(
         [(interval.low, -1) for interval in intervals] + [(interval.high, 1) for interval in intervals]
     )  # fmt: skip

@@ -1,11 +1,11 @@
 """
-Ranges of the monitoring plugins: what a limit is written as, and when a measured interval is beyond it.
+The ranges of monitoring plugins: how a limit is written, and when a measured interval is beyond it.
 
     10      0 to 10            10:     10 or more
     ~:10    10 or less         10:20   10 to 20
     @10:20  not 10 to 20
 
-An alert is due outside of the range; with @ in front, inside, ends included. Monitoring Plugins Development
+A value outside the range alerts; with @ in front, a value inside, ends included. Monitoring Plugins Development
 Guidelines, "Threshold and Ranges".
 """
 
@@ -17,13 +17,13 @@ _INFINITY = float("inf")
 
 
 def decimal(value: float) -> str:
-    """Write a number as performance data allows it: without an exponent."""
+    """Return a number without an exponent, as performance data requires."""
     text = f"{value:.9f}".rstrip("0").rstrip(".")
     return "0" if text == "-0" else text
 
 
 class Range:
-    """The values that are good, or with `inverted` the ones that are not."""
+    """The values that are good or, if `inverted`, the values that alert."""
 
     __slots__ = ("end", "inverted", "start")
 
@@ -40,11 +40,11 @@ class Range:
 
     @property
     def said(self) -> str:
-        """Where a value is that alerts."""
+        """Where a value that alerts lies, for a message."""
         return f"inside {str(self)[1:]}" if self.inverted else f"beyond {self}"
 
     def is_beyond(self, low: float, high: float) -> bool:
-        """Return whether every value from `low` to `high` is reason for an alert."""
+        """Return whether every value from `low` to `high` alerts."""
         if self.inverted:
             return self.start <= low and high <= self.end
         return high < self.start or low > self.end
@@ -54,7 +54,7 @@ def _number(text: str) -> float:
     if not re.fullmatch(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)(e[+-]?[0-9]{1,2})?", text):
         raise ValueError
     number = float(text)
-    # of hundreds of digits
+    # the digits may number hundreds
     if abs(number) == _INFINITY:
         raise ValueError
     return number
@@ -65,8 +65,8 @@ def parse(text: str, symmetric: bool = False) -> Range:
     Read a range.
 
     Args:
-        text: As a person wrote it.
-        symmetric: A bare number N means -N to N, as it does for the offsets of check_time and check_ntp_time.
+        text: The range as a person wrote it.
+        symmetric: A bare number N means -N to N, as for the offsets of check_time and check_ntp_time.
 
     Raises:
         ValueError: With the reason.
@@ -81,5 +81,5 @@ def parse(text: str, symmetric: bool = False) -> Range:
         if not low <= high:
             raise ValueError
     except ValueError:
-        raise ValueError(f"{text!r} is no range; write N, N:, ~:N, N:M or @N:M, with the smaller one first") from None
+        raise ValueError(f"{text!r} is not a range; use N, N:, ~:N, N:M or @N:M, the smaller number first") from None
     return Range(low, high, inverted)

@@ -1,17 +1,17 @@
-"""What programs read of a verdict: JSON, the line of a monitoring plugin, the metrics of Prometheus."""
+"""Reports for programs: JSON, the output of a monitoring plugin, the metrics of Prometheus."""
 
 from __future__ import annotations
 
 from daytimed.addresses import join_host_port, printable
-from daytimed.probe.check import CRITICAL, EXIT_CODES, OK, worst_of
 from daytimed.probe.civil import rfc3339
+from daytimed.probe.verdict import CRITICAL, EXIT_CODES, OK, worst_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from daytimed.addresses import Address
-    from daytimed.probe.check import Limits, Verdict
+    from daytimed.probe.verdict import Limits, Verdict
 
 _NS = 1_000_000_000
 
@@ -53,7 +53,7 @@ def _round(seconds: float | None) -> float | None:
 
 def as_plugin_output(verdicts: Sequence[Verdict], limits: Limits, timeout_s: float) -> str:
     """
-    Return the output of a monitoring plugin: a line with performance data, and one more for each of several servers.
+    Return the output of a monitoring plugin: a line with performance data and, for several servers, a line each.
 
     Monitoring Plugins Development Guidelines, "Plugin Output for Nagios" and "Performance data".
     """
@@ -65,12 +65,12 @@ def as_plugin_output(verdicts: Sequence[Verdict], limits: Limits, timeout_s: flo
     if bad := next((verdict for verdict in verdicts if verdict.state == worst != OK), None):
         first += f"; {_said(bad)}"
     data = [_performance(verdict, limits, timeout_s, _short(verdict.tally.address)) for verdict in verdicts]
-    # all data stands on the first line: Icinga reads no other
+    # all data is on the first line: Icinga reads no other
     return "\n".join([_with_data(first, " ".join(filter(None, data))), *map(_status_line, verdicts)])
 
 
 def as_plugin_error(reason: str) -> str:
-    """Return the line of a plugin that could not even begin."""
+    """Return the line of a plugin that cannot ask anything."""
     return f"DAYTIME UNKNOWN: {_one_line(reason)}"
 
 
@@ -97,12 +97,12 @@ def _said(verdict: Verdict) -> str:
 
 
 def _one_line(text: str) -> str:
-    """Leave out what separates the data from the text, or a line from the next."""
+    """Replace the characters that separate data from text, or a line from the next."""
     return printable(text).replace("|", "/")
 
 
 def _performance(verdict: Verdict, limits: Limits, timeout_s: float, name: str) -> str:
-    """Return what is known: the U that may stand for a value that is not, Icinga does not read."""
+    """Return the known figures; unknown ones are left out, because Icinga does not read the U for them."""
     from daytimed.probe.ranges import decimal  # not for the other outputs
 
     response_s, interval = verdict.tally.response_s, verdict.interval
@@ -122,7 +122,7 @@ def _quoted(label: str) -> str:
 
 
 def _short(address: Address) -> str:
-    """Name a server in a label, where an equals sign would end the name."""
+    """Return the name of a server for a label, which an equals sign would end."""
     if address.scheme == "unix":
         name = address.path
     else:
@@ -135,23 +135,23 @@ def _short(address: Address) -> str:
 # -- Prometheus ------------------------------------------------------------------------------------------------------
 
 _METRICS = {
-    "daytime_up": "Whether a whole reply came, and was readable",
+    "daytime_up": "Whether the server sent a complete, readable reply",
     "daytime_state": "0 OK, 1 WARNING, 2 CRITICAL, 3 UNKNOWN, by the limits of the probe",
-    "daytime_offset_seconds": "The clock of the server minus ours: the middle of what is possible",
-    "daytime_offset_uncertainty_seconds": "The offset is at most so much higher or lower",
-    "daytime_connect_seconds": "From the question to the connection, name resolution included, on average",
-    "daytime_response_seconds": "From the question to the end of the reply, on average",
+    "daytime_offset_seconds": "The server's clock minus ours: the middle of the possible values",
+    "daytime_offset_uncertainty_seconds": "The largest possible error of the offset",
+    "daytime_connect_seconds": "Average time from the question to the connection, name resolution included",
+    "daytime_response_seconds": "Average time from the question to the end of the reply",
     "daytime_time_seconds": "The instant that the server named last, in seconds since 1970-01-01 UTC",
     "daytime_samples_sent": "Questions asked",
-    "daytime_samples_answered": "Whole replies",
+    "daytime_samples_answered": "Complete replies",
 }
 
 
 def as_metrics(verdicts: Sequence[Verdict]) -> str:
     """
-    Return the metrics of some servers, without what is not known of them.
+    Return the metrics of the servers; unknown values are left out.
 
-    Prometheus text exposition format 0.0.4; metrics, not servers, are together there.
+    Prometheus text exposition format 0.0.4, which groups the samples by metric.
     """
     from daytimed.probe.ranges import decimal  # not for the other outputs
 

@@ -1,21 +1,22 @@
-"""What people read: the reply, what was understood of it, a line a sample with a summary, a table of many servers."""
+"""Output for people: the reply, its details, a line per sample with a summary, a table of several servers."""
 
 from __future__ import annotations
 
-from daytimed.probe.check import CRITICAL, OK, WARNING
 from daytimed.probe.civil import rfc3339
+from daytimed.probe.verdict import CRITICAL, OK, WARNING
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from daytimed.probe.check import Tally, Verdict
     from daytimed.probe.client import Answer
     from daytimed.probe.offset import Interval
+    from daytimed.probe.tally import Tally
+    from daytimed.probe.verdict import Verdict
 
 _COLOURS = {OK: "\x1b[32m", WARNING: "\x1b[33m", CRITICAL: "\x1b[31m"}
 _RESET = "\x1b[0m"
-#: Longer replies are cut in the table.
+#: The table cuts longer replies.
 _WIDEST_REPLY = 72
 
 
@@ -23,7 +24,7 @@ def visible(reply: bytes) -> str:
     """
     Return a reply as lines that are safe to show: no byte of it can control a terminal.
 
-    Line ends become newlines, and everything else that is not printing is written as an escape.
+    Line ends become newlines; other unprintable characters, except tabs, become escapes.
     """
     text = reply.decode(errors="backslashreplace").replace("\r\n", "\n").replace("\n\r", "\n").rstrip("\n\r\0")
     return "".join(
@@ -42,7 +43,7 @@ def _line(reply: bytes) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Return a time between two events with the unit that suits it."""
+    """Return a duration with a suitable unit."""
     return f"{seconds:.3f} s" if seconds >= 1 else f"{seconds * 1000:.3f} ms"
 
 
@@ -54,7 +55,7 @@ def _resolution(nanoseconds: int) -> str:
 
 
 def measured(interval: Interval) -> str:
-    """Return an offset and its uncertainty, both with the unit that suits the larger one."""
+    """Return an offset and its uncertainty, both in the unit that suits the larger one."""
     value, error = interval.offset_s, interval.uncertainty_s
     if max(abs(value), error) >= 1:
         return f"{value:+.3f} s ± {error:.3f} s"
@@ -62,12 +63,12 @@ def measured(interval: Interval) -> str:
 
 
 def details(verdict: Verdict) -> str:
-    """Return what was understood, a line a fact."""
+    """Return what was understood, one line per fact."""
     tally, reading = verdict.tally, verdict.tally.reading
     answer = tally.whole or tally.last
     facts = [("address", f"{tally.address}{f' over {answer.family}' if answer and answer.family else ''}")]
     if reading:
-        zone = "none in the reply, assumed" if reading.zone == "assumed" else reading.zone
+        zone = "assumed, none in the reply" if reading.zone == "assumed" else reading.zone
         facts += [
             ("format", f"{reading.format}, resolution {_resolution(reading.resolution_ns)}"),
             ("zone", zone),
@@ -82,7 +83,7 @@ def details(verdict: Verdict) -> str:
     if tally.sent > 1:
         facts.append(("samples", f"{_counts(tally)}; {verdict.agreeing} of {len(tally.intervals)} agree"))
     if tally.response_s is not None:
-        facts.append(("time", f"{duration(tally.response_s)}, of these {duration(tally.connect_s or 0)} to connect"))
+        facts.append(("time", f"{duration(tally.response_s)}, including {duration(tally.connect_s or 0)} to connect"))
     facts.append(("state", verdict.state))
     if verdict.reason and verdict.state == OK:
         facts.append(("note", verdict.reason))
@@ -95,9 +96,9 @@ def sample(number: int, answer: Answer, interval: Interval | None, failure: str 
 
     Args:
         number: From 1.
-        answer: What came.
-        interval: The offset that it shows, if it does.
-        failure: What is wrong with it, if something is.
+        answer: The answer.
+        interval: The offset that it shows, if any.
+        failure: What is wrong with the reply, if anything.
     """
     if answer.reason:
         return f"{answer.address}: seq={number} {answer.reason}"
@@ -107,7 +108,7 @@ def sample(number: int, answer: Answer, interval: Interval | None, failure: str 
 
 
 def summary(verdict: Verdict) -> str:
-    """Return the end of several samples."""
+    """Return the summary of several samples."""
     tally = verdict.tally
     lines = [f"--- {tally.address} ---", _counts(tally)]
     if tally.response_s is not None:
@@ -125,7 +126,7 @@ def _counts(tally: Tally) -> str:
 
 
 def table(verdicts: Sequence[Verdict], colour: bool) -> str:
-    """Return a row a server, in columns."""
+    """Return a table with one row per server."""
     rows = [("STATE", "ADDRESS", "OFFSET", "TIME", "REPLY")]
     for verdict in verdicts:
         tally = verdict.tally
@@ -152,5 +153,5 @@ def _row(row: tuple[str, ...], widths: Sequence[int], colour: bool) -> str:
 
 
 def outstanding(count: int) -> str:
-    """Return the live line of a run with many servers; it takes the place of the one before."""
+    """Return the live line of a run with several servers; it overwrites the previous one."""
     return f"\r\x1b[K{f'{count} outstanding' if count else ''}"

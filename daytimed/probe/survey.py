@@ -1,11 +1,12 @@
-"""Asks one server several times, and many servers side by side."""
+"""A survey asks one server several times, or several servers side by side."""
 
 from __future__ import annotations
 
 import time
 
-from daytimed.probe.check import Limits, Tally, Verdict, judge
 from daytimed.probe.client import Answer, ask
+from daytimed.probe.tally import Tally
+from daytimed.probe.verdict import Limits, Verdict, judge
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -15,9 +16,9 @@ if TYPE_CHECKING:
     from daytimed.probe.offset import Interval
     from daytimed.probe.zones import Offsets
 
-#: So many servers are asked at the same time, each by a thread of its own.
+#: The most servers that are asked at the same time, each by its own thread.
 MOST_AT_ONCE = 256
-#: A connection, or what the resolver has open.
+#: Enough for a connection or for the resolver.
 _DESCRIPTORS_EACH = 3
 _OTHER_DESCRIPTORS = 16
 _SMALLEST_GAP_S = 0.01
@@ -28,22 +29,23 @@ def spread(count: int, interval_s: float | None) -> float:
     """
     Return the seconds from one sample to the next.
 
-    The samples fall into different parts of the second: so a clock that is shown in whole seconds is seen to change,
-    once between two samples that are next to each other, and their intervals cross on that.
+    The samples fall into different parts of the second. So a server of whole seconds changes its reply between two
+    neighbouring samples, and their intervals intersect at this change.
 
     Args:
-        count: How many samples; 0 for no end.
-        interval_s: What was asked for, to which so much is added that the samples do fall into different parts; None
-            to take all within a second.
+        count: The number of samples; 0 for no end.
+        interval_s: The requested interval. A fraction of a second is added, so that the samples fall into different
+            parts of the second. None for all samples within a second, at most a hundred a second, or for one a second
+            without an end.
     """
     if interval_s is not None:
         return interval_s + 1 / (count or 64)
-    # beyond a hundred the samples go round the second more than once, a little later each time
+    # more than a hundred samples take several rounds of the second, each a little later within it
     return max(1 / count, _SMALLEST_GAP_S * (1 + 1 / count)) if count else 1 + 1 / 64
 
 
 class Survey:
-    """What is asked, how often, and how it is judged."""
+    """The questions to ask and the limits to judge by."""
 
     __slots__ = ("count", "gap_s", "limits", "max_bytes", "request", "timeout_s", "zone")
 
@@ -52,7 +54,7 @@ class Survey:
     ) -> None:
         self.request = request
         self.timeout_s = timeout_s
-        """For all samples of one server; without an end, for each."""
+        """The deadline for all samples of one server; without an end, for each sample."""
         self.max_bytes = max_bytes
         self.count = count
         """Samples of one server; 0 for no end."""
@@ -61,7 +63,7 @@ class Survey:
         self.limits = limits
 
     def samples(self, address: Address) -> Iterator[Answer]:
-        """Ask one server, as often as it is wanted and fits into the time."""
+        """Ask one server, as often as requested and as the timeout allows."""
         begun = due = time.monotonic()
         place = None
         longest_s = 0.0
@@ -84,7 +86,7 @@ class Survey:
             number += 1
             if number == self.count:
                 return
-            # who has been late does not hurry to make up for it
+            # a late sample delays the schedule; it is not caught up
             due = max(due + self.gap_s, time.monotonic())
             if self.count and due >= begun + self.timeout_s:
                 return
@@ -94,9 +96,9 @@ class Survey:
         """
         Return the seconds for a sample, or 0 if it does not fit.
 
-        Each but the last may take half of what is left, so that one question that hangs does not cost all others, but
-        at least twice what others took; one that cannot have more than they took is not asked: it would count against
-        the server.
+        Every sample except the last may take half of the remaining time, so that one that hangs does not cost all
+        others, but at least twice the time of the slowest one so far. A sample that has less than 1.5 times that is
+        skipped: its failure would count against the server.
         """
         if not self.count:
             return self.timeout_s
@@ -111,7 +113,7 @@ class Survey:
 
         Args:
             address: The server.
-            each: Told of every answer once it is counted, and of the offset that it shows.
+            each: Called with every answer once it is counted, and with the offset that it shows.
         """
         tally = Tally(address)
         try:
@@ -120,7 +122,7 @@ class Survey:
                 if each:
                     each(tally, answer, interval)
         except KeyboardInterrupt:
-            # the way in which samples without an end do end; others are judged by what there is
+            # this ends samples without an end; the answers so far are judged
             if not tally.sent:
                 raise
         return judge(tally, self.limits, self.count)
@@ -131,9 +133,9 @@ class Survey:
 
         Args:
             addresses: The servers.
-            progress: Told how many are outstanding, whenever that has changed.
+            progress: Called with the number of outstanding servers whenever it changes.
         """
-        # not for the runs that ask one server
+        # only for several servers
         import threading
         from queue import SimpleQueue
 
@@ -153,14 +155,14 @@ class Survey:
                 except BaseException as error:
                     done.put((number, error))
 
-        # a thread asks and parses; with the usual 8 MiB each, many would not fit where memory is limited
+        # with the default stack of 8 MiB, many threads would not fit where memory is limited
         threading.stack_size(_STACK_BYTES)
         for started in range(min(len(addresses), _most_at_once())):
             try:
-                # a daemon, so that an interrupt does not wait for it
+                # a daemon thread, so that an interrupt does not wait for it
                 threading.Thread(target=run, daemon=True).start()
             except RuntimeError:
-                # the limit of processes: fewer do it as well, if there are any
+                # at the limit of processes, the threads started so far do the work; without any, this one does
                 if not started:
                     run()
                 break
@@ -186,7 +188,7 @@ class Survey:
 
 
 def _unanswered(address: Address, seconds: float) -> Answer:
-    """Return what came of a question that was interrupted."""
+    """Return the answer of an interrupted question."""
     answer = Answer(address)
     answer.total_s = seconds
     answer.reason = f"no reply yet after {seconds:.3g} s"
@@ -194,8 +196,8 @@ def _unanswered(address: Address, seconds: float) -> Answer:
 
 
 def _most_at_once() -> int:
-    """Return how many servers can be asked at the same time with the descriptors that there are."""
-    from resource import RLIMIT_NOFILE, getrlimit  # not for the runs that ask one server
+    """Return the number of servers that the descriptor limit allows at the same time."""
+    from resource import RLIMIT_NOFILE, getrlimit  # only for several servers
 
     descriptors, _ = getrlimit(RLIMIT_NOFILE)
     return max(1, min(MOST_AT_ONCE, (descriptors - _OTHER_DESCRIPTORS) // _DESCRIPTORS_EACH))

@@ -1,5 +1,5 @@
 """
-Offsets from UTC: what the zone of a reply can mean, and what is assumed of a reply that names none.
+Zones as offsets from UTC: the possible meanings of a zone in a reply, and the zone assumed for a reply without one.
 
 Civil seconds are a date and a time of day counted as if they were UTC: seconds since 1970-01-01 00:00.
 """
@@ -14,13 +14,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     Offsets = Callable[[int], tuple[int, ...]]
-    """From civil seconds to the offsets from UTC, in seconds, that a zone has then: two where a clock goes back."""
+    """From civil seconds to the possible offsets from UTC, in seconds: two where the zone changes its offset."""
 
 _HOUR = 3600
 
-#: Hours from UTC of the names in use: those of RFC 5322, section 4.3, the alphabetic ones of the IANA database, and the
-#: German ones. Of several meanings the first is the one of RFC 5322, or else of most people. Cuba's CST and CDT are not
-#: among them: a clock that is wrong by the hour of daylight-saving time would pass for one of Cuba.
+#: The hours from UTC of zone names: those of RFC 5322, section 4.3, the alphabetic ones of the IANA database, and the
+#: German ones. Of several meanings the first is that of RFC 5322, or else the most common one. Cuba's CST and CDT are
+#: left out: a clock that is off by the hour of daylight-saving time would pass as a Cuban one.
 NAMES: dict[str, tuple[float, ...]] = {
     "ACDT": (10.5,), "ACST": (9.5,), "ADT": (-3,), "AEDT": (11,), "AEST": (10,), "AKDT": (-8,), "AKST": (-9,),
     "AST": (-4,), "AWST": (8,), "BST": (1,), "CAT": (2,), "CDT": (-5,), "CEST": (2,), "CET": (1,), "CHST": (10,),
@@ -33,17 +33,17 @@ NAMES: dict[str, tuple[float, ...]] = {
 
 
 def offsets_of_name(name: str) -> tuple[int, ...]:
-    """Return the offsets from UTC, in seconds, that an abbreviation can mean; none for one that is not known."""
+    """Return the offsets from UTC, in seconds, that a name may mean; none if it is unknown."""
     return tuple(round(hours * _HOUR) for hours in NAMES.get(name.upper(), ()))
 
 
 def parse_digits(text: str) -> int | None:
-    """Return the seconds of an offset written `+hh`, `+hhmm`, `+hh:mm`, `+h` or `+h:mm`, or None for what is none."""
+    """Return the seconds of an offset written `+hh`, `+hhmm`, `+hh:mm`, `+h` or `+h:mm`, or None if it is invalid."""
     match = re.fullmatch(r"([+-])(?:(\d\d)(?::?(\d\d))?|(\d)(?::(\d\d))?)", text, re.ASCII)
     if match is None:
         return None
     hours, minutes = int(match[2] or match[4]), int(match[3] or match[5] or 0)
-    # the farthest there has ever been is 15:13:42, in Manila and in Alaska before 1867
+    # the farthest ever are -15:56:08, in Manila before 1845, and +15:13:42, in Alaska before 1867
     if hours > 15 or minutes > 59:
         return None
     return (hours * _HOUR + minutes * 60) * (-1 if match[1] == "-" else 1)
@@ -51,7 +51,7 @@ def parse_digits(text: str) -> int | None:
 
 def load_offsets(name: str) -> Offsets:
     """
-    Return the offsets of a zone that is assumed.
+    Return the offsets of an assumed zone.
 
     Args:
         name: `local` (TZ or /etc/localtime), `UTC`, an offset as `+hh:mm`, or a name of the IANA database.
@@ -66,7 +66,7 @@ def load_offsets(name: str) -> Offsets:
     if name[:1] in {"+", "-"}:
         fixed = parse_digits(name)
         if fixed is None:
-            raise ValueError(f"{name!r} is no offset from UTC; write +hh:mm")
+            raise ValueError(f"{name!r} is not an offset from UTC; use +hh:mm")
         return lambda civil: (fixed,)
     return _load_iana(name)
 
@@ -76,14 +76,14 @@ def _local_offset(seconds: int) -> int:
 
 
 def _load_iana(name: str) -> Offsets:
-    # not for the runs that are about the local zone
+    # not for runs with the local zone
     from datetime import UTC, datetime
     from zoneinfo import ZoneInfo
 
     try:
         zone = ZoneInfo(name)
     except (OSError, ValueError, LookupError):
-        raise ValueError(f"{name!r} is no zone; it is local, UTC, +hh:mm or a name like Europe/Berlin") from None
+        raise ValueError(f"{name!r} is not a zone; use local, UTC, +hh:mm or a name like Europe/Berlin") from None
 
     def offset(seconds: int) -> int:
         away = datetime.fromtimestamp(seconds, UTC).astimezone(zone).utcoffset()
@@ -93,10 +93,10 @@ def _load_iana(name: str) -> Offsets:
 
 
 def _offsets_at(civil: int, offset: Callable[[int], int]) -> tuple[int, ...]:
-    """Return the offsets with which a civil time is one, given the offset at any instant."""
+    """Return the offsets that are possible at a civil time, given a function from instants to offsets."""
     try:
         around = {offset(civil - 86400), offset(civil + 86400)}
-        # where a clock goes forward, times are left out that nevertheless can be read: one of both is meant
+        # a clock that goes forward skips times; one of these is read with either offset
         return tuple(sorted(each for each in around if offset(civil - each) == each)) or tuple(sorted(around))
     except (OverflowError, ValueError, OSError):
         return (0,)

@@ -1,4 +1,4 @@
-"""What a server does to daytime-get, on purpose or not: it ends in time, in little memory, and says what happened."""
+"""Hostile and broken servers: daytime-get ends in time, uses little memory, and reports what happened."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from harness import DAYTIME_GET, DEADLINE_S, run
 from servers import Behaviour, reset, saying, silence, stream_server
 
 OUTPUTS = ("text", "json", "nagios", "prometheus")
-#: What the probe is given, and what is left to a busy machine to start and to end it.
+#: The timeout of the probe, and the slack for a busy machine to start and end it.
 TIMEOUT_S = 0.5
 SLACK_S = DEADLINE_S / 3
-#: More than the good run of the same output takes, with the longest reply there may be (1 MiB by default).
+#: How much memory a run may take beyond a good one, with the longest reply (1 MiB by default).
 MOST_MEMORY = 16 << 20
 
-#: Runs a command that an alarm ends, if nothing else does, and writes down the most memory that it took. A child of the
-#: tests themselves would count their memory as its own: it is theirs until it executes something.
+#: Runs a command under an alarm and writes its peak memory to a file. A direct child of the tests would count their
+#: memory too, because it shares that until it executes the command.
 _MEASURE = """
 import os, signal, sys
 child = os.fork()
@@ -53,7 +53,7 @@ class Run(NamedTuple):
 
 
 def measured(output: str, folder: Path, *arguments: str) -> Run:
-    """Run the probe, measured."""
+    """Run the probe, and measure its time and memory."""
     figure = folder / f"memory-{output}"
     measure = (sys.executable, "-I", "-S", "-c", _MEASURE, str(figure), str(int(DEADLINE_S / 2)))
     begun = time.monotonic()
@@ -64,7 +64,7 @@ def measured(output: str, folder: Path, *arguments: str) -> Run:
 
 
 def measured_all(folder: Path, *arguments: str) -> list[Run]:
-    """Run the probe once for each output, at the same time."""
+    """Run the probe once for each output, all in parallel."""
     with ThreadPoolExecutor(len(OUTPUTS)) as pool:
         return list(pool.map(lambda output: measured(output, folder, *arguments), OUTPUTS))
 
@@ -88,7 +88,7 @@ def one_line_and_no_end(client: socket.socket) -> None:
 
 
 def trickle(gap_s: float) -> Behaviour:
-    """One byte after the other, until the client has closed."""
+    """Send one byte after the other until the client closes."""
 
     def behave(client: socket.socket) -> None:
         client.sendall(b"x")
@@ -112,18 +112,18 @@ def gigabyte(client: socket.socket) -> None:
         client.sendall(chunk)
 
 
-NO_END = rf"\d+ bytes? and no end of file within {TIMEOUT_S} s"
+NO_END = rf"\d+ bytes? but no end of file within {TIMEOUT_S} s"
 TOO_LONG = r"the reply is longer than 1048576 bytes; see --max-bytes"
 RESET = "the server reset the connection"
 UNREADABLE = "cannot read the reply: .+"
-#: Every byte there is, with nothing in it that could be a time.
+#: Every byte value, without anything like a time.
 ALL_BYTES = bytes(range(256))
-#: What takes over a terminal, or the line of a plugin; the sentences quote the beginning.
+#: Controls for terminals and for plugin output. The reason quotes the beginning.
 CONTROLS = (
     b"|'x'=1;2;3\x1b]0;owned\x07\x1b[2J\x9b31m\xc2\x9b2J\xe2\x80\xae\x08\x7f\n\n| y=2\x0b\x0c\x85\xe2\x80\xa8OK\r\0|\n"
 )
 
-#: What a server does to be waited for, and the sentence that it earns.
+#: Servers that the probe waits for until its timeout, and the reason it gives.
 WAITS: dict[str, tuple[Behaviour, str]] = {
     "silence": (silence, rf"no reply within {TIMEOUT_S} s"),
     "half a line, then silence": (half_a_line, NO_END),
@@ -131,7 +131,7 @@ WAITS: dict[str, tuple[Behaviour, str]] = {
     "a byte a second": (trickle(1.0), NO_END),
     "a trickle that never ends": (trickle(0.02), NO_END),
 }
-#: What a server does that ends before that.
+#: Servers that fail before the timeout, and the reason.
 FAULTS: dict[str, tuple[Behaviour, str]] = {
     "an endless stream": (endless(b"x"), TOO_LONG),
     "an endless stream of lines": (endless(b"2026-11-22 12:00:00 UTC\r\n"), TOO_LONG),
@@ -153,15 +153,15 @@ FAULTS: dict[str, tuple[Behaviour, str]] = {
 }
 
 
-# -- what every run is held to ---------------------------------------------------------------------------------------
+# -- checks of every run ---------------------------------------------------------------------------------------------
 
-#: What is not known is left out, and then the bar as well.
+#: Unknown figures are left out; without any, the bar is left out too.
 PERFORMANCE = re.compile(r"time=\d+\.\d+s;;;0;[\d.]+( offset=-?\d+\.\d+s;;;;)?")
 METRIC = re.compile(r'(# (HELP|TYPE) daytime_\w+ .+|daytime_\w+\{address="[^"\n]+"\} -?\d+(\.\d+)?)')
 
 
 def assert_clean(done: Run) -> None:
-    """Hold that nothing in what was written controls a terminal, or fools what reads it."""
+    """Check that the output controls no terminal and is valid for the program that reads it."""
     for text in (done.out, done.err):
         assert [each for each in text if not each.isprintable() and each not in "\n\t"] == []
     assert "Traceback" not in done.err
@@ -177,7 +177,7 @@ def assert_clean(done: Run) -> None:
 
 
 def assert_critical(done: Run, address: str, reason: str) -> None:
-    """Hold that a run is critical, and says why if its output has words."""
+    """Check that a run is CRITICAL, with the reason in the outputs that have one."""
     assert done.code == 2, done
     assert_clean(done)
     if done.output == "text":
@@ -196,7 +196,7 @@ def assert_critical(done: Run, address: str, reason: str) -> None:
 
 
 def assert_bounded(runs: Sequence[Run], good: dict[str, int], timeout_s: float = TIMEOUT_S) -> None:
-    """Hold that all ended in time and took little more memory than a good run."""
+    """Check that all runs ended in time and took little more memory than a good run."""
     assert max(done.elapsed_s for done in runs) < timeout_s + SLACK_S
     more = {done.output: done.memory - good[done.output] for done in runs}
     assert max(more.values()) <= MOST_MEMORY, more
@@ -204,7 +204,7 @@ def assert_bounded(runs: Sequence[Run], good: dict[str, int], timeout_s: float =
 
 @pytest.fixture(scope="module")
 def good(tmp_path_factory: pytest.TempPathFactory) -> dict[str, int]:
-    """The memory of a good run of each output."""
+    """The memory of a good run, for each output."""
     with stream_server(saying(line)) as address:
         runs = measured_all(tmp_path_factory.mktemp("good"), address)
     assert [done.code for done in runs] == [0] * len(runs)
@@ -215,7 +215,7 @@ def good(tmp_path_factory: pytest.TempPathFactory) -> dict[str, int]:
 
 @pytest.mark.parametrize("fault", [*WAITS, *FAULTS])
 def test_streams(fault: str, good: dict[str, int], tmp_path: Path) -> None:
-    """Each ends in time and in little memory, is critical, and every output that has words says what happened."""
+    """The probe ends in time with little memory, is CRITICAL, and reports what happened."""
     behave, reason = {**WAITS, **FAULTS}[fault]
     with stream_server(behave) as address:
         runs = measured_all(tmp_path, "-t", str(TIMEOUT_S if fault in WAITS else SLACK_S), address)
@@ -225,8 +225,8 @@ def test_streams(fault: str, good: dict[str, int], tmp_path: Path) -> None:
 
 
 def test_a_time_among_controls_is_read_and_shown_safely(good: dict[str, int], tmp_path: Path) -> None:
-    """Escapes, bars, line ends and NUL around a good line: the time is right, and nothing gets through."""
-    # what stands after NUL is not looked at
+    """With escapes, bars, line ends and NUL around a good line, the time is right and the output safe."""
+    # text after NUL is ignored
     with stream_server(saying(lambda: b"|\x1b[2J\n| " + line() + b"\x07\xff|\n" + CONTROLS)) as address:
         runs = measured_all(tmp_path, "-v", "-w", "5", address)
     for done in runs:
@@ -237,15 +237,15 @@ def test_a_time_among_controls_is_read_and_shown_safely(good: dict[str, int], tm
 
 
 def test_controls_in_each_of_many_samples(tmp_path: Path) -> None:
-    """A line for each sample shows no more of them than the one reply does."""
+    """The lines of the samples are as safe as a single reply."""
     with stream_server(saying(CONTROLS)) as address:
         for done in measured_all(tmp_path, "-n", "2", address):
             assert done.code == 2, done
             assert_clean(done)
 
 
-def test_a_zone_or_a_date_that_is_doubted_is_one_line(tmp_path: Path) -> None:
-    """What is told of a reply that is good but odd keeps to the rules of the output, too."""
+def test_notes_on_an_odd_reply_are_safe(tmp_path: Path) -> None:
+    """The notes on a good but odd reply keep to the rules of the output too."""
     odd = b"Mon, 22 Nov 2026 12:00:00 ZZZZZZZ |\x1b[2J|\n"
     with stream_server(saying(odd)) as address:
         for done in measured_all(tmp_path, "-z", "UTC", address):
@@ -254,7 +254,7 @@ def test_a_zone_or_a_date_that_is_doubted_is_one_line(tmp_path: Path) -> None:
 
 
 def test_a_server_that_has_closed_its_reading_side_is_good(tmp_path: Path) -> None:
-    """It answers, and hears nothing: that is no fault of a reply."""
+    """A server that shuts down its reading side and replies is OK."""
 
     def deaf(client: socket.socket) -> None:
         client.shutdown(socket.SHUT_RD)
@@ -267,7 +267,7 @@ def test_a_server_that_has_closed_its_reading_side_is_good(tmp_path: Path) -> No
 
 
 def test_many_samples_share_the_deadline(good: dict[str, int], tmp_path: Path) -> None:
-    """A server that goes silent, and one that trickles, do not get the deadline once for each sample."""
+    """A silent or trickling server gets one deadline for all samples, not one for each."""
     for behave in (silence, trickle(0.02)):
         with stream_server(behave) as address:
             runs = measured_all(tmp_path, "-t", "1.2", "-n", "5", address)
@@ -278,7 +278,7 @@ def test_many_samples_share_the_deadline(good: dict[str, int], tmp_path: Path) -
 
 
 def test_a_sample_has_the_time_that_is_left(tmp_path: Path) -> None:
-    """A server that goes silent after its first reply: a warning, and each question that hangs has half of the rest."""
+    """A server that is silent after its first reply is WARNING; a hanging question gets half of the remaining time."""
     served: list[socket.socket] = []
 
     def once(client: socket.socket) -> None:
@@ -291,16 +291,16 @@ def test_a_sample_has_the_time_that_is_left(tmp_path: Path) -> None:
     assert (done.code, found["state"], len(served)) == (1, "WARNING", 3)
     waited = re.search(r"no reply within ([\d.]+) s", found["reason"])
     assert waited, found["reason"]
-    # 3 samples in a second: the second one begins after a third of it
+    # 3 samples in a second: the second one begins after a third of a second
     assert float(waited[1]) <= 0.834
 
 
 def test_a_connection_that_is_never_accepted(good: dict[str, int], tmp_path: Path) -> None:
-    """The queue of the listener is full, and stays so."""
+    """A server with a full backlog gives no connection within the timeout."""
     with contextlib.ExitStack() as stack:
         listener = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=0))
         place = listener.getsockname()
-        # one more than fits; the rest is still trying
+        # more than fit; the rest keep trying
         for _ in range(4):
             filler = stack.enter_context(socket.socket())
             filler.setblocking(False)
@@ -313,7 +313,7 @@ def test_a_connection_that_is_never_accepted(good: dict[str, int], tmp_path: Pat
 
 
 def test_a_unix_connection_that_is_never_accepted(good: dict[str, int], tmp_path: Path) -> None:
-    """The kernel does not let a unix client wait as others do, and the sentence is the same."""
+    """A full backlog of a unix socket, where the kernel does not let clients wait, has the same reason."""
     path = tmp_path / "socket"
     with contextlib.ExitStack() as stack:
         listener = stack.enter_context(socket.socket(socket.AF_UNIX))
@@ -332,7 +332,7 @@ def test_a_unix_connection_that_is_never_accepted(good: dict[str, int], tmp_path
 
 @pytest.mark.parametrize("fault", ["half a line, then silence", "an endless stream", "escapes"])
 def test_unix_streams(fault: str, good: dict[str, int], tmp_path: Path) -> None:
-    """A server on a unix socket is trusted no more."""
+    """A server on a unix socket is not trusted either."""
     behave, reason = {**WAITS, **FAULTS}[fault]
     with stream_server(behave, path=tmp_path / "socket") as address:
         runs = measured_all(tmp_path, "-t", str(TIMEOUT_S if fault in WAITS else SLACK_S), address)
@@ -346,7 +346,7 @@ def test_unix_streams(fault: str, good: dict[str, int], tmp_path: Path) -> None:
 
 @contextlib.contextmanager
 def datagrams(reply: bytes | None, elsewhere: bool = False) -> Iterator[str]:
-    """Have a server that answers every datagram with the same one, or none, or from another port."""
+    """Serve every datagram with the same reply, with none, or from another port."""
     with (
         socket.socket(type=socket.SOCK_DGRAM) as server,
         socket.socket(type=socket.SOCK_DGRAM) as other,
@@ -391,7 +391,7 @@ def datagrams(reply: bytes | None, elsewhere: bool = False) -> Iterator[str]:
 def test_datagrams(
     reply: bytes | None, elsewhere: bool, reason: str, arguments: list[str], good: dict[str, int], tmp_path: Path
 ) -> None:
-    """No datagram, an empty one, too much or too little in it: as with streams."""
+    """A missing, empty, long or truncated datagram is handled like a stream."""
     with datagrams(reply, elsewhere) as address:
         runs = measured_all(tmp_path, "-t", str(TIMEOUT_S), *arguments, address)
     for done in runs:
@@ -403,7 +403,7 @@ def test_datagrams(
 
 
 def test_many_hostile_servers_take_one_deadline(tmp_path: Path) -> None:
-    """All of them side by side: the time of one, a line each, and a good one among them is still found good."""
+    """Side by side they take the time of one and have a line each, and a good one among them is OK."""
     with contextlib.ExitStack() as stack:
         asked = [stack.enter_context(stream_server(behave)) for behave, _ in (*WAITS.values(), *FAULTS.values())]
         asked.append(stack.enter_context(stream_server(saying(line))))
@@ -417,7 +417,7 @@ def test_many_hostile_servers_take_one_deadline(tmp_path: Path) -> None:
     assert [json.loads(each)["state"] for each in objects] == ["CRITICAL"] * (len(asked) - 1) + ["OK"]
     assert nagios[0].startswith(f"DAYTIME CRITICAL: 1 of {len(asked)} servers are OK")
     assert sum(each.startswith("DAYTIME CRITICAL: ") for each in nagios) == len(asked)
-    # one bar, after which there is nothing but data
+    # one bar, followed by data only
     assert runs[2].out.count("|") == 1
     assert [each for each in metrics if not METRIC.fullmatch(each)] == []
     assert f'daytime_up{{address="{asked[-1]}"}} 1' in metrics

@@ -1,4 +1,4 @@
-"""The probe as a monitoring plugin: by the guidelines, and beside plugins that nobody here wrote."""
+"""The probe as a monitoring plugin: its output by the guidelines, and its states beside those of other plugins."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from servers import Place, Reply, refusing, saying, silence, stream_server
 
 
 def mute() -> contextlib.AbstractContextManager[Place]:
-    """Have a server that accepts and says nothing."""
+    """Run a server that accepts and sends nothing."""
     return stream_server(silence)
 
 
@@ -22,8 +22,8 @@ def rfc868(ahead_s: int) -> Reply:
     return lambda: (int(time.time()) + 2_208_988_800 + ahead_s).to_bytes(4, "big")
 
 
-def test_the_reader_of_the_guidelines_is_strict() -> None:
-    """What they show is read, what they do not allow is not."""
+def test_the_parser_of_performance_data_is_strict() -> None:
+    """It reads the examples of the guidelines, and refuses anything they do not allow."""
     assert figures_of("time=0.1s;1;~:5;0;10 'offset a b'=-1.5s;@1:2;3: n=2s;;;;") == {
         "time": Figure(0.1, "1", "~:5", 0, 10),
         "offset a b": Figure(-1.5, "@1:2", "3:", None, None),
@@ -36,7 +36,7 @@ def test_the_reader_of_the_guidelines_is_strict() -> None:
 
 
 def test_plugin_output_keeps_to_the_guidelines() -> None:
-    """One line, its state in words and as the exit status, and figures in the documented form: OK and WARNING."""
+    """OK and WARNING have one line, the state as a word and exit status, and figures in the documented form."""
     with serving() as daemon:
         asked = ("-H", "127.0.0.1", "-p", str(daemon.port()))
         state, text, figures = plugin(*asked, "-w", "1", "-c", "-5:5", "-W", "2", "-C", "~:4", "-t", "7")
@@ -51,20 +51,20 @@ def test_plugin_output_keeps_to_the_guidelines() -> None:
         state, text, figures = plugin(*asked, "-W", "@0:10")
         assert (state, "\n" in text) == ("WARNING", False)
         assert figures["time"].warn in {"@0:10", "@10"}
-        # small limits too are written without an exponent
+        # small limits are written without an exponent too
         assert plugin(*asked, "-W", "0.00001")[2]["time"].warn == "0.00001"
 
 
 @pytest.mark.parametrize("server", [refusing, mute])
-def test_plugin_output_of_what_does_not_answer(server: Callable[[], contextlib.AbstractContextManager[Place]]) -> None:
-    """CRITICAL, one line, and no figures."""
+def test_plugin_output_without_a_reply(server: Callable[[], contextlib.AbstractContextManager[Place]]) -> None:
+    """A refusing or silent server is CRITICAL, with one line and no figures."""
     with server() as address:
         state, text, figures = plugin("-t", "0.5", address)
     assert (state, "\n" in text, figures) == ("CRITICAL", False, {})
 
 
 def test_plugin_output_of_wrong_arguments() -> None:
-    """UNKNOWN, on standard output, where a monitoring system looks for it."""
+    """Wrong arguments are UNKNOWN on standard output, where a monitoring system reads it."""
     for wrong in (["-t", "soon"], ["-w", "5:1"], ["--nonsense"], ["host:port:"]):
         state, text, figures = plugin(*wrong)
         assert (state, "\n" in text, figures) == ("UNKNOWN", False, {})
@@ -72,7 +72,7 @@ def test_plugin_output_of_wrong_arguments() -> None:
 
 @needs("icinga2")
 def test_icinga_reads_the_same_figures() -> None:
-    """Icinga's own parser of performance data finds the values, units and limits that ours finds."""
+    """Icinga's own parser of performance data finds the same values, units and limits as ours."""
     with serving() as daemon:
         done = run(*DAYTIME_GET, "-o", "nagios", "-W", "2", "-C", "4", f"127.0.0.1:{daemon.port()}")
     figures = done.stdout.decode().partition(" | ")[2].strip()
@@ -86,8 +86,8 @@ def test_icinga_reads_the_same_figures() -> None:
 
 
 @needs("check_tcp")
-def test_check_tcp_is_of_the_same_opinion() -> None:
-    """For a server that is up, refuses or is silent, the state is that of the standard plugin for TCP services."""
+def test_check_tcp_agrees() -> None:
+    """For a server that is up, refuses or is silent, check_tcp has the same state."""
     with serving() as daemon, refusing() as refused, mute() as silent:
         for port, code in ((daemon.port(), 0), (refused.port, 2), (silent.port, 2)):
             asked = ("-H", "127.0.0.1", "-p", str(port), "-t", "1")
@@ -95,16 +95,16 @@ def test_check_tcp_is_of_the_same_opinion() -> None:
             ours = plugin(*asked)
             assert (theirs.returncode, STATES[ours[0]]) == (code, code)
             if code == 0:
-                # and what follows their bar is read by our parser
+                # our parser also reads their figures
                 assert list(figures_of(theirs.stdout.decode().strip().partition("|")[2])) == ["time"]
 
 
 @needs("check_time")
-def test_check_time_is_of_the_same_opinion() -> None:
+def test_check_time_agrees() -> None:
     """
-    For the binary time (RFC 868) too, with the same options and limits.
+    For the binary time (RFC 868), check_time has the same state with the same options and limits.
 
-    It calls a server that is not there UNKNOWN unless it has limits; daytime-get always calls that CRITICAL.
+    Without limits, check_time reports a missing server as UNKNOWN; daytime-get always reports CRITICAL.
     """
     limits = ("-w", "2", "-c", "5", "-W", "1", "-C", "2")
     with serving("-f", "rfc868") as daemon, refusing() as refused, mute() as silent:

@@ -1,4 +1,4 @@
-"""daytime-get against the daemon and against servers that nobody here wrote."""
+"""daytime-get against the daemon and against other servers."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ def probe(*arguments: str) -> tuple[int, str, str]:
     return done.returncode, done.stdout.decode(), done.stderr.decode()
 
 
-#: Listeners for those who ask several servers: one that is named twice is asked once.
+#: Listeners for tests with several servers, since a server named twice is asked once.
 TWO = ("-l", "tcp4://127.0.0.1:0", "-l", "udp4://127.0.0.1:0")
 
 
-def test_it_prints_what_the_daemon_says() -> None:
-    """The line that telnet would show, and 0."""
+def test_it_prints_the_reply_of_the_daemon() -> None:
+    """The line of the daemon, and exit code 0."""
     with serving() as daemon:
         code, out, err = probe(f"127.0.0.1:{daemon.port()}")
     assert (code, err) == (0, "")
@@ -45,7 +45,7 @@ def test_it_prints_what_the_daemon_says() -> None:
 
 @pytest.mark.parametrize("listen", ["tcp4://127.0.0.1:0", "tcp6://[::1]:0", "udp4://127.0.0.1:0", "udp6://[::1]:0"])
 def test_it_asks_every_kind_of_listener(listen: str) -> None:
-    """TCP and UDP over both families, by the very address that the daemon logs."""
+    """TCP and UDP over both families, at the address that the daemon logs."""
     with serving("-l", listen) as daemon:
         code, out, _ = probe(daemon.bound()[0])
     assert code == 0
@@ -53,14 +53,14 @@ def test_it_asks_every_kind_of_listener(listen: str) -> None:
 
 
 def test_it_asks_a_unix_socket(tmp_path: Path) -> None:
-    """The same grammar, the same line."""
+    """A unix socket has the same address grammar and the same reply."""
     path = tmp_path / "socket"
     with serving("-l", f"unix://{path}"):
         assert probe(f"unix://{path}")[1].startswith("The Date Time is: ")
 
 
 def test_families_can_be_chosen() -> None:
-    """-4 reaches a server on IPv4 only and -6 does not; `localhost` alone finds the one that answers."""
+    """A server on IPv4 only answers -4 but not -6; `localhost` alone finds it."""
     with serving("-l", "tcp4://127.0.0.1:0") as daemon:
         port = daemon.port()
         assert probe("-4", f"localhost:{port}")[0] == 0
@@ -70,8 +70,8 @@ def test_families_can_be_chosen() -> None:
         assert probe("-p", str(port), "127.0.0.1")[0] == 0
 
 
-def test_several_addresses_are_told_apart_and_the_worst_wins() -> None:
-    """Each has a row of the table, in the order asked for; one that fails makes the exit code 2."""
+def test_several_addresses_have_a_row_each_and_the_worst_wins() -> None:
+    """Each address has a row of the table, in the given order; a failure makes the exit code 2."""
     with serving(*TWO) as daemon, stream_server(saying(b"")) as empty:
         first, last = daemon.bound()
         code, out, err = probe(first, empty, last)
@@ -85,7 +85,7 @@ def test_several_addresses_are_told_apart_and_the_worst_wins() -> None:
 
 
 def test_json_has_every_key() -> None:
-    """One object a line, with the keys of the interface, for good and bad answers alike."""
+    """JSON is one object per line, with all documented keys for good and bad replies."""
     keys = ["address", "family", "reply", "format", "instant", "resolution_s", "zone", "offset_s", "uncertainty_s"]
     keys += ["connect_s", "total_s", "state", "reason"]
     with serving("-f", "iso8601") as daemon, stream_server(saying(b"")) as empty:
@@ -113,19 +113,19 @@ def test_many_packets_are_read_to_the_end_of_file() -> None:
 
 
 def test_a_reply_of_exactly_the_most_bytes_is_good() -> None:
-    """--max-bytes is what may come, not what may not."""
+    """A reply of exactly --max-bytes is accepted."""
     with stream_server(saying(b"x" * 1000)) as address:
         assert probe("--any", "--max-bytes", "1000", address)[0] == 0
 
 
 def test_refused_unresolvable_and_missing_are_critical(tmp_path: Path) -> None:
-    """No server, no name, no socket: 2 with the reason."""
+    """A missing server, name or socket gives exit code 2 and the reason."""
     with socket.create_server(("127.0.0.1", 0)) as closed:
         port = closed.getsockname()[1]
     for address, reason in (
         (f"tcp://127.0.0.1:{port}", "connection refused; nothing listens there"),
         (f"udp://127.0.0.1:{port}", "connection refused; nothing listens there"),
-        (f"unix://{tmp_path}/none", "there is no such socket"),
+        (f"unix://{tmp_path}/none", "no such socket"),
     ):
         assert probe(address) == (2, "", f"daytime-get: {address}: {reason}\n")
     code, _, err = probe("host.invalid:13")
@@ -133,16 +133,16 @@ def test_refused_unresolvable_and_missing_are_critical(tmp_path: Path) -> None:
     assert err.startswith("daytime-get: tcp://host.invalid:13: cannot resolve host.invalid: ")
 
 
-#: A host 192.0.2.2 that takes packets and never answers.
+#: A host 192.0.2.2 that receives packets and never answers.
 BLACK_HOLE = (
     "ip link set lo up && ip link add near type veth peer name far && ip addr add 192.0.2.1/24 dev near"
     " && ip link set near up && ip link set far up && ip neigh add 192.0.2.2 lladdr 02:00:00:00:00:01 dev near"
 )
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="a network of its own needs root")
+@pytest.mark.skipif(os.geteuid() != 0, reason="a network namespace needs root")
 def test_the_deadline_holds_for_a_connection_that_nobody_answers() -> None:
-    """A host behind which packets vanish: 2 within the deadline."""
+    """A host that drops packets gives exit code 2 within the deadline."""
     begun = time.monotonic()
     script = f'{BLACK_HOLE} && exec "$@"'
     done = run("unshare", "--net", "sh", "-c", script, "sh", *DAYTIME_GET, "-t", "0.5", "192.0.2.2:13")
@@ -150,7 +150,7 @@ def test_the_deadline_holds_for_a_connection_that_nobody_answers() -> None:
     assert time.monotonic() - begun < DEADLINE_S / 3
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="a name service of its own needs root")
+@pytest.mark.skipif(os.geteuid() != 0, reason="a network and a mount namespace need root")
 def test_the_deadline_holds_for_name_resolution(tmp_path: Path) -> None:
     """A name server that never answers takes no longer than the deadline."""
     own = ("unshare", "--net", "--mount")
@@ -172,28 +172,28 @@ def test_the_deadline_holds_for_name_resolution(tmp_path: Path) -> None:
         (["--nosuch"], "unrecognized arguments: --nosuch"),
         (["-t", "0"], "argument -t/--timeout: '0' is not a number of seconds above 0 and up to one day"),
         (["-t", "nan"], "argument -t/--timeout: 'nan' is not a number of seconds above 0 and up to one day"),
-        (["--max-bytes", "0"], "argument --max-bytes: '0' is not a whole number from 1"),
-        (["--send", r"\q"], r"argument --send: \q is no escape; there are \r \n \t \0 \\ and \xHH"),
+        (["--max-bytes", "0"], "argument --max-bytes: '0' is not a whole number above 0"),
+        (["--send", r"\q"], r"argument --send: \q is not an escape; use \r \n \t \0 \\ or \xHH"),
         (["localhost:99999"], "argument ADDRESS: 'localhost:99999' has the invalid port 99999; use 0 to 65535"),
-        (["-4", "tcp6://localhost:1"], "argument -4: tcp6://localhost:1 is not of that family"),
-        (["-p", "x y"], "argument -p/--port: 'x y' is no port; write a number up to 65535 or a service name"),
-        (["-H", "a/b"], "argument -H: 'a/b' is no host; its port is given with -p, a whole address without -H"),
+        (["-4", "tcp6://localhost:1"], "argument -4: tcp6://localhost:1 is not IPv4"),
+        (["-p", "x y"], "argument -p/--port: 'x y' is not a port; use a number up to 65535 or a service name"),
+        (["-H", "a/b"], "argument -H: 'a/b' is not a host; give a port with -p, and a whole address without -H"),
     ],
 )
 def test_wrong_arguments_are_3(arguments: list[str], line: str) -> None:
-    """UNKNOWN, as monitoring systems have it, in one line."""
+    """Wrong arguments give UNKNOWN and one line."""
     assert probe(*arguments) == (3, "", f"daytime-get: {line}; see daytime-get --help\n")
 
 
 def test_quiet_prints_nothing() -> None:
-    """-q leaves the exit code."""
+    """-q prints nothing and leaves the exit code."""
     with serving() as daemon:
         assert probe("-q", f"127.0.0.1:{daemon.port()}") == (0, "", "")
     assert probe("-q", "unix:///nonexistent/socket") == (2, "", "")
 
 
 def test_many_addresses_are_asked_side_by_side() -> None:
-    """Servers that each answer only once all have been asked are all answered."""
+    """All servers reply, even if each one waits until all have been asked."""
     count = 40
     everybody = threading.Barrier(count)
 
@@ -209,7 +209,7 @@ def test_many_addresses_are_asked_side_by_side() -> None:
 
 
 def on_a_terminal(*arguments: str, **variables: str) -> tuple[int, str, str]:
-    """Run the probe with two terminals; return its exit code and what each shows."""
+    """Run the probe with two terminals; return its exit code and the text on each."""
     shown = []
     (out, out_end), (err, err_end) = os.openpty(), os.openpty()
     environment = clean_environment() | {"TERM": "xterm"} | variables
@@ -218,7 +218,7 @@ def on_a_terminal(*arguments: str, **variables: str) -> tuple[int, str, str]:
         os.close(err_end)
         for terminal in (out, err):
             text = b""
-            # a terminal that nobody has open any more is an error, not an end of file
+            # reading a terminal that no process has open is an error, not an end of file
             with contextlib.suppress(OSError):
                 while part := os.read(terminal, 65536):
                     text += part
@@ -228,7 +228,7 @@ def on_a_terminal(*arguments: str, **variables: str) -> tuple[int, str, str]:
 
 
 def test_a_terminal_has_colour_and_a_live_count() -> None:
-    """On a terminal the states have colours and what is outstanding is counted down, and wiped at the end."""
+    """On a terminal the states have colours, and a count of outstanding servers is shown and then erased."""
     with serving(*TWO) as daemon:
         good = daemon.bound()
         code, out, err = on_a_terminal(*good, "unix:///nonexistent/socket")
@@ -244,7 +244,7 @@ def test_a_terminal_has_colour_and_a_live_count() -> None:
 
 @contextlib.contextmanager
 def running_on(*arguments: str) -> Iterator[subprocess.Popen[str]]:
-    """Have a probe that asks until it is interrupted."""
+    """Run a probe that asks until it is interrupted."""
     process = subprocess.Popen(
         [*DAYTIME_GET, "-n", "0", *arguments],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=clean_environment(),
@@ -257,7 +257,7 @@ def running_on(*arguments: str) -> Iterator[subprocess.Popen[str]]:
 
 
 def test_it_runs_on_like_ping() -> None:
-    """`-n 0` asks until Ctrl-C, a line a reply, and ends with a summary and the worst state."""
+    """`-n 0` prints a line per reply until Ctrl-C, then a summary, and exits with the worst state."""
     with serving("-f", "ctime") as daemon:
         address = f"tcp://127.0.0.1:{daemon.port()}"
         with running_on("-i", "0.05", "-z", "UTC", address) as process:
@@ -280,7 +280,7 @@ def test_it_runs_on_like_ping() -> None:
 
 
 def test_it_runs_on_as_json_and_through_failures() -> None:
-    """`-n 0 -o json` has an object a reply; a server that fails now and then does not end it, and is a warning."""
+    """`-n 0 -o json` prints an object per reply; an occasional failure does not end it, and is WARNING."""
     good = saying(b"2026-11-22T12:00:00Z\r\n")
     with (
         stream_server(good, reset(), good) as address,
@@ -295,9 +295,9 @@ def test_it_runs_on_as_json_and_through_failures() -> None:
 
 @pytest.mark.parametrize("command", re.findall("^  daytime-get (.*)$", HELP, re.MULTILINE))
 def test_examples_of_the_help(command: str) -> None:
-    """The examples work when they are pasted: here in a network of their own, where a server is at each address."""
+    """The examples work as written, in a separate network with a server at each address."""
     if os.geteuid() != 0:
-        pytest.skip("a network of its own needs root")
+        pytest.skip("a network namespace needs root")
     own = ("unshare", "--net", "--pid", "--fork", "--kill-child", "--mount-proc")
     skip_without_mounts(*own)
     script = """
@@ -318,8 +318,8 @@ def test_examples_of_the_help(command: str) -> None:
 
 
 @needs("curl")
-def test_it_is_the_tutorials_http_client(tmp_path: Path) -> None:
-    """The GET of the tutorial brings the very bytes that curl shows: header, blank line and all of the body."""
+def test_it_is_an_http_client(tmp_path: Path) -> None:
+    """A GET sent with --send returns the same bytes as curl: header, blank line and body."""
     (tmp_path / "page.html").write_bytes(b"<html>" + os.urandom(300_000) + b"</html>")
     web = subprocess.Popen(
         [sys.executable, "-u", "-m", "http.server", "0", "--bind", "127.0.0.1"],
@@ -341,5 +341,5 @@ def test_it_is_the_tutorials_http_client(tmp_path: Path) -> None:
 
 
 def without_date(response: bytes) -> list[bytes]:
-    """The two questions may fall into two seconds."""
+    """Remove the Date header: the two requests may fall into different seconds."""
     return [line for line in response.split(b"\r\n") if not line.startswith(b"Date: ")]

@@ -1,4 +1,4 @@
-"""The offset that daytime-get finds, against servers whose clock is wrong by a known amount."""
+"""The offset that daytime-get measures, against servers whose clock is off by a known amount."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ from harness import DAYTIME_GET, Daemon, clean_environment, program, run, runnin
 from servers import Behaviour, saying, stream_server
 
 NGINX_STREAM = Path("/usr/lib/nginx/modules/ngx_stream_module.so")
-#: Where tests/programs unpacks what is of packages that exclude each other.
+#: Where tests/programs unpacks packages that conflict with each other.
 UNPACKED = Path(__file__).parents[2] / ".cache" / "peers"
 
-#: More than an hour and not whole seconds; backwards.
+#: One more than an hour ahead, one behind; neither in whole seconds.
 SHIFTS_S = (3661.3, -7.5)
-#: The digits that the shift itself is written with.
+#: The precision of the shift itself.
 EPSILON_S = 1e-5
 TICK_S = 0.01
-#: What 20 samples make of a reply of whole seconds, at most.
+#: The largest uncertainty of 20 samples in whole seconds.
 NARROW_S = 0.1
 
 
 @contextlib.contextmanager
 def shifted_daemon(shift_s: float, *arguments: str, **options: Any) -> Iterator[Daemon]:
-    """Have a daemon that is ready, and whose clock is ahead by so much."""
+    """Run a daemon whose clock is ahead by the shift; yield it when it is ready."""
     daemon = Daemon(*arguments, env=shifted(shift_s), **options)
     try:
         with daemon:
@@ -44,7 +44,7 @@ Found = dict[str, Any]
 
 
 def ask(address: str, *arguments: str, zone: str = "UTC") -> tuple[int, Found]:
-    """Ask as JSON, in a zone; return the exit code and what was found."""
+    """Run the probe with JSON output in a zone; return the exit code and the object."""
     done = run(*DAYTIME_GET, "-o", "json", *arguments, address, env=clean_environment({"TZ": zone}))
     assert done.stderr == b""
     found: Found = json.loads(done.stdout)
@@ -52,25 +52,25 @@ def ask(address: str, *arguments: str, zone: str = "UTC") -> tuple[int, Found]:
 
 
 def distance(found: Found, shift_s: float) -> float:
-    """Return how far the middle of what was found is from the truth."""
+    """Return the distance of the measured offset from the shift."""
     return abs(float(found["offset_s"]) - shift_s)
 
 
 def assert_one_sample(address: str, shift_s: float, style: str, resolution_s: float, *arguments: str) -> Found:
-    """Hold that one sample contains the shift, and is no wider than resolution and duration make it."""
+    """Check that one sample contains the shift, and is no wider than its resolution and duration imply."""
     _, found = ask(address, *arguments)
     assert found["format"] == style, found
-    # `sentence` leaves out the zeros at the end of its fraction, as Go does
+    # `sentence` omits trailing zeros of its fraction, like Go
     assert found["resolution_s"] in ({resolution_s} if style != "sentence" else {1e-9, 1e-8, 1e-7, 1e-6, 1e-5}), found
     assert distance(found, shift_s) <= found["uncertainty_s"] + EPSILON_S, found
-    # time(2), which most servers of whole seconds ask, can be late by a tick of the kernel
+    # time(2), which most servers of whole seconds use, can be late by a tick of the kernel
     narrowest = found["resolution_s"] / 2 + (TICK_S / 2 if found["resolution_s"] >= 1 else 0)
     assert narrowest <= found["uncertainty_s"] <= narrowest + found["total_s"] / 2 + EPSILON_S, found
     return found
 
 
 def assert_many_samples(address: str, shift_s: float, *arguments: str) -> Found:
-    """Hold that 20 samples still contain the shift, and are narrow."""
+    """Check that 20 samples contain the shift and narrow it."""
     _, found = ask(address, "-n", "20", *arguments)
     assert distance(found, shift_s) <= found["uncertainty_s"] + EPSILON_S, found
     assert found["uncertainty_s"] < NARROW_S, found
@@ -79,7 +79,7 @@ def assert_many_samples(address: str, shift_s: float, *arguments: str) -> Found:
 
 # -- our own formats -------------------------------------------------------------------------------------------------
 
-#: How each of ours is read: the name, the resolution, and the zone.
+#: How each format is read: name, resolution, and zone.
 OURS = {
     "sentence": ("sentence", 1e-9, "+05:30"),
     "rfc867": ("rfc867", 1.0, "+05:30"),
@@ -97,7 +97,7 @@ ZONE = "Asia/Kolkata"
 
 @pytest.fixture(scope="module")
 def ours(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[float, Daemon]]:
-    """Have a daemon for each shift, with a listener for each format."""
+    """Run a daemon for each shift, with a listener for each format."""
     listeners = "".join(
         f'[[listener]]\nname = "l{number}"\naddress = "tcp4://127.0.0.1:0"\nworkers = 1\nformat = "{style}"\n'
         for number, style in enumerate(OURS)
@@ -116,18 +116,18 @@ def address_of(daemon: Daemon, style: str) -> str:
 @pytest.mark.parametrize("shift_s", SHIFTS_S)
 @pytest.mark.parametrize("style", OURS)
 def test_one_sample_of_each_of_our_formats(ours: dict[float, Daemon], style: str, shift_s: float) -> None:
-    """The offset is right within its uncertainty, which is half of the resolution and little more."""
+    """The offset is right within its uncertainty, which is little more than half of the resolution."""
     name, resolution_s, zone = OURS[style]
     found = assert_one_sample(address_of(ours[shift_s], style), shift_s, name, resolution_s, "-z", ZONE)
     assert found["zone"] == zone
-    # the health that `nist` tells is that of this host's clock
+    # `nist` reports the health of this host's clock
     assert found["state"] == "OK" or style == "nist"
 
 
 @needs_faketime
 @pytest.mark.parametrize("style", OURS)
 def test_twenty_samples_of_each_of_our_formats(ours: dict[float, Daemon], style: str) -> None:
-    """20 samples see the second change, which makes of half a second less than a tenth."""
+    """20 samples see the second change, which narrows half a second to less than a tenth."""
     shift_s = SHIFTS_S[list(OURS).index(style) % len(SHIFTS_S)]
     found = assert_many_samples(address_of(ours[shift_s], style), shift_s, "-z", ZONE)
     assert found["state"] == "OK" or style == "nist"
@@ -136,7 +136,7 @@ def test_twenty_samples_of_each_of_our_formats(ours: dict[float, Daemon], style:
 @needs_faketime
 @pytest.mark.parametrize("listen", ["udp4://127.0.0.1:0", "tcp6://[::1]:0", "unix"])
 def test_other_transports(listen: str, tmp_path: Path) -> None:
-    """The same over datagrams, IPv6 and unix sockets."""
+    """The offset is right over datagrams, IPv6 and unix sockets too."""
     listen = f"unix://{tmp_path}/socket" if listen == "unix" else listen
     with shifted_daemon(-7.5, "-l", listen, "-f", "iso8601") as daemon:
         address = daemon.bound()[0]
@@ -147,7 +147,7 @@ def test_other_transports(listen: str, tmp_path: Path) -> None:
 @needs_faketime
 @pytest.mark.parametrize("days", [-9000, 9000])
 def test_years_away(days: int) -> None:
-    """A clock that has lost its battery, or its mind, is as far away as it is; four digits of a year say which."""
+    """The offset of a clock that is years away is right, since the year has four digits."""
     shift_s = days * 86400 + 0.25
     with shifted_daemon(shift_s, "-l", "tcp://127.0.0.1:0", "-f", "ctime") as daemon:
         assert_one_sample(daemon.bound()[0], shift_s, "ctime", 1.0)
@@ -155,7 +155,7 @@ def test_years_away(days: int) -> None:
 
 @needs_faketime
 def test_the_zone_that_is_assumed(ours: dict[float, Daemon]) -> None:
-    """A reply without a zone is read in the local one, or in that of -z: as a name or an offset, right or wrong."""
+    """A reply without a zone is read in the local zone or in that of -z, a name or an offset, right or wrong."""
     address, shift_s = address_of(ours[-7.5], "ctime"), -7.5
     for arguments, zone, wrong_s in (
         ([], ZONE, 0),
@@ -173,17 +173,17 @@ def test_the_zone_that_is_assumed(ours: dict[float, Daemon]) -> None:
 
 @needs_faketime
 def test_a_zone_in_the_reply_wins(ours: dict[float, Daemon]) -> None:
-    """What is assumed does not matter to a reply that says it, not even by an ambiguous name."""
+    """The assumed zone does not matter to a reply that names one, even by an ambiguous name."""
     for style in ("sentence", "rfc867", "iso8601", "unix"):
         _, found = ask(address_of(ours[-7.5], style), "-z", "-08:00", zone="Europe/Berlin")
         assert distance(found, -7.5) <= found["uncertainty_s"] + EPSILON_S, style
 
 
-# -- servers that nobody here wrote ----------------------------------------------------------------------------------
+# -- other servers ---------------------------------------------------------------------------------------------------
 
 
 def free_port() -> int:
-    """Return a port that is free for streams and datagrams."""
+    """Return a port that is free over TCP and UDP."""
     while True:
         with (
             socket.create_server(("127.0.0.1", 0)) as stream,
@@ -206,7 +206,7 @@ def is_taken(kind: socket.SocketKind, port: int) -> bool:
 
 
 def start_xinetd(folder: Path, shift_s: float, zone: str) -> contextlib.AbstractContextManager[dict[str, str]]:
-    """Its internal services; it knows ports of its own for them."""
+    """Start xinetd with its internal services on free ports."""
     ports = {"daytime": free_port(), "time": free_port()}
     config = folder / "xinetd.conf"
     config.write_text(
@@ -222,14 +222,14 @@ def start_xinetd(folder: Path, shift_s: float, zone: str) -> contextlib.Abstract
     return served(command, {**shifted(shift_s), "TZ": zone}, ports)
 
 
-#: Runs a command where the services have other ports, and what it writes to /run goes nowhere.
+#: Runs a command with another /etc/services and an empty /run.
 _OWN_PORTS = 'mount --bind "$1" /etc/services && mount -t tmpfs none /run && shift && exec env "$@"'
 
 
 def start_inetd(
     package: str, arguments: str, folder: Path, shift_s: float, zone: str
 ) -> contextlib.AbstractContextManager[dict[str, str]]:
-    """An inetd finds its internal services, and their ports, by the names in /etc/services: it gets one of its own."""
+    """Start an inetd, with its own /etc/services: there it looks up the ports of its internal services."""
     root = UNPACKED / package
     if not root.exists():
         pytest.skip(f"{package} is not there; tests/programs fetches it")
@@ -245,7 +245,7 @@ def start_inetd(
     )
     inetd = next(each for each in root.glob("usr/sbin/*inetd") if each.name != "update-inetd")
     libraries = ":".join(str(each) for each in (*root.glob("usr/lib/*-linux-*"), *root.glob("lib/*-linux-*")))
-    # set for the inetd alone, not for what starts it
+    # set only for the inetd, not for the commands that start it
     variables = {**shifted(shift_s), "TZ": zone, "LD_LIBRARY_PATH": libraries}
     command = [
         *own, "sh", "-c", _OWN_PORTS, "sh", str(services),
@@ -263,7 +263,7 @@ def start_inetutils_inetd(folder: Path, shift_s: float, zone: str) -> contextlib
 
 
 def start_nginx(folder: Path, shift_s: float, zone: str) -> contextlib.AbstractContextManager[dict[str, str]]:
-    """The `return` of its stream module."""
+    """Start nginx with the `return` of its stream module."""
     if not NGINX_STREAM.exists():
         pytest.skip("libnginx-mod-stream is not installed")
     lines = {"iso8601": '"$time_iso8601\\n"', "local": "$time_local", "msec": "$msec"}
@@ -286,7 +286,7 @@ def start_nginx(folder: Path, shift_s: float, zone: str) -> contextlib.AbstractC
 def served(
     command: Sequence[str], environment: Mapping[str, str], ports: Mapping[str, int]
 ) -> Iterator[dict[str, str]]:
-    """Have a server that has taken its ports; yields the address of each service over each protocol."""
+    """Run a server until its ports are bound; yield the address of each service over each protocol."""
     places = [(kind, port) for port in ports.values() for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM)]
     with running(*command, env=environment) as server:
         try:
@@ -303,7 +303,7 @@ def served(
 
 Start = Callable[[Path, float, str], contextlib.AbstractContextManager[dict[str, str]]]
 
-#: What serves, its shift and zone, and of each service the format, the resolution and the zone that are found.
+#: For each server: its start, shift and zone, and the expected format, resolution and zone of each service.
 PEERS: dict[str, tuple[Start, float, str, dict[str, tuple[str, float, str]]]] = {
     "xinetd": (
         start_xinetd, 3661.3, "Europe/Berlin",
@@ -312,12 +312,12 @@ PEERS: dict[str, tuple[Start, float, str, dict[str, tuple[str, float, str]]]] = 
             "time/tcp": ("rfc868", 1.0, "UTC"), "time/udp": ("rfc868", 1.0, "UTC"),
         },
     ),
-    # it answers no datagram from 127.0.0.1
+    # it ignores datagrams from 127.0.0.1
     "openbsd-inetd": (
         start_openbsd_inetd, -7.5, "Asia/Kolkata",
         {"daytime/tcp": ("ctime", 1.0, "assumed"), "time/tcp": ("rfc868", 1.0, "UTC")},
     ),
-    # its time is eight bytes long
+    # its RFC 868 reply has eight bytes
     "inetutils-inetd": (
         start_inetutils_inetd, 3661.3, "America/New_York",
         {
@@ -338,7 +338,7 @@ PEERS: dict[str, tuple[Start, float, str, dict[str, tuple[str, float, str]]]] = 
 @needs_faketime
 @pytest.mark.parametrize("peer", PEERS)
 def test_other_servers(peer: str, tmp_path: Path) -> None:
-    """The inetds of Debian and nginx: each offset is right within its uncertainty, and 20 samples make it narrow."""
+    """For the inetds of Debian and nginx, the offset is right within its uncertainty, and 20 samples narrow it."""
     start, shift_s, zone, services = PEERS[peer]
     with start(tmp_path, shift_s, zone) as addresses:
         for service, (style, resolution_s, found_zone) in services.items():
@@ -351,18 +351,18 @@ def test_other_servers(peer: str, tmp_path: Path) -> None:
 
 @needs_faketime
 def test_the_log_time_of_nginx(tmp_path: Path) -> None:
-    """`return $time_local`, which is the time as the logs of web servers have it."""
+    """`return $time_local`, the time format of web server logs, is read."""
     with start_nginx(tmp_path, -7.5, "Europe/Berlin") as addresses:
         _, found = ask(addresses["local/tcp"])
     assert (found["reason"], found["resolution_s"], found["zone"]) == (None, 1.0, "+01:00"), found
     assert distance(found, -7.5) <= found["uncertainty_s"] + EPSILON_S
 
 
-# -- what is made of the offset --------------------------------------------------------------------------------------
+# -- limits of the offset --------------------------------------------------------------------------------------------
 
 
 def clock(shift_s: float, pattern: str, digits: int) -> Behaviour:
-    """Say the time of a clock that is ahead by so much, with so many digits of a second."""
+    """Send the time of a clock that is ahead by the shift, with a number of fractional digits."""
 
     def reply() -> bytes:
         now_ns = time.time_ns() + round(shift_s * 1e9)
@@ -375,7 +375,7 @@ def clock(shift_s: float, pattern: str, digits: int) -> Behaviour:
 def clocks(
     *shifts_s: float, pattern: str = "%Y-%m-%d %H:%M:%S", digits: int = 6
 ) -> contextlib.AbstractContextManager[str]:
-    """Have a server with several clocks, which it reads in turn."""
+    """Run a server with several clocks, which it reads in turn."""
     return stream_server(*(clock(shift_s, pattern, digits) for shift_s in shifts_s))
 
 
@@ -398,7 +398,7 @@ def clocks(
 )
 @pytest.mark.parametrize("shift_s", [2.0, -2.0])
 def test_the_limits_of_the_offset(shift_s: float, arguments: list[str], code: int, state: str) -> None:
-    """A clock that is 2 s ahead, or behind with the limits turned round, is judged by -w and -c."""
+    """-w and -c judge a clock that is 2 s ahead, or 2 s behind with the limits mirrored."""
     if shift_s < 0:
         turned = {"1:3": "-3:-1", "3:": "~:-3", "~:3": "-3:", "@1:3": "@-3:-1", "@3:5": "@-5:-3"}
         arguments = [turned.get(each, each) for each in arguments]
@@ -409,7 +409,7 @@ def test_the_limits_of_the_offset(shift_s: float, arguments: list[str], code: in
 
 
 def test_a_right_clock_is_never_beyond_a_limit() -> None:
-    """A whole second or minute that has begun is right, however far the middle of what is possible is from it."""
+    """A correct clock of whole seconds or minutes is OK, however far the middle of its interval is off."""
     for pattern in ("%Y-%m-%d %H:%M:%S", "%Y-%m-%d %H:%M"):
         with clocks(0.0, pattern=pattern, digits=0) as address:
             for _ in range(3):
@@ -419,7 +419,7 @@ def test_a_right_clock_is_never_beyond_a_limit() -> None:
 
 
 def test_the_whole_interval_decides() -> None:
-    """0.3 s ahead, in whole seconds: one sample is a warning only if all of its interval is, and 20 samples are."""
+    """0.3 s ahead, in whole seconds: one sample is WARNING only if its whole interval is beyond; 20 samples are."""
     with clocks(0.3, digits=0) as address:
         for _ in range(5):
             code, found = ask(address, "-w", "0.2")
@@ -431,7 +431,7 @@ def test_the_whole_interval_decides() -> None:
 
 
 def test_an_unsteady_clock() -> None:
-    """Behind one address two clocks, 5 s apart: a warning, and no offset that would be wrong for either."""
+    """Two clocks, 5 s apart, behind one address are WARNING, and have no offset."""
     with clocks(0.0, 5.0) as address:
         code, found = ask(address, "-n", "6")
     assert (code, found["state"]) == (1, "WARNING")
@@ -440,7 +440,7 @@ def test_an_unsteady_clock() -> None:
 
 
 def test_a_minority_does_not_move_the_offset() -> None:
-    """One of five servers behind an address is wrong: a warning, and the offset of the others."""
+    """One wrong server of five behind an address is WARNING, with the offset of the others."""
     with clocks(0.0, 0.0, 0.0, 5.0, 0.0) as address:
         code, found = ask(address, "-n", "5", "-w", "1")
     assert (code, found["state"]) == (1, "WARNING")

@@ -1,4 +1,4 @@
-"""The examples for Icinga and Nagios in both of them."""
+"""The examples for Icinga and Nagios, run in both."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ USER, GROUP = pwd.getpwuid(os.getuid()).pw_name, grp.getgrgid(os.getgid()).gr_na
 
 
 def icinga_results(state_file: Path) -> dict[str, Any]:
-    """Return the last result of each service from the netstrings of Icinga's state file."""
+    """Return the last result of each service from Icinga's state file, a sequence of netstrings."""
     data = state_file.read_bytes()
     results = {}
     while data:
@@ -36,9 +36,9 @@ def icinga_results(state_file: Path) -> dict[str, Any]:
 @needs("icinga2")
 def test_icinga(tmp_path: Path) -> None:
     """
-    Icinga 2 accepts the example, and its checks run and are read.
+    Icinga 2 accepts the example, runs its checks and reads their output.
 
-    Each custom variable arrives as its option, and there is one for each option that judges.
+    Each custom variable becomes its option, and every option that affects the state has a variable.
     """
     example = shipped(tmp_path, "icinga2.conf")
     with serving("-l", "tcp4://127.0.0.1:0", "-l", "udp4://127.0.0.1:0") as daemon, refusing() as refused:
@@ -88,7 +88,7 @@ def test_icinga(tmp_path: Path) -> None:
             with commands.open("w") as pipe:
                 now = int(time.time())
                 pipe.writelines(f"[{now}] SCHEDULE_FORCED_SVC_CHECK;{host};daytime;{now}\n" for host in hosts)
-            # every service is UNKNOWN before
+            # every service starts as UNKNOWN
             icinga.wait_for(r"State Change: Checkable '\w+!daytime' \w+ state change from UNKNOWN", len(hosts))
             icinga.stop()
         results = icinga_results(folders["DataDir"] / "icinga2.state")
@@ -103,7 +103,7 @@ def test_icinga(tmp_path: Path) -> None:
     figures = figures_of(" ".join(results["plain!daytime"]["performance_data"]))
     assert list(figures) == ["time", "offset"]
     assert (figures["offset"].warn, figures["offset"].crit, figures["time"].warn) == ("-1:1", "-5:5", "1")
-    # those of every target, although Icinga does not read performance data over several lines
+    # the figures of every target, although Icinga reads performance data on the first line only
     assert len(figures_of(" ".join(results["targets!daytime"]["performance_data"]))) == 4
     figures = figures_of(" ".join(results["options!daytime"]["performance_data"]))
     assert (figures["offset"].warn, figures["time"].warn, figures["time"].max) == ("-1:2", "~:1", 4)
@@ -112,7 +112,7 @@ def test_icinga(tmp_path: Path) -> None:
     assert {word for line in lines.values() for word in line if word in keys} == keys
     usage = run(*DAYTIME_GET, "--help").stdout.decode()
     options = set(re.findall(r"(?<!\S)(--[a-z][-a-z]+|-[A-Za-z46])\b", usage))
-    # how it is printed is not for Icinga's users to choose, and --send is not for daytime servers
+    # the output is not for Icinga's users to choose, and --send is not for daytime servers
     assert options - keys == {"-o", "-q", "-v", "--send", "--max-bytes", "--version", "--help"}
 
 
@@ -120,7 +120,7 @@ def test_icinga(tmp_path: Path) -> None:
 @pytest.mark.skipif(not Path("/etc/nagios4/objects/templates.cfg").exists(), reason="nagios4-common is not installed")
 @pytest.mark.parametrize("up", [True, False])
 def test_nagios(tmp_path: Path, up: bool) -> None:
-    """Nagios accepts the example without a word, runs the check, and splits text from figures."""
+    """Nagios accepts the example without warnings, runs the check, and separates text from figures."""
     with serving() as daemon, refusing() as refused:
         port = daemon.port() if up else refused.port
         shipped(tmp_path, "nagios.cfg", {"!6000!": f"!{port}!"}, "objects")

@@ -19,8 +19,10 @@ from unit_help import NS
 from daytimed import addresses, cli, clock, config, errors, formats, limits, reasons, signals
 from daytimed.clock import KernelClock
 from daytimed.log import EVENTS
-from daytimed.probe import arguments, check, report, survey, zones
+from daytimed.probe import arguments, report, survey, zones
 from daytimed.probe.client import Answer
+from daytimed.probe.tally import MOST_SAMPLES, Tally
+from daytimed.probe.verdict import EXIT_CODES, Limits, judge
 
 FOLDER = Path(__file__).parents[2] / "packaging/man"
 DAEMON, PROBE, FILE = (FOLDER / name for name in ("daytimed.8", "daytime-get.1", "daytimed.toml.5"))
@@ -208,7 +210,7 @@ def test_exit_status() -> None:
     """EXIT STATUS has every exit code of the daemon, and every code and state of the probe."""
     codes = sorted(value for name, value in vars(errors).items() if name.startswith("EXIT_"))
     assert [str(code) for code in codes] == [head for head, _ in items(parts(DAEMON, "Sh")["EXIT STATUS"])]
-    states = [f"{code} {state}" for state, code in check.EXIT_CODES.items()]
+    states = [f"{code} {state}" for state, code in EXIT_CODES.items()]
     assert states == [head for head, _ in items(parts(PROBE, "Sh")["EXIT STATUS"])]
 
 
@@ -217,9 +219,9 @@ def test_outputs_of_the_probe() -> None:
     answer = Answer(addresses.parse("localhost:6000"))
     answer.reply, answer.before_ns, answer.after_ns = b"2026-11-22T12:00:00Z", SHOWN_AT_S * NS, SHOWN_AT_S * NS
     answer.connect_s = answer.total_s = 0.1
-    tally = check.Tally(answer.address)
+    tally = Tally(answer.address)
     tally.add(answer, zones.load_offsets("UTC"))
-    verdict = check.judge(tally, check.Limits())
+    verdict = judge(tally, Limits())
     keys = re.findall(r'"(\w+)": ', report.as_json(verdict))
     metrics = re.findall(r"# TYPE (\w+) ", report.as_metrics([verdict]))
     lines = parts(PROBE, "Sh")["OUTPUT"]
@@ -233,7 +235,7 @@ def test_numbers_are_those_of_the_code() -> None:
     daemon, probe, file = (" ".join(plain([line]) for line in page.read_text().splitlines()) for page in PAGES)
     assert f"at most {formats.LONGEST_STRFTIME} bytes" in daemon
     assert f"{survey.MOST_AT_ONCE} at a time" in probe
-    assert f"up to {check.MOST_SAMPLES};" in probe
+    assert f"up to {MOST_SAMPLES};" in probe
     assert f"up to {config.MOST_WORKERS} over all" in file
     assert f"but {limits.UDP_RATE:g} over UDP" in file
     assert 2 == file.count(f"from {config.LEAST_RATE:g} to {config.MOST_RATE}")

@@ -1,4 +1,4 @@
-"""What a monitoring plugin writes, read by the rules of their developer guidelines (section "Performance data")."""
+"""A parser of plugin output by the Monitoring Plugins Development Guidelines (section "Performance data")."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _OUTPUT = re.compile(r"DAYTIME (OK|WARNING|CRITICAL|UNKNOWN): ([^|\n]*[^|\s])(?:
 
 
 class Figure(NamedTuple):
-    """One of the figures behind the bar."""
+    """One of the figures after the bar."""
 
     value: float
     warn: str | None
@@ -28,7 +28,7 @@ class Figure(NamedTuple):
 
 
 def figures_of(text: str) -> dict[str, Figure]:
-    """Read performance data in seconds, and nothing that the guidelines do not allow."""
+    """Read performance data in seconds; fail on anything that the guidelines do not allow."""
     figures: dict[str, Figure] = {}
     while text:
         match = _FIGURE.match(text)
@@ -44,7 +44,7 @@ def figures_of(text: str) -> dict[str, Figure]:
 
 
 def plugin(*arguments: str) -> tuple[str, str, dict[str, Figure]]:
-    """Run the probe as a plugin; hold its exit status and form, and return state, text and figures."""
+    """Run the probe as a plugin; check its exit status and form, and return state, text and figures."""
     done = run(*DAYTIME_GET, "-o", "nagios", *arguments)
     assert done.stderr == b""
     match = _OUTPUT.fullmatch(done.stdout.decode())

@@ -1,9 +1,9 @@
 """
-Replies of daytime servers as they are met, each with the public place where it can be looked up.
+Real replies of daytime servers, each with its public source.
 
-Where the place gives only an expression ("matches ..."), the reply is an example that the expression accepts.
-The instants come from date(1) of GNU coreutils, not from the code that is tested. A reply that carries no zone,
-or a zone nobody knows, is read as UTC here.
+Where the source gives only an expression ("matches ..."), the reply is an example that the expression accepts.
+The instants come from date(1) of GNU coreutils, not from the tested code. A reply without a zone, or with an unknown
+one, is read as UTC here.
 """
 
 from __future__ import annotations
@@ -13,17 +13,17 @@ from typing import NamedTuple
 
 
 class Example(NamedTuple):
-    """One reply, the moment at which it is read, and what it says then."""
+    """One reply, the instant at which it is read, and its meaning then."""
 
     family: str
     source: str
     reply: bytes
     now: int  # seconds since 1970-01-01 UTC
-    format: str | None  # None: it has to be refused
-    instant: str | None  # RFC 3339, in UTC, with the digits that the reply has
+    format: str | None  # None: it must be refused
+    instant: str | None  # RFC 3339, in UTC, with the digits of the reply
     zone: str | None  # "UTC", "+hh:mm", "-hh:mm" or "assumed"
     resolution: str | None  # seconds
-    noted: bool = False  # the reading has to say something: a wrong weekday, an ambiguity
+    noted: bool = False  # the reading must have a note: a wrong weekday, an ambiguity
     advance_ms: str | None = None  # NIST only
     health: int | None = None
     leap: int | None = None
@@ -142,7 +142,7 @@ SMTP = (
             b"21 Nov 97 09:55:06 GMT\r\n",
             _utc(1997, 11, 21, 10), "smtp", "1997-11-21T09:55:06Z", "UTC", "1"),
     Example("smtp",
-            "made up: of 1970 and 2070 the nearer",
+            "made up: the nearer of 1970 and 2070",
             b"02 FEB 70 07:59:01 UTC\r\n",
             _utc(2026, 11, 22, 12), "smtp", "2070-02-02T07:59:01Z", "UTC", "1"),
     Example("smtp",
@@ -351,12 +351,12 @@ NIST = (
             _utc(2020, 5, 23, 11, 18), "nist", "2020-05-23T11:17:18Z", "UTC", "1",
             noted=True, advance_ms="31", health=0, leap=0),
     Example("nist",
-            "made up after tf.nist.gov, Internet Time Service: a leap second to come",
+            "made up after tf.nist.gov, Internet Time Service: an announced leap second",
             b"\n57753 16-12-31 23:59:58 00 1 0 50.0 UTC(NIST) * \n",
             _utc(2016, 12, 31, 23, 59, 59), "nist", "2016-12-31T23:59:58Z", "UTC", "1",
             advance_ms="50.0", health=0, leap=1),
     Example("nist",
-            "made up after tf.nist.gov, Internet Time Service: the server knows that it is wrong",
+            "made up after tf.nist.gov, Internet Time Service: the server reports a wrong clock",
             b"\n60966 25-10-18 06:49:19 16 0 2 724.2 UTC(NIST) * \n",
             _utc(2025, 10, 18, 6, 50), "nist", "2025-10-18T06:49:19Z", "UTC", "1",
             advance_ms="724.2", health=2, leap=0),
@@ -819,7 +819,7 @@ REFUSED = (
             b"   \r\n",
             _utc(2026, 11, 22, 12), None, None, None, None),
     Example("refused",
-            "made up: nothing but NUL, of a length that no format has",
+            "made up: only NUL, in a length of no format",
             b"\x00\x00\x00\x00\x00\x00",
             _utc(2026, 11, 22, 12), None, None, None, None),
     Example("refused",
@@ -915,7 +915,7 @@ REFUSED = (
             b"2026-11-22T12:00:61Z\r\n",
             _utc(2026, 11, 22, 12), None, None, None, None),
     Example("refused",
-            "made up: month 13 whichever way it is read",
+            "made up: month 13 in either order",
             b"12:00:00 13/13/2026\n",
             _utc(2026, 11, 22, 12), None, None, None, None),
     Example("refused",
@@ -927,7 +927,7 @@ REFUSED = (
             b"2026-11-22T12:00:00+25:00\r\n",
             _utc(2026, 11, 22, 12), None, None, None, None),
     Example("refused",
-            "made up: a month that is none",
+            "made up: an invalid month",
             b"22 NOW 2026 12:00:00 UTC\r\n",
             _utc(2026, 11, 22, 12), None, None, None, None),
     Example("refused",
@@ -939,7 +939,7 @@ REFUSED = (
             b"Sun Nov 22 12:00:00 UTC 2026, was 2026-11-21T12:00:00Z\r\n",
             _utc(2026, 11, 22, 12), None, None, None, None),
     Example("refused",
-            "made up after NIST: a date that is none",
+            "made up after NIST: an invalid date",
             b"\n61366 26-13-32 12:00:00 00 0 0 0.0 UTC(NIST) * \n",
             _utc(2026, 11, 22, 12), None, None, None, None),
     Example("refused",

@@ -1,4 +1,4 @@
-"""Servers that do to their clients what a test wants them to."""
+"""Servers for tests, with the behaviour that a test gives them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Reply = Callable[[], bytes]
 
 
 class Place(str):
-    """Where a server is, as the probe writes it."""
+    """The address of a server, as the probe writes it."""
 
     __slots__ = ()
 
@@ -28,7 +28,7 @@ class Place(str):
 
 @contextlib.contextmanager
 def stream_server(*behaviours: Behaviour, path: Path | None = None) -> Iterator[Place]:
-    """Have a server that treats its clients side by side, as told in turn; the first way comes again after the last."""
+    """Run a server that handles clients in parallel; each gets the next behaviour, in a cycle."""
     if path is None:
         listener = socket.create_server(("127.0.0.1", 0), backlog=64)
     else:
@@ -56,7 +56,7 @@ def stream_server(*behaviours: Behaviour, path: Path | None = None) -> Iterator[
     try:
         yield Place(f"unix://{path}" if path else f"tcp://127.0.0.1:{listener.getsockname()[1]}")
     finally:
-        # ends the accept, and then what a failed test has left waiting
+        # ends the accept, and then the clients that a failed test left waiting
         listener.shutdown(socket.SHUT_RDWR)
         acceptor.join(DEADLINE_S)
         for client in clients:
@@ -70,24 +70,24 @@ def stream_server(*behaviours: Behaviour, path: Path | None = None) -> Iterator[
 
 @contextlib.contextmanager
 def refusing() -> Iterator[Place]:
-    """Have a port that refuses."""
+    """Reserve a port that refuses connections."""
     with socket.socket() as bound:
         bound.bind(("127.0.0.1", 0))
         yield Place(f"tcp://127.0.0.1:{bound.getsockname()[1]}")
 
 
 def silence(client: socket.socket) -> None:
-    """Wait until the client has closed."""
+    """Wait until the client closes."""
     client.recv(1)
 
 
 def saying(reply: bytes | Reply) -> Behaviour:
-    """Say that, or what it is then."""
+    """Send the reply, or what it returns at that moment."""
     return lambda client: client.sendall(reply if isinstance(reply, bytes) else reply())
 
 
 def reset(*before: bytes) -> Behaviour:
-    """Reset the connection after these bytes."""
+    """Reset the connection after the given bytes."""
 
     def behave(client: socket.socket) -> None:
         client.sendall(b"".join(before))
@@ -97,5 +97,5 @@ def reset(*before: bytes) -> Behaviour:
 
 
 def unix_time(ahead_s: int = 0) -> Reply:
-    """Return what tells the seconds since 1970."""
+    """Return a reply with the seconds since 1970."""
     return lambda: b"%d\r\n" % (int(time.time()) + ahead_s)

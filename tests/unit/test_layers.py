@@ -42,10 +42,12 @@ PROBE_ORDER = ["daytimed.probe"] + [
         "ranges",
         "zones",
         "families",
+        "reading",
         "parsers",
         "offset",
         "client",
-        "check",
+        "tally",
+        "verdict",
         "survey",
         "report",
         "screen",
@@ -166,7 +168,20 @@ def test_probe_loads_nothing_that_it_does_not_need() -> None:
 
 
 #: The modules that every run needs.
-ALWAYS = {"cli", "arguments", "survey", "check", "client", "offset", "parsers", "families", "civil", "zones"}
+ALWAYS = {
+    "cli",
+    "arguments",
+    "survey",
+    "tally",
+    "verdict",
+    "client",
+    "offset",
+    "parsers",
+    "reading",
+    "families",
+    "civil",
+    "zones",
+}
 
 
 @pytest.mark.parametrize(

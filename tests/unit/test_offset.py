@@ -1,4 +1,4 @@
-"""The offset of a clock: what one sample bounds, and what several agree on."""
+"""The offset of a clock: the bounds of one sample, and the agreement of several."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from daytimed.probe.offset import Interval, bound, intersect
-from daytimed.probe.parsers import Reading
+from daytimed.probe.reading import Reading
 
 NS = 1_000_000_000
 
@@ -29,7 +29,7 @@ def found(*ends: tuple[int, int]) -> tuple[int, int, int]:
     resolution=st.sampled_from([1, 1000, 10**6, NS, 60 * NS]),
 )
 def test_one_sample_holds_the_offset(offset: int, asked: int, there: int, back: int, resolution: int) -> None:
-    """However long either way took, and however coarse the format is, the true offset lies in the interval."""
+    """The interval contains the true offset, whatever the delay of each path and the resolution of the format."""
     clock = asked + there + offset
     reading = Reading("any", clock // resolution * resolution, resolution, "UTC")
     interval = bound(reading, asked, asked + there + back)
@@ -40,7 +40,7 @@ def test_one_sample_holds_the_offset(offset: int, asked: int, there: int, back: 
 
 
 def test_clock_that_is_late() -> None:
-    """A server of whole seconds may show the old one for a tick of the kernel, as time(2) does."""
+    """A server of whole seconds may show the previous one for a tick of the kernel, as time(2) does."""
     reading = Reading("xinetd", 10 * NS, NS, "UTC")
     just_after = 11 * NS + 9_000_000
     interval = bound(reading, just_after, just_after)
@@ -48,7 +48,7 @@ def test_clock_that_is_late() -> None:
 
 
 def test_advance_of_nist() -> None:
-    """A line that was advanced by half a second was sent so much earlier."""
+    """A line with an advance of half a second was sent half a second earlier."""
     reading = Reading("nist", 10 * NS, NS, "UTC")
     reading.advance_ns = NS // 2
     interval = bound(reading, 9 * NS, 9 * NS)
@@ -56,13 +56,13 @@ def test_advance_of_nist() -> None:
 
 
 def test_seconds() -> None:
-    """The middle and the distance of the ends, in seconds."""
+    """Offset and uncertainty are the middle and half the width of the interval, in seconds."""
     interval = Interval(-NS, 2 * NS)
     assert (0.5, 1.5) == (interval.offset_s, interval.uncertainty_s)
 
 
 def test_agreement() -> None:
-    """Intervals that all overlap narrow each other; those that touch agree."""
+    """Intervals that all overlap narrow each other; intervals that touch agree."""
     assert (3, 5, 3) == found((0, 5), (3, 9), (-1, 7))
     assert (5, 5, 2) == found((0, 5), (5, 9))
     assert (1, 2, 1) == found((1, 2))
@@ -76,7 +76,7 @@ def test_agreement() -> None:
     back=st.integers(0, 10**6),
 )
 def test_clocks_that_drift(rate: float, offset: int, gaps: list[int], there: int, back: int) -> None:
-    """Samples of a clock that drifts as fast as a kernel lets it all agree, and hold its offset at the last of them."""
+    """Samples of a clock with the largest drift all agree, and contain its offset at the last one."""
     taken, at = [], 0
     for gap in gaps:
         at += gap
@@ -89,7 +89,7 @@ def test_clocks_that_drift(rate: float, offset: int, gaps: list[int], there: int
 
 
 def test_majority() -> None:
-    """What most agree on wins over one that is elsewhere, as in the example of Marzullo's algorithm."""
+    """The majority wins over an outlier, as in the examples of Marzullo's algorithm."""
     assert (11, 12, 3) == found((8, 12), (11, 13), (10, 12))
     assert (11, 12, 2) == found((8, 12), (11, 13), (14, 15))
     assert (9, 9, 2) == found((8, 9), (9, 12), (10, 12))
@@ -97,7 +97,7 @@ def test_majority() -> None:
 
 @given(ends=st.lists(st.tuples(st.integers(-50, 50), st.integers(0, 20)), min_size=1, max_size=12))
 def test_no_place_is_in_more(ends: list[tuple[int, int]]) -> None:
-    """There is no value that lies in more of the intervals, and the result lies in as many as it says."""
+    """No value lies in more of the intervals, and the result lies in the number of them that it reports."""
     made = intervals(*((low, low + width) for low, width in ends))
     interval, count = intersect(made)
 

@@ -1,4 +1,4 @@
-"""The command line of the probe: what it understands, prints and returns."""
+"""The command line of the probe: its arguments, output and exit codes."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ from daytimed.probe import arguments, cli
 REPLY = b"The Date Time is: 2026-11-22 12:00:00.123456789 +0530 IST\r\n"
 SHOWN = REPLY.replace(b"\r\n", b"\n")
 LOOPBACK = "127.0.0.1"
-NO_HOST = "is no host; its port is given with -p, a whole address without -H"
-NO_ZONE = "is no zone; it is local, UTC, +hh:mm or a name like Europe/Berlin"
-NO_RANGE = "is no range; write N, N:, ~:N, N:M or @N:M, with the smaller one first"
+NO_HOST = "is not a host; give a port with -p, and a whole address without -H"
+NO_ZONE = "is not a zone; use local, UTC, +hh:mm or a name like Europe/Berlin"
+NO_RANGE = "is not a range; use N, N:, ~:N, N:M or @N:M, the smaller number first"
 SEE_HELP = "; see daytime-get --help\n"
 
 Capture = pytest.CaptureFixture[bytes]
@@ -36,7 +36,7 @@ Capture = pytest.CaptureFixture[bytes]
 
 @contextlib.contextmanager
 def server(*replies: bytes | None) -> Iterator[str]:
-    """Give so many clients their replies, or a reset for None; return the port."""
+    """Serve one client per reply, with a reset for None; yield the port."""
 
     def handler(reply: bytes | None) -> object:
         return reset if reply is None else lambda client: client.sendall(reply)
@@ -62,26 +62,26 @@ def refused_port() -> str:
 
 
 def test_text(capfdbinary: Capture) -> None:
-    """The default is the reply as a line for people, and nothing on standard error."""
+    """The default output is the reply as text, with nothing on standard error."""
     with server(REPLY) as port:
         assert (0, SHOWN, "") == run(capfdbinary, f"{LOOPBACK}:{port}")
 
 
 def test_text_is_safe(capfdbinary: Capture) -> None:
-    """What would control a terminal is shown as an escape."""
+    """Characters that would control a terminal are shown as escapes."""
     with server(b"\x1b[2J\xff\n") as port:
         assert (0, b"\\x1b[2J\\xff\n", "") == run(capfdbinary, "--any", f"{LOOPBACK}:{port}")
 
 
 def test_raw(capfdbinary: Capture) -> None:
-    """Raw output is the reply, byte for byte, and no more."""
+    """Raw output is the reply, byte for byte, and nothing more."""
     everything = bytes(range(256))
     with server(everything) as port:
         assert (0, everything, "") == run(capfdbinary, "-o", "raw", f"{LOOPBACK}:{port}")
 
 
 def test_json(capfdbinary: Capture) -> None:
-    """JSON is one object on one line, for a failure too, and says nothing on standard error."""
+    """JSON is one object per line, for failures too, with nothing on standard error."""
     with server(REPLY) as good, server(None) as bad:
         code, out, err = run(capfdbinary, "-o", "json", f"{LOOPBACK}:{good}", f"{LOOPBACK}:{bad}")
     found = [json.loads(line) for line in out.splitlines()]
@@ -90,14 +90,14 @@ def test_json(capfdbinary: Capture) -> None:
 
 
 def test_quiet(capfdbinary: Capture) -> None:
-    """Quiet prints nothing, whatever comes; the exit status says it."""
+    """Quiet prints nothing, whatever happens, and leaves the exit status."""
     with server(REPLY, None) as port:
         assert (0, b"", "") == run(capfdbinary, "-q", f"{LOOPBACK}:{port}")
         assert (2, b"", "") == run(capfdbinary, "-q", f"{LOOPBACK}:{port}")
 
 
 def test_several_addresses(capfdbinary: Capture) -> None:
-    """Several addresses are rows of a table, in the order in which they were given, and the worst decides."""
+    """Several addresses are rows of a table, in the given order, and the worst one decides."""
     with server(b"first\n") as first, server(None) as reset, server(b"last\n") as last:
         code, out, err = run(capfdbinary, "--any", *[f"{LOOPBACK}:{port}" for port in (first, reset, last)])
     lines = out.decode().splitlines()
@@ -109,14 +109,14 @@ def test_several_addresses(capfdbinary: Capture) -> None:
 
 
 def test_failure(capfdbinary: Capture) -> None:
-    """A failure is one line on standard error with address and reason, and the exit status 2."""
+    """A failure is one line on standard error with address and reason, and exit status 2."""
     port = refused_port()
     expected = f"daytime-get: tcp://{LOOPBACK}:{port}: connection refused; nothing listens there\n"
     assert (2, b"", expected) == run(capfdbinary, f"{LOOPBACK}:{port}")
 
 
 def test_failure_shows_what_came(capfdbinary: Capture) -> None:
-    """What came of a reply before it went wrong is printed too."""
+    """The part of a reply that came before a failure is printed too."""
     with server(b"0123456789") as port:
         code, out, err = run(capfdbinary, "--max-bytes", "4", f"{LOOPBACK}:{port}")
     expected = f"daytime-get: tcp://{LOOPBACK}:{port}: the reply is longer than 4 bytes; see --max-bytes\n"
@@ -124,7 +124,7 @@ def test_failure_shows_what_came(capfdbinary: Capture) -> None:
 
 
 def test_timeout(capfdbinary: Capture) -> None:
-    """The time that was given is the time that is waited."""
+    """The probe waits for the given timeout."""
     with socket.create_server((LOOPBACK, 0)) as sock:
         address = f"tcp://{LOOPBACK}:{sock.getsockname()[1]}"
         expected = (2, b"", f"daytime-get: {address}: no reply within 0.5 s\n")
@@ -139,13 +139,13 @@ def test_version(flag: str, capfdbinary: Capture) -> None:
 
 @pytest.mark.parametrize("flag", ["-h", "--help"])
 def test_help(flag: str, capfdbinary: Capture) -> None:
-    """The help fits a screen of 24 lines and 80 columns, and names every flag once and no other."""
+    """The help fits 24 lines of 80 columns, and has every flag and no other."""
     code, out, err = run(capfdbinary, flag)
     lines = out.decode().splitlines()
     assert (0, "", True) == (code, err, len(lines) <= 24)
     assert [] == [line for line in lines if len(line) > 80]
     flags = {flag for action in arguments.make_parser()._actions for flag in action.option_strings}
-    # a long name beside a short one is for scripts
+    # where a flag has a short and a long name, the help has the short one
     told = {action.option_strings[0] for action in arguments.make_parser()._actions if action.option_strings}
     shown = set(re.findall(r"(?<![\w-])--?[a-zA-Z0-9](?!:)[a-z-]*", "\n".join(lines[: lines.index("Examples:")])))
     assert set() == (told - {"-V", "-h"}) - shown
@@ -156,7 +156,7 @@ def test_help(flag: str, capfdbinary: Capture) -> None:
 
 
 def asked(*words: str) -> list[str]:
-    """Return whom the probe would ask."""
+    """Return the addresses that the probe would ask."""
     return [str(each) for each in arguments.addresses_of(arguments.parse(list(words)))]
 
 
@@ -181,7 +181,7 @@ def asked(*words: str) -> list[str]:
     ],
 )
 def test_addresses(arguments: list[str], expected: list[str]) -> None:
-    """Who is asked follows from addresses, host, port and family."""
+    """Addresses, host, port and family together give the servers to ask."""
     assert expected == asked(*arguments)
 
 
@@ -193,49 +193,49 @@ def test_addresses(arguments: list[str], expected: list[str]) -> None:
         (["-H", ""], f"argument -H: '' {NO_HOST}"),
         (["-H", "a/b"], f"argument -H: 'a/b' {NO_HOST}"),
         (["-H", "tcp://a"], f"argument -H: 'tcp://a' {NO_HOST}"),
-        (["-4", "tcp6://x"], "argument -4: tcp6://x:6000 is not of that family"),
-        (["-6", "udp4://x"], "argument -6: udp4://x:6000 is not of that family"),
-        (["-4", "unix:///x"], "argument -4: unix:///x is not of that family"),
+        (["-4", "tcp6://x"], "argument -4: tcp6://x:6000 is not IPv4"),
+        (["-6", "udp4://x"], "argument -6: udp4://x:6000 is not IPv6"),
+        (["-4", "unix:///x"], "argument -4: unix:///x is not IPv4"),
         (["-4", "[::1]"], "argument -4: 'tcp4://[::1]:6000' combines an IPv4 scheme with an IPv6 address; use tcp6://"),
         (["-4", "-6"], "argument -6: not allowed with argument -4"),
-        (["-p", "65536"], "argument -p/--port: '65536' is no port; write a number up to 65535 or a service name"),
-        (["-p", ""], "argument -p/--port: '' is no port; write a number up to 65535 or a service name"),
-        (["-p", "a:b"], "argument -p/--port: 'a:b' is no port; write a number up to 65535 or a service name"),
-        (["-p", "//x"], "argument -p/--port: '//x' is no port; write a number up to 65535 or a service name"),
+        (["-p", "65536"], "argument -p/--port: '65536' is not a port; use a number up to 65535 or a service name"),
+        (["-p", ""], "argument -p/--port: '' is not a port; use a number up to 65535 or a service name"),
+        (["-p", "a:b"], "argument -p/--port: 'a:b' is not a port; use a number up to 65535 or a service name"),
+        (["-p", "//x"], "argument -p/--port: '//x' is not a port; use a number up to 65535 or a service name"),
         (["-t", "0"], "argument -t/--timeout: '0' is not a number of seconds above 0 and up to one day"),
         (["-t-1"], "argument -t/--timeout: '-1' is not a number of seconds above 0 and up to one day"),
         (["-t", "nan"], "argument -t/--timeout: 'nan' is not a number of seconds above 0 and up to one day"),
         (["-t", "inf"], "argument -t/--timeout: 'inf' is not a number of seconds above 0 and up to one day"),
         (["-t", "86401"], "argument -t/--timeout: '86401' is not a number of seconds above 0 and up to one day"),
         (["-t", "soon"], "argument -t/--timeout: 'soon' is not a number of seconds above 0 and up to one day"),
-        (["--max-bytes", "0"], "argument --max-bytes: '0' is not a whole number from 1"),
-        (["--max-bytes", "1e3"], "argument --max-bytes: '1e3' is not a whole number from 1"),
-        (["--max-bytes", "\u0661"], "argument --max-bytes: '\u0661' is not a whole number from 1"),
-        (["--send", "\\q"], "argument --send: \\q is no escape; there are \\r \\n \\t \\0 \\\\ and \\xHH"),
-        (["--send", "\\x4"], "argument --send: \\x is no escape; there are \\r \\n \\t \\0 \\\\ and \\xHH"),
-        (["--send", "x\\"], "argument --send: \\ is no escape; there are \\r \\n \\t \\0 \\\\ and \\xHH"),
+        (["--max-bytes", "0"], "argument --max-bytes: '0' is not a whole number above 0"),
+        (["--max-bytes", "1e3"], "argument --max-bytes: '1e3' is not a whole number above 0"),
+        (["--max-bytes", "\u0661"], "argument --max-bytes: '\u0661' is not a whole number above 0"),
+        (["--send", "\\q"], "argument --send: \\q is not an escape; use \\r \\n \\t \\0 \\\\ or \\xHH"),
+        (["--send", "\\x4"], "argument --send: \\x is not an escape; use \\r \\n \\t \\0 \\\\ or \\xHH"),
+        (["--send", "x\\"], "argument --send: \\ is not an escape; use \\r \\n \\t \\0 \\\\ or \\xHH"),
         (["--nonsense"], "unrecognized arguments: --nonsense"),
         (["--time", "1"], "unrecognized arguments: --time"),
         (["-n", "x"], "argument -n/--count: 'x' is not a whole number up to 1000"),
         (["-n", "1001"], "argument -n/--count: '1001' is not a whole number up to 1000"),
         (["-i", "0"], "argument -i/--interval: '0' is not a number of seconds above 0 and up to one day"),
         (["-z", "Mars/Utopia"], f"argument -z: 'Mars/Utopia' {NO_ZONE}"),
-        (["-z", "+25"], "argument -z: '+25' is no offset from UTC; write +hh:mm"),
+        (["-z", "+25"], "argument -z: '+25' is not an offset from UTC; use +hh:mm"),
         (["-z", "../../etc/passwd"], f"argument -z: '../../etc/passwd' {NO_ZONE}"),
         (["-w", "5:1"], f"argument -w/--warning: '5:1' {NO_RANGE}"),
         (["-C", "x"], f"argument -C/--response-critical: 'x' {NO_RANGE}"),
-        (["-w", "1", "--any"], "-w and -c need a reply that is judged: not with --any, --send or -o raw"),
-        (["-c", "1", "-o", "raw"], "-w and -c need a reply that is judged: not with --any, --send or -o raw"),
-        (["-n", "0", "one", "two"], "-n 0 asks one server; give it one address"),
+        (["-w", "1", "--any"], "-w and -c cannot be used with --any, --send or -o raw, which judge no reply"),
+        (["-c", "1", "-o", "raw"], "-w and -c cannot be used with --any, --send or -o raw, which judge no reply"),
+        (["-n", "0", "one", "two"], "-n 0 asks only one server; give one address"),
         (["-n", "0", "-o", "nagios"], None),
-        (["-n", "0", "-o", "prometheus"], "-n 0 has no end, and -o prometheus is written at the end; give a count"),
-        (["-n", "20", "-i", "1"], "20 samples take 19.9 s, and -t 10 allows less"),
+        (["-n", "0", "-o", "prometheus"], "-n 0 never ends, and -o prometheus prints at the end; give a count"),
+        (["-n", "20", "-i", "1"], "20 samples take 19.9 s, too long for -t 10"),
     ],
 )  # fmt: skip
 def test_wrong_arguments(arguments: list[str], expected: str | None, capfdbinary: Capture) -> None:
-    """Wrong arguments are told in one line on standard error, or to a monitoring system, and the state is unknown."""
+    """Wrong arguments give UNKNOWN and one line: on standard error, or as plugin output."""
     if expected is None:
-        reason = "-n 0 has no end, and -o nagios is written at the end; give a count"
+        reason = "-n 0 never ends, and -o nagios prints at the end; give a count"
         assert (3, f"DAYTIME UNKNOWN: {reason}{SEE_HELP}".encode(), "") == run(capfdbinary, *arguments)
         return
     assert (3, b"", f"daytime-get: {expected}{SEE_HELP}") == run(capfdbinary, *arguments)
@@ -251,7 +251,7 @@ WORDS += ["--", "-", "0", "5", "-1:5", "@4:5", "-05:00", "UTC", "json", "nagios"
 @example(words=["--max-bytes=--"])
 @example(words=["-o--", "-4"])
 def test_any_words_are_a_question_or_one_sentence(words: list[str]) -> None:
-    """Whatever the command line is, it can be asked, or is refused with exit status 3 and one line that prints."""
+    """Any command line is accepted, or is refused with exit status 3 and one printable line."""
     try:
         options = arguments.parse(words)
         if options.told is None:
@@ -267,7 +267,7 @@ def test_any_words_are_a_question_or_one_sentence(words: list[str]) -> None:
 
 
 def test_wrong_output_form(capfdbinary: Capture) -> None:
-    """A form of output that does not exist is a wrong argument."""
+    """An unknown output is a wrong argument."""
     code, out, err = run(capfdbinary, "-o", "xml")
     assert (3, b"", True) == (code, out, err.startswith("daytime-get: argument -o/--output: invalid choice: 'xml'"))
 
@@ -287,19 +287,19 @@ def test_wrong_output_form(capfdbinary: Capture) -> None:
     ],
 )
 def test_escapes(text: str, expected: bytes) -> None:
-    """The text to be sent is UTF-8 but for its escapes, and bytes of the command line that are not come through."""
+    """Text is sent as UTF-8 with its escapes replaced; other bytes of the command line are sent unchanged."""
     assert expected == arguments._unescape(text)
 
 
 @given(data=st.binary())
 def test_every_byte_can_be_sent(data: bytes) -> None:
-    """Any bytes there are can be written as escapes."""
+    """All bytes can be written as escapes."""
     assert data == arguments._unescape("".join(f"\\x{byte:02x}" for byte in data))
 
 
 @given(text=OS_TEXT | st.text())
 def test_text_is_sent_or_refused(text: str) -> None:
-    """No text makes it fail otherwise than by a wrong escape; without a backslash it is sent as it is."""
+    """Only a wrong escape is refused; text without a backslash is sent unchanged."""
     try:
         sent = arguments._unescape(text)
     except argparse.ArgumentTypeError:
@@ -320,7 +320,7 @@ def test_text_is_sent_or_refused(text: str) -> None:
     ids=" ".join,
 )
 def test_values_that_begin_with_a_minus(words: list[str]) -> None:
-    """A range or an offset from UTC may be negative, however the option before it is written."""
+    """A range or an offset from UTC may be negative, whatever the spelling of its option."""
     options = arguments.parse([*words, "-4", "host"])
     assert ("-1:5", "-03:00", "4", ["host"]) == (
         str(options.warning), options.zone, options.family, options.addresses
@@ -348,12 +348,12 @@ def test_addresses_and_options_in_any_order() -> None:
     ],
 )
 def test_monitoring_systems_are_recognised(words: list[str], expected: bool) -> None:
-    """Whatever else is wrong, it is seen that the line of a plugin is wanted."""
+    """A request for plugin output is recognised even if other arguments are wrong."""
     assert expected == arguments.wants_plugin(words)
 
 
 def test_request_is_sent(capfdbinary: Capture) -> None:
-    """`--send` writes its text, and the reply is that to it: any HTTP server can be asked."""
+    """`--send` writes its text before it reads the reply, so that an HTTP server can be asked."""
     seen = []
 
     def answer(client: socket.socket) -> None:
@@ -371,7 +371,7 @@ def test_request_is_sent(capfdbinary: Capture) -> None:
 
 
 def program(redirection: str, *arguments: str) -> subprocess.CompletedProcess[bytes]:
-    """Run the probe by a shell, for redirections that Python does not do."""
+    """Run the probe in a shell, for redirections that Python does not have."""
     words = [sys.executable, "-m", "daytimed.probe", *arguments]
     command = ["sh", "-c", f'"$@" {redirection}', "sh", *words]
     return subprocess.run(command, capture_output=True, check=False, timeout=60)
@@ -386,7 +386,7 @@ def test_program() -> None:
 
 
 def test_terminal_of_another_encoding() -> None:
-    """What the encoding of the output lacks is shown as an escape."""
+    """Characters that the encoding of the output lacks are shown as escapes."""
     with server("\u6642\n".encode()) as port:
         done = subprocess.run(
             [sys.executable, "-m", "daytimed.probe", "--any", f"{LOOPBACK}:{port}"],
@@ -408,7 +408,7 @@ WRITING = [
 
 @pytest.mark.parametrize("words", WRITING, ids=" ".join)
 def test_full_disk(words: list[str]) -> None:
-    """An answer that cannot be written is not known to the caller: the state is unknown, and says why in one line."""
+    """If the output cannot be written, the state is UNKNOWN, and one line gives the reason."""
     with server(*[REPLY] * 3) as port:
         done = program(">/dev/full", *words, f"{LOOPBACK}:{port}")
     expected = b"daytime-get: standard output: cannot write: No space left on device\n"
@@ -417,16 +417,16 @@ def test_full_disk(words: list[str]) -> None:
 
 @pytest.mark.parametrize("words", WRITING, ids=" ".join)
 def test_closed_output(words: list[str]) -> None:
-    """Without a standard output the state is unknown, and says why in one line if anybody reads that."""
+    """Without standard output the state is UNKNOWN; standard error has the reason, except for plugin errors."""
     with server(REPLY) as port:
         done = program(">&-", *words, f"{LOOPBACK}:{port}")
-    expected = b"daytime-get: standard output is closed; use -q to be told by the exit status alone\n"
+    expected = b"daytime-get: standard output is closed; use -q to get only the exit status\n"
     assert (3, b"" if "x" in words else expected) == (done.returncode, done.stderr)
 
 
 @pytest.mark.parametrize("redirection", ["2>&-", "2>/dev/full"])
-def test_errors_that_nobody_reads(redirection: str) -> None:
-    """Where standard error cannot be written, the exit status is right all the same."""
+def test_standard_error_that_cannot_be_written(redirection: str) -> None:
+    """The exit status is correct even if standard error cannot be written."""
     port = refused_port()
     failed, wrong = program(redirection, f"{LOOPBACK}:{port}"), program(redirection, "-p", ":")
     assert [2, 3] == [failed.returncode, wrong.returncode]
@@ -434,7 +434,7 @@ def test_errors_that_nobody_reads(redirection: str) -> None:
 
 @pytest.mark.parametrize(("second", "expected"), [(REPLY, 0), (None, 2)])
 def test_reader_that_goes_away(second: bytes | None, expected: int) -> None:
-    """Whoever reads no more, as head does, gets no complaint, and the exit status is what is known of the servers."""
+    """A reader that leaves, such as head, causes no error, and the exit status is still that of the servers."""
     reading, writing = os.pipe()
     os.close(reading)
     with server(second) as port:
@@ -448,7 +448,7 @@ def test_reader_that_goes_away(second: bytes | None, expected: int) -> None:
 
 
 def test_reader_of_samples_that_goes_away() -> None:
-    """A run without an end ends when nobody reads it any more."""
+    """A run without an end stops when its reader leaves."""
     reading, writing = os.pipe()
     with server(*[REPLY] * 50) as port:
         words = [sys.executable, "-m", "daytimed.probe", "-n", "0", "-i", "0.001", f"{LOOPBACK}:{port}"]
@@ -460,8 +460,8 @@ def test_reader_of_samples_that_goes_away() -> None:
     assert (0, b"") == (process.returncode, err)
 
 
-def test_a_fault_of_the_probe_is_no_warning(monkeypatch: pytest.MonkeyPatch, capfdbinary: Capture) -> None:
-    """Python ends with 1 after an exception, which would be a warning about the server."""
+def test_a_crash_of_the_probe_is_unknown(monkeypatch: pytest.MonkeyPatch, capfdbinary: Capture) -> None:
+    """After an exception the exit status is 3, not the 1 of Python, which would be WARNING."""
 
     def fail(*_: object) -> None:
         raise RuntimeError("broken")
@@ -472,20 +472,20 @@ def test_a_fault_of_the_probe_is_no_warning(monkeypatch: pytest.MonkeyPatch, cap
 
 
 def test_fewer_threads_than_servers(monkeypatch: pytest.MonkeyPatch, capfdbinary: Capture) -> None:
-    """Where no thread can be started, the servers are asked one after the other."""
+    """If no thread can be started, the servers are asked one after the other."""
 
     def fail(_: object) -> None:
         raise RuntimeError("can't start new thread")
 
     with server(b"first\n") as first, server(b"last\n") as last, monkeypatch.context() as patch:
-        # the fake servers have theirs by now
+        # the servers of the test have their threads already
         patch.setattr("threading.Thread.start", fail)
         code, out, _ = run(capfdbinary, "--any", "-o", "raw", f"{LOOPBACK}:{first}", f"{LOOPBACK}:{last}")
     assert (0, b"first\nlast\n") == (code, out)
 
 
 def test_interrupt() -> None:
-    """Ctrl-C ends the probe with the state unknown and one line, not with a traceback."""
+    """Ctrl-C ends the probe with UNKNOWN and one line, not with a traceback."""
     with socket.create_server((LOOPBACK, 0)) as sock:
         process = subprocess.Popen(
             [sys.executable, "-m", "daytimed.probe", f"{LOOPBACK}:{sock.getsockname()[1]}"], stderr=subprocess.PIPE
@@ -498,7 +498,7 @@ def test_interrupt() -> None:
 
 
 def test_unix_socket(tmp_path: Path, capfdbinary: Capture) -> None:
-    """A unix socket is an address as any other."""
+    """A unix socket is an address like any other."""
     sock = socket.socket(socket.AF_UNIX)
     sock.bind(f"{tmp_path}/socket")
     sock.listen()

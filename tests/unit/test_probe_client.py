@@ -1,4 +1,4 @@
-"""The probe's question, asked of real servers."""
+"""The client of the probe, against real servers."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ REPLY = b"The Date Time is: 2026-11-22 12:00:00.123456789 +0530 IST\r\n"
 LOOPBACK = "127.0.0.1"
 
 Handler = Callable[[socket.socket], None]
-#: Long enough for whatever has to come, and short enough for what never does.
+#: A timeout for events that must happen, and one for events that never do.
 LONG_S, SHORT_S = 20.0, 0.5
 MOST = 1 << 20
 NO_SUCH_KIND = 77
 
 
 def send(*parts: bytes) -> Handler:
-    """Return a handler that sends what it is given, each part at once."""
+    """Return a handler that sends each part immediately."""
 
     def handle(sock: socket.socket) -> None:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -48,7 +48,7 @@ def tcp_server(*handlers: Handler, host: str = LOOPBACK) -> Iterator[Address]:
 
 @contextlib.contextmanager
 def udp_server(*replies: bytes) -> Iterator[tuple[Address, list[bytes]]]:
-    """Answer one datagram with some."""
+    """Answer one datagram with the replies."""
     asked: list[bytes] = []
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
         sock.bind((LOOPBACK, 0))
@@ -65,7 +65,7 @@ def udp_server(*replies: bytes) -> Iterator[tuple[Address, list[bytes]]]:
             yield Address("udp", LOOPBACK, sock.getsockname()[1]), asked
         finally:
             with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as end:
-                # ends a wait for a question that never came
+                # wakes the thread if no question came
                 end.sendto(b"", sock.getsockname())
             thread.join()
 
@@ -79,7 +79,7 @@ def outcome(answer: Answer) -> tuple[bytes, str | None]:
 
 @pytest.mark.parametrize("host", [LOOPBACK, pytest.param("::1", marks=pytest.mark.skipif(not has_ipv6(), reason=""))])
 def test_reply(host: str) -> None:
-    """A whole reply is what came up to the end of file, with its family and how long it took."""
+    """A complete reply is all bytes up to end of file, with the family and the times."""
     with tcp_server(send(REPLY), host=host) as address:
         answer = ask(address, b"", LONG_S, MOST)
     assert (REPLY, None) == outcome(answer)
@@ -89,14 +89,14 @@ def test_reply(host: str) -> None:
 
 
 def test_reply_in_pieces() -> None:
-    """A reply is whole at the end of file and not at the end of a packet."""
+    """A reply is complete at end of file, not at the end of a packet."""
     pieces = [REPLY[index : index + 1] for index in range(len(REPLY))]
     with tcp_server(send(*pieces)) as address:
         assert (REPLY, None) == outcome(ask(address, b"", LONG_S, MOST))
 
 
 def test_reply_of_a_unix_socket(tmp_path: Path) -> None:
-    """A unix socket is asked as any other, and its family is called so."""
+    """A unix socket is asked like any other, and its family is `unix`."""
     sock = socket.socket(socket.AF_UNIX)
     sock.bind(f"{tmp_path}/socket")
     sock.listen()
@@ -106,7 +106,7 @@ def test_reply_of_a_unix_socket(tmp_path: Path) -> None:
 
 
 def test_request_is_written_first() -> None:
-    """What is to be sent goes out whole before anything is read, and the connection stays open for the reply."""
+    """The whole request is sent before anything is read, and the connection stays open for the reply."""
     request = b"GET / HTTP/1.0\r\n\r\n"
     seen: list[bytes] = []
 
@@ -121,7 +121,7 @@ def test_request_is_written_first() -> None:
 
 
 def test_nothing_is_written_unasked() -> None:
-    """Without a request the server reads nothing: a daytime client only listens."""
+    """Without a request the client sends nothing."""
     seen = []
 
     def answer_and_listen(sock: socket.socket) -> None:
@@ -134,15 +134,15 @@ def test_nothing_is_written_unasked() -> None:
     assert [b""] == seen
 
 
-def test_bytes_are_as_they_came() -> None:
-    """Every byte there is comes through as it is."""
+def test_bytes_are_unchanged() -> None:
+    """Every byte value arrives unchanged."""
     everything = bytes(range(256))
     with tcp_server(send(everything)) as address:
         assert (everything, None) == outcome(ask(address, b"", LONG_S, MOST))
 
 
 def test_datagram() -> None:
-    """Over UDP one datagram is sent, and the first that comes back is the whole reply."""
+    """Over UDP one datagram is sent, and the first that comes back is the complete reply."""
     with udp_server(REPLY, b"second") as (address, asked):
         answer = ask(address, b"hello", LONG_S, MOST)
         assert ((REPLY, None), "ipv4", [b"hello"]) == (outcome(answer), answer.family, asked)
@@ -155,13 +155,13 @@ def test_empty_datagram_asks() -> None:
 
 
 def test_host_that_is_left_out() -> None:
-    """An address without a host is this machine."""
+    """An address without a host is this host."""
     with tcp_server(send(REPLY)) as address:
         assert (REPLY, None) == outcome(ask(Address("tcp4", "", address.port), b"", LONG_S, MOST))
 
 
 def test_name_is_looked_up() -> None:
-    """A host may be a name, of which each number is tried until one answers."""
+    """A host may be a name; each of its addresses is tried until one answers."""
     with tcp_server(send(REPLY)) as address:
         assert (REPLY, None) == outcome(ask(Address("tcp", "localhost", address.port), b"", LONG_S, MOST))
 
@@ -170,7 +170,7 @@ def test_name_is_looked_up() -> None:
 
 
 def test_no_byte_at_all() -> None:
-    """A server that closes at once has not replied."""
+    """A server that closes without a byte has not replied."""
     with tcp_server(send()) as address:
         answer = ask(address, b"", LONG_S, MOST)
     assert (b"", "the server closed without sending a byte") == outcome(answer)
@@ -178,11 +178,11 @@ def test_no_byte_at_all() -> None:
 
 
 def test_reset_keeps_what_came() -> None:
-    """A reset after some bytes is a failure, and the bytes are there to be seen."""
+    """A reset after some bytes is a failure that keeps the bytes."""
 
     def send_and_reset(sock: socket.socket) -> None:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 65536)
-        # more than fits between the two (the window grows as the client reads), so some has been read when this returns
+        # more than the buffers hold (the window grows as the client reads), so some is read when this returns
         sock.sendall(b"x" * (8 << 20))
         reset(sock)
 
@@ -193,13 +193,13 @@ def test_reset_keeps_what_came() -> None:
 
 
 def test_reset() -> None:
-    """A server that resets is told as such."""
+    """A reset is a failure with its own reason."""
     with tcp_server(reset) as address:
         assert (b"", "the server reset the connection") == outcome(ask(address, b"", LONG_S, MOST))
 
 
 def test_refused() -> None:
-    """A port without a listener is told as such, and there was no connection."""
+    """A port without a listener is a failure without a connection."""
     with socket.create_server((LOOPBACK, 0)) as sock:
         address = Address("tcp", LOOPBACK, sock.getsockname()[1])
     answer = ask(address, b"", LONG_S, MOST)
@@ -209,7 +209,7 @@ def test_refused() -> None:
 
 
 def test_refused_datagram() -> None:
-    """A port without a server for datagrams is told as such."""
+    """A UDP port without a server refuses too."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
         sock.bind((LOOPBACK, 0))
         address = Address("udp", LOOPBACK, sock.getsockname()[1])
@@ -218,16 +218,16 @@ def test_refused_datagram() -> None:
 
 @pytest.mark.parametrize("listens", [False, True])
 def test_unix_socket_without_a_server(listens: bool, tmp_path: Path) -> None:
-    """A path that does not exist, and one on which nobody listens, are told apart."""
+    """A missing path and a path without a listener have different reasons."""
     if listens:
         with socket.socket(socket.AF_UNIX) as sock:
             sock.bind(f"{tmp_path}/socket")
-    expected = "connection refused; nothing listens there" if listens else "there is no such socket"
+    expected = "connection refused; nothing listens there" if listens else "no such socket"
     assert (b"", expected) == outcome(ask(Address("unix", path=f"{tmp_path}/socket"), b"", LONG_S, MOST))
 
 
 def test_error_without_a_sentence_of_ours() -> None:
-    """An error that is not known here is told in the system's words."""
+    """Any other error has the message of the system."""
     answer = ask(Address("unix", path="/dev/null/socket"), b"", LONG_S, MOST)
     assert (b"", "Not a directory") == outcome(answer)
 
@@ -239,8 +239,8 @@ def test_error_without_a_sentence_of_ours() -> None:
         (Address("tcp6", LOOPBACK, 13), "cannot resolve 127.0.0.1: Address family for hostname not supported"),
     ],
 )
-def test_names_that_stand_for_nothing(address: Address, reason: str) -> None:
-    """What cannot be resolved is told with the name."""
+def test_names_that_cannot_be_resolved(address: Address, reason: str) -> None:
+    """The reason contains the name that cannot be resolved."""
     answer = ask(address, b"", LONG_S, MOST)
     assert ((b"", reason), None) == (outcome(answer), answer.connect_s)
 
@@ -250,14 +250,14 @@ def test_names_that_stand_for_nothing(address: Address, reason: str) -> None:
 
 @pytest.mark.parametrize("limit", [len(REPLY), len(REPLY) + 1])
 def test_reply_of_just_the_length(limit: int) -> None:
-    """A reply as long as allowed is no longer than that."""
+    """A reply of exactly the longest length is complete."""
     with tcp_server(send(REPLY)) as address:
         assert (REPLY, None) == outcome(ask(address, b"", LONG_S, limit))
 
 
 @pytest.mark.parametrize("limit", [1, 10, len(REPLY) - 1])
 def test_reply_that_is_too_long(limit: int) -> None:
-    """Of a longer reply the beginning is kept, and no more is read."""
+    """A longer reply is a failure that keeps the beginning."""
     expected = (REPLY[:limit], f"the reply is longer than {limit} bytes; see --max-bytes")
     with tcp_server(send(REPLY)) as address:
         assert expected == outcome(ask(address, b"", LONG_S, limit))
@@ -266,7 +266,7 @@ def test_reply_that_is_too_long(limit: int) -> None:
 
 
 def test_reply_without_end() -> None:
-    """A server that never stops sending is left when it has sent too much."""
+    """An endless reply ends at the longest length."""
 
     def flood(sock: socket.socket) -> None:
         with contextlib.suppress(OSError):
@@ -279,7 +279,7 @@ def test_reply_without_end() -> None:
 
 
 def test_server_that_never_answers() -> None:
-    """A server that accepts and says nothing costs no more than the time that was given."""
+    """A silent server takes no longer than the timeout."""
     with socket.create_server((LOOPBACK, 0)) as sock, within(LONG_S):
         answer = ask(Address("tcp", LOOPBACK, sock.getsockname()[1]), b"", SHORT_S, MOST)
     assert (b"", "no reply within 0.5 s") == outcome(answer)
@@ -288,7 +288,7 @@ def test_server_that_never_answers() -> None:
 
 
 def test_server_that_never_ends() -> None:
-    """A reply without an end of file is no whole one, and what came of it is kept."""
+    """A reply without end of file is incomplete, and its bytes are kept."""
     done = threading.Event()
 
     def hold(sock: socket.socket) -> None:
@@ -298,11 +298,11 @@ def test_server_that_never_ends() -> None:
     with tcp_server(hold) as address, within(LONG_S):
         answer = ask(address, b"", SHORT_S, MOST)
         done.set()
-    assert (REPLY, f"{len(REPLY)} bytes and no end of file within 0.5 s") == outcome(answer)
+    assert (REPLY, f"{len(REPLY)} bytes but no end of file within 0.5 s") == outcome(answer)
 
 
 def test_deadline_is_one_for_all_pieces() -> None:
-    """A server that sends byte after byte does not get the time anew for each of them."""
+    """The deadline is not extended by each byte of a slow reply."""
     done = threading.Event()
 
     def drip(sock: socket.socket) -> None:
@@ -313,19 +313,19 @@ def test_deadline_is_one_for_all_pieces() -> None:
     with tcp_server(drip) as address, within(LONG_S):
         answer = ask(address, b"", SHORT_S, MOST)
         done.set()
-    assert answer.reason == f"{len(answer.reply)} bytes and no end of file within 0.5 s"
+    assert answer.reason == f"{len(answer.reply)} bytes but no end of file within 0.5 s"
     assert SHORT_S <= answer.total_s < LONG_S
 
 
 def test_server_that_never_reads() -> None:
-    """A request that the server does not read is not written for ever."""
+    """Writing a request that the server does not read ends at the deadline."""
     with socket.create_server((LOOPBACK, 0)) as sock, within(LONG_S):
         answer = ask(Address("tcp", LOOPBACK, sock.getsockname()[1]), b"x" * (64 << 20), SHORT_S, MOST)
     assert (b"", "no reply within 0.5 s") == outcome(answer)
 
 
 def test_datagram_that_is_never_answered() -> None:
-    """A datagram without an answer costs no more than the time that was given."""
+    """A datagram without a reply takes no longer than the timeout."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock, within(LONG_S):
         sock.bind((LOOPBACK, 0))
         answer = ask(Address("udp", LOOPBACK, sock.getsockname()[1]), b"", SHORT_S, MOST)
@@ -333,7 +333,7 @@ def test_datagram_that_is_never_answered() -> None:
 
 
 def test_connection_that_never_comes() -> None:
-    """A server whose queue is full does not answer the connection itself; that is told apart."""
+    """A server with a full backlog has its own reason: no connection."""
     with contextlib.ExitStack() as stack, within(LONG_S):
         sock = stack.enter_context(socket.create_server((LOOPBACK, 0), backlog=0))
         for _ in range(3):
@@ -346,7 +346,7 @@ def test_connection_that_never_comes() -> None:
 
 
 def test_name_that_is_never_resolved() -> None:
-    """A resolver that hangs costs no more than the time that was given, and is left behind."""
+    """A resolver that hangs is abandoned at the deadline."""
     end = threading.Event()
 
     def hang() -> list[client.Place]:
@@ -359,7 +359,7 @@ def test_name_that_is_never_resolved() -> None:
 
 
 def test_error_of_the_resolver_comes_back() -> None:
-    """What goes wrong in the resolver is raised where it was asked."""
+    """An error of the resolver thread is raised in the caller."""
 
     def fail() -> list[client.Place]:
         raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
@@ -369,13 +369,13 @@ def test_error_of_the_resolver_comes_back() -> None:
 
 
 def test_time_that_is_up_before_it_begins() -> None:
-    """With no time left nothing is tried."""
+    """Without time left, nothing is tried."""
     answer = ask(Address("tcp", LOOPBACK, 9), b"", -1.0, MOST)
     assert (b"", "no connection within 0 s") == outcome(answer)
 
 
 def test_place_that_does_not_answer_leaves_time_for_the_next() -> None:
-    """Of several numbers of one name each has its share of the time."""
+    """Each address of a name has its share of the time."""
     with contextlib.ExitStack() as stack, within(LONG_S):
         full = stack.enter_context(socket.create_server((LOOPBACK, 0), backlog=0))
         for _ in range(3):
@@ -391,8 +391,8 @@ def test_place_that_does_not_answer_leaves_time_for_the_next() -> None:
             assert good.getsockname() == connection.getpeername()
 
 
-def test_last_error_is_told() -> None:
-    """Where no number of a name answers, the last one's reason is told; with no number at all there is one too."""
+def test_last_error_is_raised() -> None:
+    """If no address of a name answers, the last error is raised; a name without addresses is an error too."""
     with socket.create_server((LOOPBACK, 0)) as sock:
         port = sock.getsockname()[1]
     places: list[client.Place] = [
@@ -408,7 +408,7 @@ def test_last_error_is_told() -> None:
 
 
 def test_datagrams_go_to_the_next_place() -> None:
-    """Of several numbers of one name, the first that answers a datagram is the server; a refusal is no answer."""
+    """The first address of a name that replies to a datagram is the server; a refusal is not a reply."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as unused:
         unused.bind((LOOPBACK, 0))
         refusing = unused.getsockname()
@@ -423,15 +423,15 @@ def test_datagrams_go_to_the_next_place() -> None:
     assert (answer.reply, answer.place) == (REPLY, places[1])
 
 
-def test_service_that_there_is_not() -> None:
-    """A wrong name of a port is a wrong argument, and no word about the server."""
+def test_unknown_service() -> None:
+    """An unknown service name is a local failure, which says nothing about the server."""
     answer = ask(Address("tcp", LOOPBACK, "nosuch"), b"", LONG_S, MOST)
-    expected = "there is no service called nosuch; write the number of its port"
+    expected = "unknown service nosuch; use a port number"
     assert (expected, True) == (answer.reason, answer.is_local)
 
 
 def test_name_that_is_not_resolved_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    """That a name server does not answer is told apart from a server that does not."""
+    """A name server that does not answer has a different reason from a server that does not."""
 
     def too_late(*_: object) -> None:
         raise TimeoutError

@@ -1,4 +1,4 @@
-"""Ranges of the monitoring plugins."""
+"""The ranges of monitoring plugins."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from daytimed.probe.ranges import parse
     ],
 )
 def test_range(text: str, good: list[float], bad: list[float]) -> None:
-    """A value is reason for an alert outside of the range, or inside with @, as the guidelines have it."""
+    """A value outside the range alerts, or inside with @, as in the guidelines."""
     found = parse(text)
     assert [False] * len(good) == [found.is_beyond(value, value) for value in good]
     assert [True] * len(bad) == [found.is_beyond(value, value) for value in bad]
@@ -44,22 +44,22 @@ def test_range(text: str, good: list[float], bad: list[float]) -> None:
     ],
 )
 def test_whole_interval(text: str, low: float, high: float, expected: bool) -> None:
-    """An alert is due only when every value that is possible is one for it."""
+    """An interval alerts only if every value in it does."""
     assert expected == parse(text).is_beyond(low, high)
 
 
 def test_where_a_value_is_that_alerts() -> None:
-    """With @ it is inside, and else beyond."""
+    """A value that alerts is inside with @, and beyond without."""
     assert ["beyond 10", "beyond ~:10", "inside 10:20"] == [parse(text).said for text in ("10", "~:10", "@10:20")]
 
 
-def test_nothing_is_less_than_nothing() -> None:
-    """Zero has no sign."""
+def test_zero_has_no_sign() -> None:
+    """Zero is written without a sign."""
     assert ["0", "0"] == [str(parse(text, symmetric=True)) for text in ("0", "1e-12")]
 
 
 def test_bare_number_of_an_offset() -> None:
-    """For an offset a bare number means both ways, and is written so in the performance data."""
+    """For an offset, a bare number N means -N to N, and is written that way in the performance data."""
     assert ["-2:2", "@-2:2", "2", "2:", "~:2", "-1:2"] == [
         str(parse(text, symmetric)) for text, symmetric in
         [("2", True), ("@2", True), ("2", False), ("2:", True), ("~:2", True), ("-1:2", True)]
@@ -93,14 +93,14 @@ def test_bare_number_of_an_offset() -> None:
     ],
 )
 def test_no_range(text: str) -> None:
-    """What is no range is refused with the ways to write one, and nothing alerts never or always by mistake."""
-    with pytest.raises(ValueError, match="is no range; write N, N:, ~:N, N:M or @N:M, with the smaller one first"):
+    """An invalid range is refused, so that no typing error makes a limit alert always or never."""
+    with pytest.raises(ValueError, match="is not a range; use N, N:, ~:N, N:M or @N:M, the smaller number first"):
         parse(text)
 
 
 @given(text=st.text("@:~-+.0123456789einf", max_size=8) | st.text())
 def test_what_is_written_reads_back(text: str) -> None:
-    """Any text is a range, written as one that means the same, or refused in a line that prints."""
+    """Any text is a range that reads back the same, or is refused in one printable line."""
     try:
         found = parse(text)
     except ValueError as error:

@@ -1,4 +1,4 @@
-"""What programs read of the probe: JSON, the line of a monitoring plugin, metrics."""
+"""The reports of the probe for programs: JSON, the line of a monitoring plugin, metrics."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from daytimed import addresses
 from daytimed.addresses import Address
 from daytimed.probe import ranges, report, zones
-from daytimed.probe.check import Limits, Tally, Verdict, judge
 from daytimed.probe.client import Answer
+from daytimed.probe.tally import Tally
+from daytimed.probe.verdict import Limits, Verdict, judge
 
 NS = 1_000_000_000
 NOW = 1_795_348_800 * NS  # 2026-11-22 12:00:00 UTC
@@ -39,7 +40,7 @@ KEYS = "address family reply format instant resolution_s zone offset_s uncertain
 
 
 def test_json_of_a_reply() -> None:
-    """The object has the keys of the interface in their order, on one line, and seconds are numbers."""
+    """The object has the documented keys in order, on one line, and seconds are numbers."""
     line = report.as_json(verdict(GOOD))
     assert (KEYS.split(), 0) == (list(json.loads(line)), line.count("\n"))
     assert {
@@ -50,7 +51,7 @@ def test_json_of_a_reply() -> None:
 
 
 def test_json_of_a_failure() -> None:
-    """What there was not is null."""
+    """Missing values are null."""
     found = json.loads(report.as_json(verdict(b"", LOST)))
     told = {"address": "tcp://localhost:6000", "reply": "", "total_s": 0.333333333, "state": "CRITICAL", "reason": LOST}
     assert dict.fromkeys(KEYS.split()) | told == found
@@ -58,14 +59,14 @@ def test_json_of_a_failure() -> None:
 
 @given(reply=st.binary(min_size=1))
 def test_json_takes_any_reply(reply: bytes) -> None:
-    """Whatever a server sends, the line is ASCII without control characters, and tells its text."""
+    """Whatever a server sends, the line is ASCII without control characters, and contains the reply."""
     line = report.as_json(verdict(reply))
     assert (True, True) == (line.isascii(), line.isprintable())
     assert reply.decode(errors="backslashreplace") == json.loads(line)["reply"]
 
 
 def test_offset_of_thousands_of_years() -> None:
-    """A clock that shows the year 1 has an offset like any other, in every output."""
+    """A clock in the year 1 has an offset like any other, in every output."""
     found = verdict(b"0001-01-01T00:00:00Z")
     assert -63_930_945_599.4945 == json.loads(report.as_json(found))["offset_s"]
     assert "offset=-6393094" in report.as_plugin_output([found], Limits(), 10.0)
@@ -76,7 +77,7 @@ def test_offset_of_thousands_of_years() -> None:
 
 
 def test_plugin_line() -> None:
-    """State, what was measured and from whom, and the performance data with unit, limits, minimum and maximum."""
+    """The line has state, figures, server, and performance data with unit, limits, minimum and maximum."""
     expected = (
         "DAYTIME OK: offset +0.001000s +/- 0.000500s, iso8601 in 0.333333s from tcp://localhost:6000"
         " | time=0.333333s;@3:4;5:;0;10 offset=0.001000s;-1:1;~:2;;"
@@ -85,13 +86,13 @@ def test_plugin_line() -> None:
 
 
 def test_plugin_line_of_a_failure() -> None:
-    """A failure is one line too, without data that there is not."""
+    """A failure is one line without performance data."""
     expected = f"DAYTIME CRITICAL: tcp://localhost:6000: {LOST}"
     assert expected == report.as_plugin_output([verdict(b"", LOST)], Limits(), 0.5)
 
 
 def test_plugin_output_of_several() -> None:
-    """Of several servers the first line says the worst, and has the data of all; one a server follows."""
+    """For several servers, the first line has the worst state and all data; a line per server follows."""
     found = [verdict(GOOD), verdict(b"", LOST, "udp://[::1]:13"), verdict(GOOD, None, "unix:///run/it's=1")]
     lines = report.as_plugin_output(found, Limits(), 10.0).split("\n")
     good = "DAYTIME OK: offset +0.001000s +/- 0.000500s, iso8601 in 0.333333s from"
@@ -107,7 +108,7 @@ def test_plugin_output_of_several() -> None:
 
 @given(reply=st.binary(min_size=1, max_size=80))
 def test_no_reply_breaks_the_plugin_line(reply: bytes) -> None:
-    """Whatever a server sends, there is one line, one bar, and nothing that controls a terminal."""
+    """Whatever a server sends, the output is one line with one bar, and controls no terminal."""
     for judged in (True, False):
         line = report.as_plugin_output([verdict(reply, judged=judged)], Limits(judged), 10.0)
         assert (True, 1) == (line.isprintable(), line.count("|"))
@@ -116,7 +117,7 @@ def test_no_reply_breaks_the_plugin_line(reply: bytes) -> None:
 
 
 def test_plugin_error() -> None:
-    """Wrong arguments are one line as well."""
+    """Wrong arguments give one line too."""
     assert r"DAYTIME UNKNOWN: a/b\n" == report.as_plugin_error("a|b\n")
 
 
@@ -124,7 +125,7 @@ def test_plugin_error() -> None:
 
 
 def test_metrics() -> None:
-    """Each metric has its help and type once, a sample a server that it is known of, in base units."""
+    """Each metric has one help and one type, and a sample per server with a known value, in base units."""
     lines = report.as_metrics([verdict(GOOD), verdict(b"", LOST, 'unix:///a"b\\c')]).split("\n")
     names = [line.split()[2] for line in lines if line.startswith("# TYPE")]
     assert (len(names), names) == (len(set(names)), [line.split()[2] for line in lines if line.startswith("# HELP")])
@@ -147,7 +148,7 @@ def test_metrics() -> None:
 
 @given(reply=st.binary(min_size=1), path=st.text(st.characters().filter(str.isprintable), min_size=1, max_size=20))
 def test_nothing_breaks_the_metrics(reply: bytes, path: str) -> None:
-    """Whatever a server sends, and whatever its path is, every line is one of the format, with the address whole."""
+    """Whatever a server sends, and whatever its path is, every line is valid and has the whole address."""
     address = f"unix:///{path.rstrip('/')}x"
     for line in report.as_metrics([verdict(reply, None, address)]).split("\n"):
         found = re.fullmatch(r'daytime_[a-z_]+\{address="((?:[^"\\\n]|\\["\\])*)"\} -?\d+(?:\.\d+)?', line)
@@ -156,21 +157,21 @@ def test_nothing_breaks_the_metrics(reply: bytes, path: str) -> None:
 
 
 def test_metrics_of_a_reply_that_cannot_be_read() -> None:
-    """A server that answers something else is not up; unless its replies are not judged."""
+    """A server with an unreadable reply is not up, unless replies are not judged."""
     assert [0.0, 1.0] == [report._figures(verdict(b"hello", judged=judged))["daytime_up"] for judged in (True, False)]
 
 
 @pytest.mark.parametrize("value", [0, 10, 1200, -300])
 def test_whole_numbers_keep_their_zeros(value: int) -> None:
-    """A figure is written without a fraction that is zero, and with all of its zeros before the point."""
+    """A whole number is written without a fraction, and keeps its trailing zeros."""
     made = verdict(GOOD)
     assert made.interval
     made.interval.low = made.interval.high = value * NS
     assert f'daytime_offset_seconds{{address="tcp://localhost:6000"}} {value}\n' in report.as_metrics([made])
 
 
-def test_address_of_all() -> None:
-    """An address without a host is named for whom it asks, and not as another one."""
+def test_label_without_a_host() -> None:
+    """An address without a host is named localhost; schemes other than tcp are part of the name."""
     assert ["localhost:6000", "udp:localhost:6000", "tcp4:a:1"] == [
         report._short(Address(scheme, host, port))
         for scheme, host, port in [("tcp", "", 6000), ("udp", "", 6000), ("tcp4", "a", 1)]

@@ -1,4 +1,4 @@
-"""What people read of the probe."""
+"""The output of the probe for people."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from test_report import GOOD, LOST, verdict
 
 from daytimed.probe import screen, zones
-from daytimed.probe.check import Limits, judge
 from daytimed.probe.offset import Interval
+from daytimed.probe.verdict import Limits, judge
 
 
 @pytest.mark.parametrize(
@@ -37,7 +37,7 @@ from daytimed.probe.offset import Interval
     ],
 )
 def test_visible(reply: bytes, expected: str) -> None:
-    """Line ends become newlines, the last ones go, and what does not print is an escape."""
+    """Line ends become newlines, trailing ones are removed, and unprintable characters become escapes."""
     assert expected == screen.visible(reply)
 
 
@@ -45,7 +45,7 @@ def test_visible(reply: bytes, expected: str) -> None:
 @example(reply=bytes(range(256)))
 @example(reply="".join(map(chr, range(0x80, 0xA0))).encode())
 def test_no_reply_controls_a_terminal(reply: bytes) -> None:
-    """Whatever a server sends, every character shown prints, but for newlines and tabs; in a table, all do."""
+    """Whatever a server sends, only newlines, tabs and printable characters are shown; in a table, no tabs."""
     shown = screen.visible(reply)
     assert [] == [character for character in shown if not character.isprintable() and character not in "\n\t"]
     found = verdict(reply or b"x")
@@ -58,7 +58,7 @@ TEXTS = [row for row in ROWS if row.format not in ("nist", "rfc868")]
 
 @pytest.mark.parametrize("row", TEXTS, ids=lambda row: f"{row.format}-{row.zone}-{row.instant_ns}")
 def test_replies_of_ours_are_shown_as_they_are(row: Row) -> None:
-    """A reply of every format that is text is shown as it is, without its line end."""
+    """A reply in any text format of daytimed is shown unchanged, without its line end."""
     assert row.reply.decode().removesuffix("\r\n") == screen.visible(row.reply)
 
 
@@ -72,36 +72,36 @@ def test_replies_of_ours_are_shown_as_they_are(row: Row) -> None:
     ],
 )
 def test_measured(low: int, high: int, expected: str) -> None:
-    """Offset and uncertainty have one unit, the one of the larger."""
+    """Offset and uncertainty share the unit of the larger one."""
     assert expected == screen.measured(Interval(low, high))
 
 
 def test_details() -> None:
-    """Verbose tells all that was understood."""
+    """The details show all that was understood."""
     assert (
         "  address  tcp://localhost:6000 over ipv4\n"
         "  format   iso8601, resolution 1 ms\n"
         "  zone     UTC\n"
         "  instant  2026-11-22T12:00:00.000Z\n"
         "  offset   +1.000 ms ± 0.500 ms\n"
-        "  time     333.333 ms, of these 100.000 ms to connect\n"
+        "  time     333.333 ms, including 100.000 ms to connect\n"
         "  state    OK"
     ) == screen.details(verdict(GOOD))
 
 
-def test_details_of_what_is_not_plain() -> None:
-    """An assumed zone, what NIST says of itself, and how an ambiguous reply was read, are told."""
+def test_details_of_unusual_replies() -> None:
+    """The details show an assumed zone, the codes of a NIST line, and how an ambiguity was resolved."""
     nist = screen.details(verdict(b"61366 26-11-22 12:00:00 00 1 0 50.0 UTC(NIST) *"))
     assert "\n  NIST     health 0, leap 1, advance 0.05 s\n" in nist
     assert nist.endswith("  state    OK\n  note     a leap second will be inserted at the end of the month")
     windows = screen.details(verdict(b"12:00:00 11/10/2026"))
-    assert "\n  zone     none in the reply, assumed\n" in windows
-    assert windows.endswith("day and month are ambiguous: read as 2026-11-10, which is nearer than 2026-10-11")
+    assert "\n  zone     assumed, none in the reply\n" in windows
+    assert windows.endswith("day and month are ambiguous: assuming 2026-11-10, which is nearer than 2026-10-11")
     assert screen.details(verdict(b"", LOST)) == "  address  tcp://localhost:6000\n  state    CRITICAL"
 
 
 def test_sample_and_summary() -> None:
-    """A line a sample, and at the end what ping tells: counts, times, and the offset."""
+    """Each sample is a line, and the summary has counts and times, as ping has, and the offset."""
     good, lost = verdict(GOOD).tally, verdict(b"", LOST).tally
     assert good.last
     assert lost.last
@@ -120,7 +120,7 @@ def test_sample_and_summary() -> None:
 
 
 def test_table() -> None:
-    """Columns are as wide as they have to be, and colour does not move them."""
+    """Columns fit their contents, and colour does not move them."""
     found = [verdict(GOOD), verdict(b"", LOST, "[2001:db8::1]:13"), verdict(b"x" * 99, address="a:1", judged=False)]
     assert [
         "STATE     ADDRESS                               OFFSET        TIME  REPLY",

@@ -1,4 +1,4 @@
-"""Several questions to one server, and several servers side by side."""
+"""Surveys: several samples of one server, and several servers side by side."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from unit_help import reset, stream_server, within
 
 from daytimed.addresses import Address
 from daytimed.probe import client, survey, zones
-from daytimed.probe.check import Limits
 from daytimed.probe.survey import Survey, spread
+from daytimed.probe.verdict import Limits
 
 LOOPBACK = "127.0.0.1"
 LONG_S = 20.0
@@ -38,7 +38,7 @@ def listen() -> tuple[socket.socket, Address]:
 
 @pytest.mark.parametrize("count", [1, 2, 7, 20, 100, 101, 450, 1000])
 def test_samples_fall_into_different_parts_of_the_second(count: int) -> None:
-    """However many samples there are, they leave no part of the second out that is longer than a few hundredths."""
+    """Any number of samples leaves no gap in the second longer than a few hundredths."""
     gap = spread(count, None)
     parts = sorted(number * gap % 1 for number in range(count))
     gaps = [after - before for before, after in zip(parts, [*parts[1:], parts[0] + 1], strict=True)]
@@ -47,14 +47,14 @@ def test_samples_fall_into_different_parts_of_the_second(count: int) -> None:
 
 @pytest.mark.parametrize(("count", "interval"), [(3, 4.0), (20, 0.5), (0, 1.0)])
 def test_interval_that_was_asked_for(count: int, interval: float) -> None:
-    """Samples are at least so far apart, and yet not all at the same part of the second."""
+    """Samples are at least the interval apart, and in different parts of the second."""
     gap = spread(count, interval)
     assert gap > interval
     assert len({round(number * gap % 1, 6) for number in range(count or 20)}) == (count or 20)
 
 
 def test_a_question_that_hangs_leaves_time_for_the_others() -> None:
-    """One question has half of the time that is left, so that the next ones are asked as well."""
+    """A question takes at most half of the remaining time, so that the next ones are asked too."""
     sock, address = listen()
 
     def hang_in_the_background(peer: socket.socket) -> None:
@@ -69,24 +69,24 @@ def test_a_question_that_hangs_leaves_time_for_the_others() -> None:
 
 
 def test_a_slow_server_is_not_blamed_for_the_deadline() -> None:
-    """A sample that cannot have the time that the others took is not asked; that it is missing is told."""
+    """A sample with less time than the others took is skipped, and the reason reports it."""
     sock, address = listen()
     turn = threading.Event()
 
     def slow(peer: socket.socket) -> None:
-        # by a clock and not by an event: this is what is tested
+        # a real delay, not an event, because the delay is what is tested
         turn.wait(0.15)
         good(peer)
 
     with within(LONG_S), stream_server(sock, *[slow] * 20):
         verdict = plan(20, 1.0).check(address)
     assert verdict.tally.answered == verdict.tally.sent < 20
-    expected = f"only {verdict.tally.sent} of 20 samples fit into the time"
+    expected = f"the timeout allowed only {verdict.tally.sent} of 20 samples"
     assert (verdict.state, verdict.reason) == ("OK", expected)
 
 
 class Clock:
-    """A clock that stands still but for what is slept, and for what questions take."""
+    """A clock that advances only by sleeps and questions."""
 
     def __init__(self) -> None:
         self.now = 0.0
@@ -99,7 +99,7 @@ class Clock:
 
 
 def test_no_wait_goes_beyond_the_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A sample that was late shifts the next ones, and the one that would come after the deadline is not waited for."""
+    """A late sample delays the next ones, and the survey does not wait for one beyond the deadline."""
     clock = Clock()
     asked: list[float] = []
 
@@ -119,7 +119,7 @@ def test_no_wait_goes_beyond_the_deadline(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def interrupted(monkeypatch: pytest.MonkeyPatch, after: int) -> None:
-    """Have Ctrl-C pressed during a question, after so many."""
+    """Press Ctrl-C during the question after a number of others."""
     asked: list[Address] = []
 
     def ask_until(
@@ -135,7 +135,7 @@ def interrupted(monkeypatch: pytest.MonkeyPatch, after: int) -> None:
 
 @pytest.mark.parametrize("count", [0, 5])
 def test_interrupt_counts_the_question_that_hangs(count: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ctrl-C while a question hangs ends the samples, and that one had no answer."""
+    """Ctrl-C during a question ends the survey, and counts the question as unanswered."""
     interrupted(monkeypatch, after=2)
     sock, address = listen()
     with within(LONG_S), stream_server(sock, good, good):
@@ -145,7 +145,7 @@ def test_interrupt_counts_the_question_that_hangs(count: int, monkeypatch: pytes
 
 
 def test_interrupt_of_the_first_question(monkeypatch: pytest.MonkeyPatch) -> None:
-    """With samples to come it is an answer that there was none; without, nothing is known."""
+    """Ctrl-C during the first of several questions means no reply; during the only one, nothing is known."""
     interrupted(monkeypatch, after=0)
     sock, address = listen()
     sock.close()
@@ -156,7 +156,7 @@ def test_interrupt_of_the_first_question(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_interrupt_of_many_servers(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What has come is told, and of the others that nothing has."""
+    """After Ctrl-C, servers that replied keep their verdict; the others have no reply."""
     sock, address = listen()
     silent, other = listen()
     counted: list[int] = []
@@ -175,9 +175,9 @@ def test_interrupt_of_many_servers(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_more_servers_than_descriptors() -> None:
-    """With few descriptors fewer servers are asked at the same time, and none is blamed for it."""
+    """With few descriptors, fewer servers are asked at the same time, and all are OK."""
     sock, address = listen()
-    # one server by a hundred names
+    # one server with a hundred addresses
     words = [f"127.0.0.{number}:{address.port}" for number in range(1, 101)]
     sock.close()
     everywhere = socket.create_server(("0.0.0.0", int(address.port)))
@@ -187,11 +187,11 @@ def test_more_servers_than_descriptors() -> None:
     assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
 
 
-def test_no_descriptors_are_the_fault_of_this_host() -> None:
-    """What this host is out of is not the server's state."""
+def test_lack_of_descriptors_is_local() -> None:
+    """Without descriptors on this host, the state of the server is UNKNOWN."""
     sock, address = listen()
     with stream_server(sock, good):
-        # afterwards there are descriptors again, for whatever the interpreter writes at its end
+        # the limit is raised again afterwards, for what the interpreter opens at exit
         script = (
             "import resource, sys; from daytimed.probe import cli, screen;"
             " most = resource.getrlimit(resource.RLIMIT_NOFILE);"
@@ -201,11 +201,11 @@ def test_no_descriptors_are_the_fault_of_this_host() -> None:
         words = [sys.executable, "-c", script, str(address)]
         done = subprocess.run(words, capture_output=True, timeout=60, check=False)
     assert done.returncode == 3
-    assert done.stderr.endswith(b": this host is out of descriptors for the probe; see ulimit -n\n")
+    assert done.stderr.endswith(b": this host is out of descriptors; see ulimit -n\n")
 
 
 def test_the_same_server_is_asked_again() -> None:
-    """A name is looked up once, so that all samples are of one server."""
+    """A name is resolved once, so that all samples ask the same server."""
     first, address = listen()
     second = socket.create_server(("::1", int(address.port)), family=socket.AF_INET6)
     places = []
@@ -217,7 +217,7 @@ def test_the_same_server_is_asked_again() -> None:
 
 
 def test_failed_samples_do_not_end_the_others() -> None:
-    """A reset is one sample; the next one is asked."""
+    """A reset costs one sample; the next ones are asked."""
     sock, address = listen()
     begun = time.monotonic()
     with within(LONG_S), stream_server(sock, good, reset, good):

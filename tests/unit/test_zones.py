@@ -1,4 +1,4 @@
-"""Offsets from UTC: names, digits, and zones that are assumed."""
+"""Offsets from UTC: names, digits, and assumed zones."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def civil(year: int, month: int, day: int, hour: int, minute: int = 0) -> int:
 
 
 def test_names_of_the_database() -> None:
-    """Every abbreviation that the IANA database has in use is known, with every offset that it has there."""
+    """Every abbreviation in current use in the IANA database is known, with all its offsets."""
     missing = set()
     for key in zoneinfo.available_timezones():
         zone = zoneinfo.ZoneInfo(key)
@@ -29,7 +29,7 @@ def test_names_of_the_database() -> None:
             assert away is not None
             if name.isalpha() and not key.startswith(("Etc/", "Factory")) and key != "localtime":
                 offset = round(away.total_seconds())
-                # Cuba's would excuse a clock that is wrong by an hour
+                # Cuba's would let a clock pass that is off by an hour
                 if offset not in zones.offsets_of_name(name) and key not in {"America/Havana", "Cuba"}:
                     missing.add((name, offset / HOUR, key))
     assert missing == set()
@@ -41,12 +41,12 @@ def test_names_of_the_database() -> None:
      ("PDT", -7), ("Z", 0)],
 )  # fmt: skip
 def test_names_of_rfc5322(name: str, hours: int) -> None:
-    """What RFC 5322, section 4.3, says of a name comes first."""
+    """The meaning that RFC 5322, section 4.3, gives to a name comes first."""
     assert zones.offsets_of_name(name)[0] == hours * HOUR
 
 
 def test_names_that_are_not_known() -> None:
-    """A name that nobody knows has no offset; case does not matter to the others."""
+    """An unknown name has no offset; the case of a known one does not matter."""
     assert (zones.offsets_of_name("ROME"), zones.offsets_of_name("cest")) == ((), (2 * HOUR,))
 
 
@@ -57,13 +57,13 @@ def test_names_that_are_not_known() -> None:
      ("+0560", None), ("0530", None), ("", None), ("+", None), ("+5:3", None), ("+123", None), ("+٢٢", None)],
 )  # fmt: skip
 def test_digits(text: str, seconds: int | None) -> None:
-    """An offset is a sign and one, two or four digits, and no farther from UTC than there has been one."""
+    """An offset is a sign and one, two or four digits, and no farther from UTC than any zone was."""
     assert zones.parse_digits(text) == seconds
 
 
 @pytest.fixture(params=["local", "America/New_York"])
 def new_york(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[zones.Offsets]:
-    """New York, as the local zone and by its name."""
+    """New York, as the local zone and by name."""
     with monkeypatch.context() as patch:
         patch.setenv("TZ", "America/New_York")
         time.tzset()
@@ -72,7 +72,7 @@ def new_york(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_changes_of_the_clock(new_york: zones.Offsets) -> None:
-    """There is one offset but for the hour that comes twice, which has two, and the one that never comes."""
+    """A time has one offset; an hour that is repeated or skipped has two."""
     assert new_york(civil(2026, 1, 15, 12)) == (-5 * HOUR,)
     assert new_york(civil(2026, 7, 15, 12)) == (-4 * HOUR,)
     assert new_york(civil(2026, 3, 8, 1, 59)) == (-5 * HOUR,)
@@ -84,18 +84,18 @@ def test_changes_of_the_clock(new_york: zones.Offsets) -> None:
 
 
 def test_far_years(new_york: zones.Offsets) -> None:
-    """Years that no clock shows have an offset as well."""
+    """Years far from now have an offset too."""
     for year in (1, 1900, 9999):
         assert all(abs(each) <= 6 * HOUR for each in new_york(civil(year, 6, 1, 12)))
 
 
 def test_fixed_zones() -> None:
-    """UTC and offsets are the same at any time."""
+    """UTC and a fixed offset never change."""
     assert [zones.load_offsets(name)(0) for name in ("UTC", "+05:30", "-03")] == [(0,), (19800,), (-10800,)]
 
 
 @pytest.mark.parametrize("name", ["", "Nowhere", "../etc/passwd", "/etc/localtime", "+99", "-", "Europe", "\0"])
-def test_zones_that_there_are_not(name: str) -> None:
-    """What is no zone is refused, with what would be one."""
-    with pytest.raises(ValueError, match=r"write \+hh:mm|it is local, UTC, \+hh:mm or a name like Europe/Berlin"):
+def test_unknown_zones(name: str) -> None:
+    """An unknown zone is refused; the message names the possible ones."""
+    with pytest.raises(ValueError, match=r"use \+hh:mm|use local, UTC, \+hh:mm or a name like Europe/Berlin"):
         zones.load_offsets(name)
