@@ -19,6 +19,7 @@ from daytimed.gate import Gate
 from daytimed.log.clients import NAMELESS, ClientLog, Peer
 from daytimed.log.output import Output
 from daytimed.networks import NetworkSet
+from daytimed.ring import Ring
 
 _STDIN = 0
 _KINDS = (
@@ -76,11 +77,12 @@ def _serve_stream(client: socket.socket, gate: Gate, reply: formats.Reply) -> tu
     except OSError as error:
         # the client has gone, and its address with it
         return ("unknown", 0), (0, session.reason_for(error))
-    streams = session.Streams((client.family, client.type, client.proto), gate, reply, None)
-    outcome = streams.serve((client.detach(), peer), time.monotonic_ns())
-    streams.wait()
-    streams.close()
-    return NAMELESS if client.family == socket.AF_UNIX else peer, outcome
+    is_unix = client.family == socket.AF_UNIX
+    ring = Ring((client.family, client.type, client.proto), None)
+    outcome = session.Streams(ring, gate, reply, is_unix=is_unix).serve((client.detach(), peer), time.monotonic_ns())
+    ring.wait()
+    ring.close()
+    return NAMELESS if is_unix else peer, outcome
 
 
 def _answer_datagram(server: socket.socket, gate: Gate, reply: formats.Reply) -> tuple[Peer, session.Outcome] | None:

@@ -22,6 +22,7 @@ from daytimed.gate import Gate
 from daytimed.listeners import Listener
 from daytimed.log.clients import NAMELESS, ClientLog
 from daytimed.log.log import Log
+from daytimed.ring import Ring
 from daytimed.session import Datagrams, Streams
 
 #: The pause of a worker that is out of descriptors or memory, and the shortest time between two warnings about it.
@@ -59,7 +60,7 @@ class Worker:
         self._gate = gate
         self._head = head
         self._own_ports = own_ports
-        self._sessions: Streams | Datagrams | None = None
+        self._ring: Ring | None = None
         self._stopping = False
         self._pauses = 0
         self._pause_logged = False
@@ -72,8 +73,8 @@ class Worker:
 
     def tick(self) -> None:
         """Close the streams of earlier clients that are done."""
-        if isinstance(self._sessions, Streams):
-            self._sessions.tick()
+        if self._ring:
+            self._ring.tick()
 
     def run(self, log: Log, client_log: ClientLog, wake: Callable[[], None]) -> None:
         """
@@ -128,9 +129,10 @@ class Worker:
         """Return what serves clients, what waits for one, and the index of its address; None if already stopped."""
         server = self.listener.socket
         if not self.listener.is_datagram:
-            self._sessions = Streams(self.listener.kind, self._gate, self._reply, signals.set_timer)
+            self._ring = Ring(self.listener.kind, signals.set_timer)
+            streams = Streams(self._ring, self._gate, self._reply, is_unix=self.listener.is_unix)
             # socket.accept() would make an enum and a socket object for each client
-            return self._sessions, server._accept, 1  # type: ignore[attr-defined]
+            return streams, server._accept, 1  # type: ignore[attr-defined]
         try:
             # a stop closes the listener, perhaps before the last reply is sent: replies have a copy of their own
             sender = server.dup()
@@ -138,9 +140,9 @@ class Worker:
             if self._stopping:
                 return None
             raise
-        self._sessions = Datagrams(sender, self._gate, self._reply, self._own_ports)
+        datagrams = Datagrams(sender, self._gate, self._reply, self._own_ports)
         # one byte of a request is enough; the kernel discards the rest of the datagram
-        return self._sessions, partial(server.recvmsg, 1, CONTROL_SPACE), 3
+        return datagrams, partial(server.recvmsg, 1, CONTROL_SPACE), 3
 
     def _go_on_after(self, error: OSError) -> bool:
         """Handle an error of accept or recvmsg; return False to end the loop."""
@@ -149,7 +151,7 @@ class Worker:
         if error.errno in _CLIENT_ERRORS:
             return True
         if error.errno in _OUT_OF_RESOURCES:
-            if not (self._sessions and self._sessions.release()):
+            if not (self._ring and self._ring.release()):
                 self._pause(error)
             return True
         if error.errno == errno.EAGAIN:

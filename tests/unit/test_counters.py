@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from daytimed import talkers
+from daytimed import sample
 from daytimed.counters import (
     ACCEPTED,
     DROPPED,
@@ -17,12 +17,12 @@ from daytimed.counters import (
     PERIOD,
     RATE_CELLS,
     READY,
+    SAMPLE,
     SERVED,
     SLOT_CELLS,
     SLOTS,
     SUPPRESSED_DROPPED,
     SUPPRESSED_SERVED,
-    TALKERS,
     WATCHED,
     Counters,
     Counts,
@@ -56,7 +56,7 @@ def test_cells_do_not_overlap() -> None:
     """Each figure has its own cell; the head and the slots are multiples of a cache line of 64 bytes."""
     reasons = range(len(REASONS))
     cells = [READY, ACCEPTED, FINISHED, SERVED, *(DROPPED + each for each in reasons), SUPPRESSED_SERVED, LOG_LOST]
-    cells += [*(SUPPRESSED_DROPPED + each for each in reasons), *range(TALKERS, TALKERS + talkers.CELLS)]
+    cells += [*(SUPPRESSED_DROPPED + each for each in reasons), *range(SAMPLE, SAMPLE + sample.CELLS)]
     assert len(cells) == len(set(cells))
     assert max(cells) < SLOT_CELLS
     assert (0, 0) == (8 * SLOT_CELLS % 64, 8 * HEAD_CELLS % 64)

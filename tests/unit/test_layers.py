@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import ast
+import graphlib
+import io
 import socket
 import subprocess
 import sys
+import tokenize
 from pathlib import Path
 
 import pytest
@@ -15,24 +18,15 @@ import daytimed
 
 PACKAGE = Path(daytimed.__file__).parent
 
-#: From the lowest to the highest; modules of one layer do not import each other.
-LAYERS: tuple[tuple[str, ...], ...] = (
-    ("errors", "reasons", "addresses"),
-    ("clock",),
-    ("formats",),
-    ("config",),
-    ("datagram", "talkers"),
-    ("systemd", "listeners", "signals", "counters", "log", "pidfile", "limits"),
-    ("session", "respawn", "clientlog", "reporter"),
-    ("worker",),
-    ("generation",),
-    ("master",),
-    ("inetd", "daemonize"),
-    ("deferral",),
-    ("cli",),
-    ("__main__",),
-)
-HEIGHTS = {module: height for height, layer in enumerate(LAYERS) for module in layer}
+#: From the lowest to the highest. A folder is in the layer of its name.
+LAYERS = {
+    "pure": "errors reasons addresses clock formats config respawn phases budget",
+    "mechanisms": "systemd listeners datagram signals counters networks sample rates gate log pidfile deferral",
+    "serving": "ring session worker",
+    "supervision": "team generation sockets children reporter lookout master",
+    "process": "inetd daemonize cli __main__",
+}
+HEIGHTS = {noun: height for height, nouns in enumerate(LAYERS.values()) for noun in nouns.split()}
 
 #: The modules of the probe, from the lowest to the highest.
 PROBE_ORDER = ["daytimed.probe"] + [
@@ -92,18 +86,55 @@ def calls_in(name: str) -> set[str]:
     return {ast.unparse(node.func) for node in ast.walk(tree) if isinstance(node, ast.Call)}
 
 
+def noun_of(name: str) -> str:
+    """Return the file or folder of the package that a module is."""
+    return name.split(".")[1]
+
+
 def test_every_module_has_its_layer() -> None:
-    """Every module has a place in the order; the other tests need it."""
-    assert [] == [name for name in DAEMON if name.removeprefix("daytimed.") not in HEIGHTS]
-    assert len(DAEMON) > 15
+    """A new file or folder needs a layer, and a layer names no other."""
+    assert HEIGHTS.keys() == {noun_of(name) for name in DAEMON}
 
 
 @pytest.mark.parametrize("name", DAEMON)
 def test_imports_point_downwards(name: str) -> None:
-    """A module imports only from layers below its own; mechanisms are independent of each other."""
-    own = {each.removeprefix("daytimed.") for each in imports_of(name) if each.startswith("daytimed.")}
-    height = HEIGHTS[name.removeprefix("daytimed.")]
-    assert [] == sorted(each for each in own if HEIGHTS.get(each, len(LAYERS)) >= height)
+    """A module imports only from its own layer and those below."""
+    own = {each for each in imports_of(name) if each.startswith("daytimed.")}
+    height = HEIGHTS[noun_of(name)]
+    assert [] == sorted(each for each in own if HEIGHTS.get(noun_of(each), len(LAYERS)) > height)
+
+
+def test_imports_make_no_circle() -> None:
+    """Within a layer too, there is an order in which each module imports only those before it."""
+    graphlib.TopologicalSorter({name: imports_of(name) & {*DAEMON} for name in DAEMON}).prepare()
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_files_are_short(name: str) -> None:
+    """A file has at most 350 lines."""
+    assert len(FILES[name].read_text().splitlines()) <= 350
+
+
+def test_core_is_short() -> None:
+    """Master, worker and session have at most 560 lines of code together, without comments and docstrings."""
+    assert sum(map(code_lines, ("daytimed.master", "daytimed.worker", "daytimed.session"))) <= 560
+
+
+def code_lines(name: str) -> int:
+    """Return the number of lines with code."""
+    text = FILES[name].read_text()
+    found = {
+        line
+        for token in tokenize.generate_tokens(io.StringIO(text).readline)
+        if token.type not in (tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT)
+        for line in range(token.start[0], token.end[0] + 1)
+        if token.string
+    }
+    for node in ast.walk(ast.parse(text)):
+        # a string that is a statement is a docstring
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str):
+            found -= {*range(node.lineno, (node.end_lineno or node.lineno) + 1)}
+    return len(found)
 
 
 @pytest.mark.parametrize("name", PROBE)
@@ -133,14 +164,14 @@ def test_only_command_lines_exit() -> None:
 
 def test_only_children_end_at_once() -> None:
     """Only the two modules that fork call os._exit(), and both do."""
-    assert ["daytimed.daemonize", "daytimed.master"] == sorted(name for name in FILES if "os._exit" in calls_in(name))
-    assert ["daytimed.daemonize", "daytimed.master"] == sorted(name for name in FILES if "os.fork" in calls_in(name))
+    assert ["daytimed.children", "daytimed.daemonize"] == sorted(name for name in FILES if "os._exit" in calls_in(name))
+    assert ["daytimed.children", "daytimed.daemonize"] == sorted(name for name in FILES if "os.fork" in calls_in(name))
 
 
 def test_core_is_pure() -> None:
-    """Formats, clock and the grammar use neither sockets nor processes."""
+    """The lowest layer uses neither sockets nor processes."""
     effects = {"socket", "_socket", "signal", "subprocess", "select", "threading", "structlog", "logging"}
-    pure = [f"daytimed.{each}" for layer in LAYERS[:3] for each in layer] + ["daytimed.respawn"]
+    pure = [name for name in DAEMON if noun_of(name) in LAYERS["pure"].split()]
     assert {} == {name: found for name in pure if (found := imports_of(name) & effects)}
 
 
@@ -217,7 +248,17 @@ def test_run_loads_only_what_it_uses(arguments: list[str], more: set[str]) -> No
 
 @pytest.mark.parametrize(
     "module",
-    ["typing", "dataclasses", "json", "ipaddress", "structlog", "ctypes", "threading", "datetime", "daytimed.config"],
+    [
+        "typing",
+        "dataclasses",
+        "json",
+        "ipaddress",
+        "structlog",
+        "ctypes",
+        "threading",
+        "datetime",
+        "daytimed.config.settings",
+    ],
 )
 def test_probe_leaves_out_what_is_slow(module: str) -> None:
     """The probe does not load modules that are slow to load."""

@@ -9,10 +9,11 @@ from typing import Any
 
 import pytest
 
-from daytimed.clientlog import ASK_AGAIN_NS, Allowance, ClientLog
+from daytimed.budget import Budget
 from daytimed.counters import Counters, Counts
-from daytimed.limits import Budget, NetworkSet
-from daytimed.log import Log
+from daytimed.log.clients import ASK_AGAIN_NS, Allowance, ClientLog
+from daytimed.log.log import Log
+from daytimed.networks import NetworkSet
 from daytimed.reasons import RATE, RESET
 from daytimed.reporter import Reporter, describe
 from daytimed.systemd import Notifier
@@ -53,12 +54,12 @@ def test_the_watchdog_is_fed_twice_an_interval_and_only_in_health(tmp_path: Path
         notifier = Notifier({"NOTIFY_SOCKET": str(tmp_path / "notify"), "WATCHDOG_USEC": "30000000"})
         reporter = Reporter(Counters(), notifier, 100.0)
         assert reporter.feed_at is None
-        reporter.tell_ready(1, 2, 100.5)
+        reporter.notify_ready(1, 2, 100.5)
         assert manager.recv(1000) == b"READY=1\nSTATUS=Serving 1 listener with 2 workers; 0 replies, up 0 seconds"
         assert reporter.feed_at == 115.5
-        reporter.tell_health(True, 1, 2, 116.0)
+        reporter.notify_health(True, 1, 2, 116.0)
         assert manager.recv(1000).startswith(b"WATCHDOG=1\nSTATUS=Serving 1 listener")
-        reporter.tell_health(False, 1, 2, 131.0)
+        reporter.notify_health(False, 1, 2, 131.0)
         with pytest.raises(BlockingIOError):
             manager.recv(1000)
         assert reporter.feed_at == 146.0
@@ -69,7 +70,7 @@ class Suppressing:
 
     def __init__(self) -> None:
         self.counters = Counters()
-        self.told: list[dict[str, Any]] = []
+        self.logged: list[dict[str, Any]] = []
         self.broken = False
         self.log = Log(self._take, "json", "info", lambda: None)
         self.reporter = Reporter(self.counters, Notifier({}), 0.0)
@@ -83,38 +84,42 @@ class Suppressing:
         if self.broken:
             return False
         event = json.loads(rendered)
-        self.told.append({key: value for key, value in event.items() if key not in ("timestamp", "level", "message")})
+        self.logged.append({key: value for key, value in event.items() if key not in ("timestamp", "level", "message")})
         return True
 
     def come(self, host: str, dropped: int | None, count: int) -> None:
-        # late enough for the client log to look at the period again
-        self._now_ns += ASK_AGAIN_NS
         for _ in range(count):
-            self.client_log.tell((host, 5), self._now_ns, 0, dropped)
+            # late enough for the budget to be asked again, so that each client is offered to the sample
+            self._now_ns += ASK_AGAIN_NS
+            self.client_log.record((host, 5), self._now_ns, 0, dropped)
 
 
 NOTHING_LEFT = Budget(memoryview(bytearray((2**63).to_bytes(8, "little"))).cast("Q"), 0, 0.001, 1)
 
 
 def test_the_summary_is_by_reason_and_network() -> None:
-    """Each client is summed up once, when no more come; at most five networks are listed, the largest first."""
+    """Each client is summarised once, when no more come; at most five networks are listed, the largest first."""
     scene = Suppressing()
-    scene.reporter.tell_suppressed(scene.log, 1.0)
-    assert scene.told == []
-    for number in range(7):
-        scene.come(f"10.0.{number}.1", None, 10 - number)
-    scene.come("2001:db8:1:2::3", RATE, 9)
+    scene.reporter.report_suppressed(scene.log, 1.0)
+    assert scene.logged == []
+    for number in range(6):
+        scene.come(f"10.0.{number}.1", None, 6 - number)
+    scene.come("2001:db8:1:2::3", RATE, 5)
     scene.come("", RESET, 1)
-    scene.reporter.tell_suppressed(scene.log, 2.0)
-    assert scene.told == [], "more may be coming"
-    scene.reporter.tell_suppressed(scene.log, 3.0)
-    networks = "10.0.0.0/24=10 10.0.1.0/24=9 2001:db8:1::/48=9 10.0.2.0/24=8 10.0.3.0/24=7"
-    first = {"event": "clients_suppressed", "served": 49, "dropped": 10, "networks": networks, "reset": 1, "rate": 9}
-    assert scene.told == [first]
+    scene.reporter.report_suppressed(scene.log, 2.0)
+    assert scene.logged == [], "more may be coming"
+    scene.reporter.report_suppressed(scene.log, 3.0)
+    networks = "10.0.0.0/24=6 10.0.1.0/24=5 2001:db8:1::/48=5 10.0.2.0/24=4 10.0.3.0/24=3"
+    first = {
+        "event": "clients_suppressed", "served": 21, "dropped": 6, "networks": networks, "sampled": 27,
+        "reset": 1, "rate": 5,
+    }  # fmt: skip
+    assert scene.logged == [first]
     scene.come("192.0.2.1", RATE, 2)
-    scene.reporter.tell_suppressed(scene.log, 4.0, at_once=True)
-    second = {"event": "clients_suppressed", "served": 0, "dropped": 2, "networks": "192.0.2.0/24=2", "rate": 2}
-    assert scene.told == [first, second]
+    scene.reporter.report_suppressed(scene.log, 4.0, at_once=True)
+    networks = "192.0.2.0/24=2"
+    second = {"event": "clients_suppressed", "served": 0, "dropped": 2, "networks": networks, "sampled": 2, "rate": 2}
+    assert scene.logged == [first, second]
 
 
 def test_a_summary_that_the_log_does_not_take_is_told_again() -> None:
@@ -122,17 +127,18 @@ def test_a_summary_that_the_log_does_not_take_is_told_again() -> None:
     scene = Suppressing()
     scene.come("192.0.2.1", None, 3)
     scene.broken = True
-    assert scene.reporter.has_untold()
+    assert scene.reporter.has_unreported()
     for now in (1.0, 2.0):
-        scene.reporter.tell_suppressed(scene.log, now)
-    assert not scene.reporter.has_untold()
+        scene.reporter.report_suppressed(scene.log, now)
+    assert not scene.reporter.has_unreported()
     scene.broken = False
     scene.come("192.0.2.1", RATE, 1)
-    assert scene.reporter.has_untold()
+    assert scene.reporter.has_unreported()
     for now in (3.0, 4.0):
-        scene.reporter.tell_suppressed(scene.log, now)
+        scene.reporter.report_suppressed(scene.log, now)
     networks = "192.0.2.0/24=4"
-    assert scene.told == [{"event": "clients_suppressed", "served": 3, "dropped": 1, "networks": networks, "rate": 1}]
+    expected = {"event": "clients_suppressed", "served": 3, "dropped": 1, "networks": networks, "sampled": 4, "rate": 1}
+    assert scene.logged == [expected]
 
 
 def test_a_flood_that_does_not_end_is_summed_up_all_the_same() -> None:
@@ -140,12 +146,12 @@ def test_a_flood_that_does_not_end_is_summed_up_all_the_same() -> None:
     scene = Suppressing()
     for second in range(25):
         scene.come("192.0.2.1", None, 1)
-        scene.reporter.tell_suppressed(scene.log, float(second))
-    assert [event["served"] for event in scene.told] == [11, 11]
+        scene.reporter.report_suppressed(scene.log, float(second))
+    assert [event["served"] for event in scene.logged] == [11, 11]
 
 
 def test_without_a_watchdog_nothing_is_to_be_fed() -> None:
     """Without a watchdog there is no deadline, and so no wake-up."""
     reporter = Reporter(Counters(), Notifier({}), 0.0)
-    reporter.tell_ready(1, 1, 1.0)
+    reporter.notify_ready(1, 1, 1.0)
     assert reporter.feed_at is None

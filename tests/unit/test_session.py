@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import ipaddress
 import os
 import socket
 import struct
@@ -14,7 +15,10 @@ from unit_help import has_ipv6, read_to_end, reset, within
 
 from daytimed import session
 from daytimed.datagram import CONTROL_SPACE, ask_for_destinations
-from daytimed.reasons import NO_FD, NO_MEMORY, OS_ERROR, RATE, REASONS, RESET, TIMEOUT
+from daytimed.gate import Gate
+from daytimed.networks import NetworkSet
+from daytimed.reasons import DENIED, NO_FD, NO_MEMORY, OS_ERROR, REASONS, RESET, TIMEOUT
+from daytimed.ring import Ring
 
 REPLY = b"The Date Time is: 2026-11-22 12:00:00.123456789 +0530 IST\r\n"
 
@@ -33,22 +37,33 @@ def connection(family: socket.AddressFamily = socket.AF_INET) -> Iterator[tuple[
         yield client, accepted
 
 
-TCP = (socket.AF_INET, socket.SOCK_STREAM, 0)
+OPEN_GATE = Gate(NetworkSet([]), NetworkSet([]), None)
 
 
-def kind_of(sock: socket.socket) -> tuple[int, int, int]:
-    return sock.family, sock.type, sock.proto
+def streams(family: int = socket.AF_INET, reply: bytes = REPLY, gate: Gate = OPEN_GATE) -> session.Streams:
+    """Return what serves the clients of a listener."""
+    ring = Ring((int(family), int(socket.SOCK_STREAM), 0), None)
+    return session.Streams(ring, gate, lambda now_ns: reply, is_unix=family == socket.AF_UNIX)
 
 
 def serve(accepted: socket.socket, reply: bytes) -> int | None:
     """Serve a client; assert that its descriptor, which the detached object no longer knows, is closed in any case."""
     descriptor = accepted.fileno()
+    with contextlib.closing(streams(accepted.family, reply)) as served:
+        try:
+            return served.serve((accepted.detach(), ("", 0)), 0)[1]
+        finally:
+            served.close()
+            assert not is_open(descriptor)
+
+
+def is_open(descriptor: int) -> bool:
     try:
-        with session.ClientSocket(kind_of(accepted)) as client:
-            return client.serve(accepted.detach(), reply)
-    finally:
-        with pytest.raises(OSError, match=os.strerror(errno.EBADF)):
-            os.fstat(descriptor)
+        os.fstat(descriptor)
+    except OSError as error:
+        assert error.errno == errno.EBADF
+        return False
+    return True
 
 
 FAMILIES = [
@@ -175,16 +190,14 @@ def test_error_without_a_number_has_a_reason() -> None:
     assert OS_ERROR == session.reason_for(OSError("no number"))
 
 
-def test_client_socket_serves_each_client_in_turn_and_closes_nothing_else() -> None:
-    """A descriptor that reuses a client's number stays open, both at a next client and at the end."""
-    with contextlib.ExitStack() as stack, session.ClientSocket(TCP) as served:
-        other = stack.enter_context(open(os.devnull)).fileno()
-        pairs = [stack.enter_context(connection()) for _ in range(3)]
-        for client, accepted in pairs:
-            descriptor = accepted.detach()
-            assert (None, REPLY) == (served.serve(descriptor, REPLY), read_to_end(client))
-            stack.callback(os.close, os.dup2(other, descriptor))
-        # the callbacks raise nothing at the end: each descriptor is still open
+def test_refused_client_gets_no_byte() -> None:
+    """A refused client is closed at once, without a byte."""
+    gate = Gate(NetworkSet([]), NetworkSet([ipaddress.ip_network("192.0.2.0/24")]), None)
+    with connection() as (client, accepted), contextlib.closing(streams(gate=gate)) as served:
+        descriptor = accepted.detach()
+        assert (0, DENIED) == served.serve((descriptor, ("192.0.2.1", 5)), 0)
+        assert not is_open(descriptor)
+        assert b"" == client.recv(1)
 
 
 # -- datagrams -------------------------------------------------------------------------------------------------------
@@ -223,10 +236,10 @@ def test_answer_over_both_families(asked: str) -> None:
         assert REPLY == client.recv(1000)
 
 
-def answer(server: socket.socket, reply: bytes = REPLY, dropped: int | None = None) -> tuple[int, int | None]:
+def answer(server: socket.socket, reply: bytes = REPLY, gate: Gate = OPEN_GATE) -> tuple[int, int | None]:
     """Answer the next datagram."""
     request = server.recvmsg(1, CONTROL_SPACE)
-    return session.answer(server, request, frozenset(), lambda host, now_ns: dropped, lambda now_ns: reply)
+    return session.Datagrams(server, gate, lambda now_ns: reply, frozenset()).serve(request, 0)
 
 
 def test_answer_that_fails_is_a_drop() -> None:
@@ -240,14 +253,7 @@ def test_answer_that_fails_is_a_drop() -> None:
 
 def test_datagram_that_is_judged_is_not_answered() -> None:
     """A datagram that the gate refuses is dropped under the gate's reason."""
+    gate = Gate(NetworkSet([]), NetworkSet([ipaddress.ip_network("127.0.0.0/8")]), None)
     with datagram_sockets(socket.AF_INET, "127.0.0.1", "127.0.0.1") as (client, server):
         client.sendto(b"", server.getsockname())
-        assert (0, RATE) == answer(server, dropped=RATE)
-
-
-def test_refused_client_gets_no_byte() -> None:
-    """A refused client reads end of file."""
-    ours, theirs = socket.socketpair()
-    with theirs:
-        session.close(ours.detach())
-        assert b"" == theirs.recv(1)
+        assert (0, DENIED) == answer(server, gate=gate)

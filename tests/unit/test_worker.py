@@ -18,8 +18,8 @@ from typing import Any
 import pytest
 from unit_help import NS, has_ipv6, read_to_end, reset, within
 
-from daytimed import addresses, clientlog
-from daytimed.clientlog import NAMELESS, Allowance, ClientLog, Peer
+from daytimed import addresses, signals
+from daytimed.budget import Budget
 from daytimed.counters import (
     ACCEPTED,
     DROPPED,
@@ -32,13 +32,25 @@ from daytimed.counters import (
     Counters,
     name_reasons,
 )
-from daytimed.limits import Budget, Gate, NetworkSet, RateLimit
+from daytimed.gate import Gate
 from daytimed.listeners import Listener, open_listeners
-from daytimed.log import Log
+from daytimed.log import clients as log_clients
+from daytimed.log.clients import NAMELESS, Allowance, ClientLog, Peer
+from daytimed.log.log import Log
+from daytimed.networks import NetworkSet
+from daytimed.rates import RateLimit
 from daytimed.reasons import RATE, REASONS, RESET
 from daytimed.worker import PAUSE_S, Worker
 
 REPLY = b"reply\r\n"
+
+
+@pytest.fixture(autouse=True)
+def _no_timer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The timer of a worker is this process's own, which limits the tests: no tick comes here."""
+    monkeypatch.setattr(signals, "set_timer", lambda interval_s: None)
+
+
 NOBODY = NetworkSet([])
 OPEN_GATE = Gate(NOBODY, NOBODY, None)
 
@@ -91,8 +103,8 @@ def test_which_clients_are_told(clients: str, level: str, quiet: str, expected: 
     """The settings select the clients that are logged; the others are not counted as suppressed."""
     events = Events()
     client_log = ClientLog(events.log(level), "daytime", clients, NetworkSet([ipaddress.ip_network(quiet)]), None)
-    client_log.tell(("192.0.2.1", 5), NS, 7, None)
-    client_log.tell(("192.0.2.1", 5), NS, 0, RATE)
+    client_log.record(("192.0.2.1", 5), NS, 7, None)
+    client_log.record(("192.0.2.1", 5), NS, 0, RATE)
     assert expected == events.seen
     assert (clients != "none" and level != "warning") == bool(client_log)
 
@@ -109,13 +121,14 @@ def test_clients_beyond_the_budget_are_counted_by_reason_and_network() -> None:
         ("198.51.100.1", 5),
         NAMELESS,
     ]:
-        client_log.tell(peer, NS, 7, None)
+        client_log.record(peer, NS, 7, None)
     for reason in (RATE, RATE, RESET):
-        client_log.tell(("198.51.100.1", 5), NS, 0, reason)
+        client_log.record(("198.51.100.1", 5), NS, 0, reason)
     assert [SERVED_EVENT, SERVED_EVENT] == events.seen
     counts = counters.total()
     assert (3, {"rate": 2, "reset": 1}) == (counts.suppressed_served, name_reasons(counts.suppressed_dropped))
-    assert {"192.0.2.0/24": 2, "unix": 1, "198.51.100.0/24": 3} == counters.talkers()
+    # the one at which the budget was asked; the others came before it is asked again
+    assert {"192.0.2.0/24": 1} == counters.sampled_networks()
 
 
 def test_clients_that_are_not_told_use_up_no_budget() -> None:
@@ -124,8 +137,8 @@ def test_clients_that_are_not_told_use_up_no_budget() -> None:
     allowance = Allowance(Budget(cell(), 0, 1.0, 1), counters.head, counters.slot(0))
     client_log = ClientLog(events.log(), "daytime", "dropped", NOBODY, allowance)
     for _ in range(5):
-        client_log.tell(("192.0.2.1", 5), NS, 7, None)
-    client_log.tell(("192.0.2.1", 5), NS, 0, RATE)
+        client_log.record(("192.0.2.1", 5), NS, 7, None)
+    client_log.record(("192.0.2.1", 5), NS, 0, RATE)
     assert [DROPPED_EVENT] == events.seen
 
 
@@ -142,8 +155,8 @@ def test_names_of_clients(peer: Peer, client: str, port: int) -> None:
     """A client is logged by its address, an IPv4 one always as IPv4; a client of a unix socket has none."""
     events = Events()
     client_log = ClientLog(events.log(), "daytime", "all", NetworkSet([ipaddress.ip_network("::9")]), None)
-    client_log.tell(peer, NS, 7, None)
-    client_log.tell(peer, NS, 7, RESET)
+    client_log.record(peer, NS, 7, None)
+    client_log.record(peer, NS, 7, RESET)
     assert [(client, port)] * 2 == [(event["client"], event["port"]) for event in events.seen]
 
 
@@ -151,7 +164,7 @@ def test_quiet_network_of_ipv4_over_ipv6() -> None:
     """A quiet IPv4 client is quiet on a socket for both families too."""
     events = Events()
     quiet = NetworkSet([ipaddress.ip_network("192.0.2.0/24")])
-    ClientLog(events.log(), "daytime", "all", quiet, None).tell(("::ffff:192.0.2.1", 5, 0, 0), NS, 7, None)
+    ClientLog(events.log(), "daytime", "all", quiet, None).record(("::ffff:192.0.2.1", 5, 0, 0), NS, 7, None)
     assert [] == events.seen
 
 
@@ -170,7 +183,7 @@ class Bench:
         self.head, self.slot = self.counters.head, self.counters.slot(self.counters.acquire() or 0)
         self.wakes = 0
         self.busy: list[bool] = []
-        self.busy_telling: list[bool] = []
+        self.busy_logging: list[bool] = []
         self.worker = Worker(listener, "daytime", self.reply, gate, self.head, self.slot, own_ports)
 
     def reply(self, now_ns: int) -> bytes:
@@ -194,7 +207,7 @@ class Bench:
                 self.worker.stop()
 
         def count(event: dict[str, Any]) -> None:
-            self.busy_telling.append(self.slot[ACCEPTED] == self.slot[FINISHED] + 1)
+            self.busy_logging.append(self.slot[ACCEPTED] == self.slot[FINISHED] + 1)
             if told and len(events.seen) == clients:
                 self.worker.stop()
 
@@ -273,7 +286,7 @@ def test_worker_is_busy_until_its_client_is_told(scheme: str, dropped: bool) -> 
         client.send(b"x")
         bench = Bench(listener, Gate(NOBODY, everybody if dropped else NOBODY, None))
         assert ["client_dropped" if dropped else "client_served"] == bench.run(1).names
-        assert [True] == bench.busy_telling
+        assert [True] == bench.busy_logging
 
 
 def test_master_is_woken_only_while_it_sleeps() -> None:
@@ -336,21 +349,21 @@ def test_clients_beyond_the_budget_are_counted() -> None:
         assert [] == bench.run(3, budget=used_up()).seen
     expected = {"accepted": 3, "served": 2, "reset": 1, "suppressed_served": 2, "suppressed_reset": 1}
     assert expected == bench.counted()
-    assert {"127.0.0.0/24": 3} == bench.counters.talkers()
+    assert {"127.0.0.0/24"} == {*bench.counters.sampled_networks()}
 
 
 @pytest.mark.parametrize("scheme", ["tcp4", "tcp", "unix"])
 def test_clients_that_are_counted_in_place(scheme: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Beyond the budget, the worker counts clients in place, exactly as ClientLog.tell() counts the first."""
+    """Beyond the budget, the worker counts clients in place, exactly as ClientLog.record() counts the first."""
     called = []
-    tell = ClientLog.tell
+    record = ClientLog.record
 
     def count(self: ClientLog, peer: Peer, *rest: Any) -> None:
         called.append(peer[0])
-        tell(self, peer, *rest)
+        record(self, peer, *rest)
 
-    monkeypatch.setattr(ClientLog, "tell", count)
-    monkeypatch.setattr(clientlog, "ASK_AGAIN_NS", 3600 * NS)
+    monkeypatch.setattr(ClientLog, "record", count)
+    monkeypatch.setattr(log_clients, "ASK_AGAIN_NS", 3600 * NS)
     address = f"unix://{tmp_path}/socket" if scheme == "unix" else f"{scheme}://:0"
     with opened(address) as listener, contextlib.ExitStack() as clients:
         for _ in range(4):
@@ -358,7 +371,7 @@ def test_clients_that_are_counted_in_place(scheme: str, tmp_path: Path, monkeypa
         bench = Bench(listener)
         assert [] == bench.run(4, budget=used_up()).seen
     assert {"accepted": 4, "served": 4, "suppressed_served": 4} == bench.counted()
-    assert ({"unix" if scheme == "unix" else "127.0.0.0/24": 4}, 1) == (bench.counters.talkers(), len(called))
+    assert ({"unix" if scheme == "unix" else "127.0.0.0/24": 1}, 1) == (bench.counters.sampled_networks(), len(called))
 
 
 @pytest.mark.parametrize(("clients", "quiet"), [("dropped", "192.0.2.0/24"), ("all", "127.0.0.0/8")])
@@ -546,7 +559,7 @@ def test_shortage_over_datagrams() -> None:
     """A worker for datagrams logs accept_resumed too."""
     with opened("udp4://127.0.0.1:0") as listener, asking(listener):
         bench = Bench(listener)
-        bench.worker._pauses, bench.worker._pause_told = 3, True
+        bench.worker._pauses, bench.worker._pause_logged = 3, True
         assert ["client_served", "accept_resumed"] == bench.run(1, told=True).names
 
 
@@ -557,3 +570,20 @@ def test_datagram_socket_that_is_broken() -> None:
         listener.socket.close()
         with pytest.raises(OSError, match="Bad file descriptor"):
             bench.run(1)
+
+
+def test_shortage_takes_the_descriptors_of_earlier_clients_first() -> None:
+    """A worker that is out of descriptors releases those of served clients, and pauses only if it has none."""
+    with opened("tcp4://127.0.0.1:0") as listener, connect(listener) as client:
+        bench = Bench(listener)
+        found = []
+
+        def run_out(event: dict[str, Any]) -> None:
+            error = OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+            found.append((bench.worker._go_on_after(error), bench.worker._pauses))
+            bench.worker.stop()
+
+        log = Events(run_out).log()
+        bench.worker.run(log, ClientLog(log, "daytime", "all", NOBODY, None), lambda: None)
+        assert REPLY == read_to_end(client)
+    assert [(True, 0)] == found

@@ -1,0 +1,200 @@
+"""The ring: streams that have ended, until their descriptors can be closed without a reset."""
+
+from __future__ import annotations
+
+import _socket
+import contextlib
+import errno
+import os
+import socket
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from types import FrameType
+from typing import Any
+
+import pytest
+from unit_help import read_to_end, within
+
+from daytimed import ring, session
+from daytimed.gate import Gate
+from daytimed.networks import NetworkSet
+from daytimed.ring import PLACES, TICK_S, TICKS, Ring
+from daytimed.session import Streams
+
+REPLY = b"The Date Time is: 2026-11-22 12:00:00.123456789 +0530 IST\r\n"
+FILES = {ring.__file__, session.__file__}
+
+
+def is_open(descriptor: int) -> bool:
+    try:
+        os.fstat(descriptor)
+    except OSError as error:
+        assert error.errno == errno.EBADF
+        return False
+    return True
+
+
+class Served:
+    """TCP clients that one process serves, one after the other; the test makes the ticks."""
+
+    def __init__(self, stack: contextlib.ExitStack, *, has_timer: bool = True) -> None:
+        self.timer: list[float] = []
+        self.ring = Ring((int(socket.AF_INET), int(socket.SOCK_STREAM), 0), self.timer.append if has_timer else None)
+        gate = Gate(NetworkSet([]), NetworkSet([]), None)
+        self._streams = Streams(self.ring, gate, lambda now_ns: REPLY, is_unix=False)
+        self._stack = stack
+        self._server = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
+        stack.callback(self.ring.close)
+
+    def come(self) -> tuple[socket.socket, int]:
+        """Connect a client and serve it; return it and its descriptor here."""
+        client = self._stack.enter_context(socket.create_connection(self._server.getsockname()))
+        client.settimeout(10)
+        descriptor = self._server.accept()[0].detach()
+        assert (len(REPLY), None) == self._streams.serve((descriptor, client.getsockname()), 0)
+        return client, descriptor
+
+
+@pytest.fixture(name="closed")
+def _closed(monkeypatch: pytest.MonkeyPatch) -> Counter[int]:
+    """Count how often the session closes each descriptor."""
+    counted = Counter[int]()
+    close = _socket.close
+
+    def count(descriptor: int) -> None:
+        counted[descriptor] += 1
+        close(descriptor)
+
+    monkeypatch.setattr(_socket, "close", count)
+    return counted
+
+
+@pytest.fixture(name="served")
+def _served() -> Iterator[Served]:
+    with contextlib.ExitStack() as stack, within(60):
+        yield Served(stack)
+
+
+def test_client_that_writes_again_and_again_is_not_reset(served: Served) -> None:
+    """A client that writes after the reply, at every tick, has no failed send, and reads the reply and end of file."""
+    client, descriptor = served.come()
+    for _ in range(TICKS - 1):
+        client.sendall(b"x")
+        served.ring.tick()
+    assert is_open(descriptor)
+    assert REPLY == read_to_end(client)
+
+
+def test_client_that_closes_is_closed_at_the_next_tick(served: Served) -> None:
+    """A tick closes the stream of a client that has closed, and ends the timer with the last one."""
+    (one, first), (other, second) = served.come(), served.come()
+    one.close()
+    served.ring.tick()
+    assert (False, True, [TICK_S]) == (is_open(first), is_open(second), served.timer)
+    other.close()
+    served.ring.tick()
+    assert (False, [TICK_S, 0]) == (is_open(second), served.timer)
+
+
+def test_client_that_never_closes_has_two_seconds(served: Served) -> None:
+    """A client that neither closes nor stops writing is closed after its last tick, and not before."""
+    client, descriptor = served.come()
+    client.setblocking(False)
+    for tick in range(TICKS):
+        assert is_open(descriptor), tick
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                client.send(b"x" * 65536)
+        served.ring.tick()
+    assert (False, 2.0) == (is_open(descriptor), TICKS * TICK_S)
+
+
+def test_ring_is_bounded(served: Served, closed: Counter[int]) -> None:
+    """Of any number of clients that do not close, a bounded number of descriptors is open."""
+    for number in range(4 * PLACES):
+        served.come()
+        assert number + 1 - closed.total() <= 2 * PLACES
+    served.ring.tick()
+    assert 4 * PLACES - closed.total() <= PLACES
+
+
+def test_later_client_takes_the_place_of_one_that_has_closed(served: Served) -> None:
+    """When a place is needed, a client that has closed gives way before one that waits."""
+    waiting, kept = served.come()
+    for _ in range(4 * PLACES):
+        served.come()[0].close()
+    assert is_open(kept)
+    waiting.sendall(b"still here")
+    assert REPLY == read_to_end(waiting)
+
+
+@pytest.mark.parametrize("sent", [0, 1, 65536])
+def test_client_whose_place_is_needed_is_not_reset_for_its_input(served: Served, sent: int) -> None:
+    """Input that a client has sent is discarded before its stream is closed, so that the close is no reset."""
+    client, descriptor = served.come()
+    client.sendall(b"x" * sent)
+    keep = [served.come() for _ in range(2 * PLACES)]
+    assert not is_open(descriptor)
+    assert REPLY == read_to_end(client)
+    assert 2 * PLACES == len(keep)
+
+
+def test_release_closes_all_at_once(served: Served) -> None:
+    """A release closes every stream and ends the timer; clients keep the reply that they have been sent."""
+    clients = [served.come() for _ in range(5)]
+    assert (5, 0) == (served.ring.release(), served.timer[-1])
+    assert [(False, REPLY)] * 5 == [(is_open(descriptor), read_to_end(client)) for client, descriptor in clients]
+    assert 0 == served.ring.release()
+
+
+def test_tick_may_come_at_any_point(served: Served, closed: Counter[int]) -> None:
+    """A tick between any two lines of the session closes no descriptor twice, and loses none."""
+    accepted = Counter[int]()
+
+    def tick(frame: FrameType, event: str, argument: Any) -> Any:
+        if frame.f_code.co_filename in FILES and frame.f_code.co_name != "tick":
+            sys.settrace(None)
+            served.ring.tick()
+            sys.settrace(tick)
+        return tick
+
+    clients = []
+    sys.settrace(tick)
+    try:
+        for number in range(3 * PLACES):
+            client, descriptor = served.come()
+            accepted[descriptor] += 1
+            clients.append(client)
+            if number % 3 == 0:
+                clients.pop(number % len(clients)).close()
+        served.ring.release()
+    finally:
+        sys.settrace(None)
+    assert accepted == closed
+
+
+def test_ring_closes_nothing_that_is_not_its_own() -> None:
+    """A descriptor that reuses a client's number stays open, both at a next client and at the end."""
+    with contextlib.ExitStack() as stack:
+        served = Served(stack)
+        other = stack.enter_context(open(os.devnull)).fileno()
+        for _ in range(3):
+            client, descriptor = served.come()
+            assert REPLY == read_to_end(client)
+            served.ring.release()
+            stack.callback(os.close, os.dup2(other, descriptor))
+        served.ring.close()
+        # the callbacks raise nothing at the end: each descriptor is still open
+
+
+def test_waiting_ends_with_the_client() -> None:
+    """A process that serves one client waits for its end of file, and no longer."""
+    with contextlib.ExitStack() as stack, within(1):
+        served = Served(stack, has_timer=False)
+        client, descriptor = served.come()
+        client.sendall(b"x")
+        client.shutdown(socket.SHUT_WR)
+        served.ring.wait()
+        assert not is_open(descriptor)
+        assert REPLY == read_to_end(client)
