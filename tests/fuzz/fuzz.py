@@ -37,16 +37,16 @@ with contextlib.redirect_stderr(io.StringIO()), atheris.instrument_imports(inclu
     import test_config
     import test_datagram
     import test_formats
-    import test_log
     import test_parsers
     import test_pidfile
     import test_probe_cli
     import test_ranges
+    import test_rendering
     import test_report
     import test_screen
     import test_systemd
 
-    from daytimed import config
+    from daytimed.config.toml import commented_example, to_toml
 
 Input = Callable[[bytes], object]
 
@@ -85,8 +85,8 @@ def texts(rows: Iterable[str]) -> list[bytes]:
 REPLIES = [*(row.reply for row in reply_table.EXAMPLES), *test_parsers.PIECES, *test_parsers.MISLEADING]
 FILES = texts(
     [
-        config.commented_example(),
-        config.to_toml(test_config.DEFAULTS),
+        commented_example(),
+        to_toml(test_config.DEFAULTS),
         *(test_config.document(key, value)[0] for key, rows in test_config.FAULTS.items() for value, _ in rows),
     ]
 )
@@ -115,8 +115,8 @@ TARGETS = {
     "daemon": Target(words(test_cli.test_any_words_are_options_or_one_sentence), texts(test_cli.WORDS)),
     "control-messages": Target(choices(test_datagram.test_any_control_messages_are_answered_or_not)),
     "sources": Target(choices(test_datagram.test_any_source_is_a_loop_or_not)),
-    "log": Target(text(test_log.test_no_field_controls_a_reader), FIELDS),
-    "journal": Target(text(test_log.test_no_field_tears_an_entry_of_the_journal), FIELDS),
+    "log": Target(text(test_rendering.test_no_field_controls_a_reader), FIELDS),
+    "journal": Target(text(test_rendering.test_no_field_tears_an_entry_of_the_journal), FIELDS),
     "replies": Target(raw(test_parsers.test_no_reply_makes_it_fail), REPLIES),
     "rfc868": Target(raw(test_parsers.test_rfc868_of_any_bytes), [b"\xee\xad\x57\xc0"]),
     "screen": Target(raw(test_screen.test_no_reply_controls_a_terminal), REPLIES),

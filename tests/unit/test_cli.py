@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from test_config import check_faults, load_file
 from unit_help import OS_TEXT, caught_errors
 
-from daytimed import cli, config
+from daytimed import cli
+from daytimed.config.toml import to_toml
 from daytimed.errors import ConfigError, UsageError
 
 WORDS = [flag for action in cli.make_parser()._actions for flag in action.option_strings]
@@ -44,7 +45,7 @@ def test_any_words_are_options_or_one_sentence(words: list[str]) -> None:
         except ConfigError as error:
             check_faults(error, "")
         else:
-            assert loaded == load_file(config.to_toml(loaded).encode())
+            assert loaded == load_file(to_toml(loaded).encode())
 
 
 OPTIONS = [action for action in cli.make_parser()._actions if action.nargs is None]

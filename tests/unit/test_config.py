@@ -13,12 +13,14 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from unit_help import OS_TEXT, unprivileged
 
-from daytimed import addresses, config, formats
+from daytimed import addresses, formats
 from daytimed.addresses import Address
-from daytimed.config import (
+from daytimed.config import checks, load, settings
+from daytimed.config.settings import (
     DEFAULT_ADDRESS,
     LISTEN_VARIABLE,
     MOST_WORKERS,
+    SECTIONS,
     SETTINGS,
     VARIABLES,
     AccessConfig,
@@ -26,9 +28,10 @@ from daytimed.config import (
     ListenerConfig,
     LogConfig,
 )
+from daytimed.config.toml import commented_example, to_toml, to_toml_value
 from daytimed.counters import SLOTS
 from daytimed.errors import ConfigError, NoPermissionError
-from daytimed.limits import NetworkSet
+from daytimed.networks import NetworkSet
 
 DEFAULTS = Config(
     workers=0,
@@ -45,11 +48,11 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "daytimed.toml"
 
 
-def load(
+def load_text(
     path: Path, text: str | bytes = "", environ: dict[str, str] | None = None, *listen: Address, **options: Any
 ) -> Config:
     path.write_bytes(text if isinstance(text, bytes) else text.encode())
-    return config.load(str(path), environ or {}, options, list(listen))
+    return load.load(str(path), environ or {}, options, list(listen))
 
 
 def load_file(content: bytes) -> Config:
@@ -57,7 +60,7 @@ def load_file(content: bytes) -> Config:
     descriptor = os.memfd_create("daytimed.toml")
     try:
         os.write(descriptor, content)
-        return config.load(f"/dev/fd/{descriptor}", {}, {}, [])
+        return load.load(f"/dev/fd/{descriptor}", {}, {}, [])
     finally:
         os.close(descriptor)
 
@@ -65,7 +68,7 @@ def load_file(content: bytes) -> Config:
 def problems(path: Path, text: str | bytes = "", environ: dict[str, str] | None = None, *listen: Address) -> list[str]:
     """Return the errors, each without the name of the file before it."""
     with pytest.raises(ConfigError) as caught:
-        load(path, text, environ, *listen)
+        load_text(path, text, environ, *listen)
     return [each.removeprefix(f"{path}: ") for each in caught.value.problems]
 
 
@@ -74,14 +77,14 @@ def problems(path: Path, text: str | bytes = "", environ: dict[str, str] | None 
 
 def test_defaults(path: Path) -> None:
     """A file without a key gives the defaults of the design: one listener on every address, port 6000."""
-    assert DEFAULTS == load(path)
+    assert DEFAULTS == load_text(path)
 
 
 def test_default_file_need_not_exist() -> None:
     """Without the default file, the daemon uses its defaults."""
-    if Path(config.DEFAULT_PATH).exists():
-        pytest.skip(f"{config.DEFAULT_PATH} exists")
-    assert DEFAULTS == config.load(None, {}, {}, [])
+    if Path(load.DEFAULT_PATH).exists():
+        pytest.skip(f"{load.DEFAULT_PATH} exists")
+    assert DEFAULTS == load.load(None, {}, {}, [])
 
 
 def test_every_key(path: Path) -> None:
@@ -128,18 +131,18 @@ def test_every_key(path: Path) -> None:
         ),
         log=LogConfig("warning", "json", "dropped", 5.0, 6, (network("::1/128"),)),
     )
-    assert expected == load(path, text)
+    assert expected == load_text(path, text)
 
 
 def test_defaults_of_a_passed_socket(path: Path) -> None:
     """A passed socket without a listener of its name keeps that name and gets the daemon's settings."""
-    loaded = load(path, 'workers = 2\nformat = "ctime"\ntimezone = "UTC"')
+    loaded = load_text(path, 'workers = 2\nformat = "ctime"\ntimezone = "UTC"')
     assert ListenerConfig("mine", DEFAULT_ADDRESS, "ctime", 2, "UTC") == loaded.defaults("mine")
 
 
 def test_loaded_configuration_never_changes(path: Path) -> None:
     """A loaded configuration is immutable."""
-    loaded = load(path)
+    loaded = load_text(path)
     for part, name in (
         (loaded, "workers"),
         (loaded.log, "level"),
@@ -183,7 +186,7 @@ def test_counters_have_room_for_the_most_workers() -> None:
 
 NO_FORMAT = "is not a format; use one of sentence rfc867 smtp ctime xinetd iso8601 unix rfc868 nist or strftime:PATTERN"
 NO_ZONE = "is not a time zone on this system; use local, UTC or an IANA name such as Europe/Berlin (package tzdata)"
-NO_NETWORK = "is no network; write an address or address/prefix with no bit set behind the prefix"
+NO_NETWORK = "is not a network; write an address, or address/prefix with no bit set after the prefix"
 NO_NETWORKS = 'is not a list of networks like ["192.0.2.0/24", "2001:db8::/32"]'
 NEITHER = "is neither 0 nor a number from 0.001 to 1000000"
 ONE_LISTENER = '[[listener]]\naddress = "1"\n'
@@ -201,24 +204,24 @@ FAULTS: dict[str, list[tuple[str, str]]] = {
     "timezone": [
         ('"Europe/Berln"', f"'Europe/Berln' {NO_ZONE}"),
         ('""', f"'' {NO_ZONE}"),
-        ("1", "1 is not a text in quotes"),
+        ("1", "1 is not a string in quotes"),
     ],
     "format": [
         ('"nost"', f"'nost' {NO_FORMAT}"),
         ('"strftime:"', "strftime: has no pattern; write, for example, strftime:%H:%M:%S"),
-        ("[]", "[] is not a text in quotes"),
+        ("[]", "[] is not a string in quotes"),
     ],
     "listener.name": [
-        ('""', '"" is no name: up to 255 printing ASCII characters without blank and colon'),
-        ('"a b"', '"a b" is no name: up to 255 printing ASCII characters without blank and colon'),
-        ('"a:b"', '"a:b" is no name: up to 255 printing ASCII characters without blank and colon'),
-        ('"\u00e9"', '"\u00e9" is no name: up to 255 printing ASCII characters without blank and colon'),
-        ("1", "1 is not a text in quotes"),
+        ('""', '"" is not a name; use up to 255 printable ASCII characters except blank and colon'),
+        ('"a b"', '"a b" is not a name; use up to 255 printable ASCII characters except blank and colon'),
+        ('"a:b"', '"a:b" is not a name; use up to 255 printable ASCII characters except blank and colon'),
+        ('"\u00e9"', '"\u00e9" is not a name; use up to 255 printable ASCII characters except blank and colon'),
+        ("1", "1 is not a string in quotes"),
     ],
     "listener.address": [
         ('"localhost"', "'localhost' has no port; write HOST:PORT, for example localhost:6000"),
         ("65536", "'65536' has the invalid port 65536; use 0 to 65535"),
-        ("true", "True is not a text in quotes"),
+        ("true", "True is not a string in quotes"),
         ("-1", "'-1' has no port; write HOST:PORT, for example -1:6000"),
     ],
     "listener.format": [('"nost"', f"'nost' {NO_FORMAT}")],
@@ -231,7 +234,10 @@ FAULTS: dict[str, list[tuple[str, str]]] = {
         ("[1]", f"1 {NO_NETWORK}"),
     ],
     "access.deny": [
-        ('["fe80::%eth0/64"]', '"fe80::%eth0/64" names an interface, and a network is that of all; write it without %'),
+        (
+            '["fe80::%eth0/64"]',
+            '"fe80::%eth0/64" names an interface; a network applies to all of them, write it without %',
+        ),
         ("[[]]", f"[] {NO_NETWORK}"),
         ("false", f"False {NO_NETWORKS}"),
     ],
@@ -305,14 +311,14 @@ def test_unknown_keys_are_refused(path: Path, text: str, expected: str) -> None:
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("access = 1", "access: 1 is not a table; write [access] and its keys below it"),
-        ("[[log]]", "log: [{}] is not a table; write [log] and its keys below it"),
+        ("access = 1", "access: 1 is not a table; write [access] with its keys below"),
+        ("[[log]]", "log: [{}] is not a table; write [log] with its keys below"),
         ("listener = 1", "listener: 1 is not an array of tables; write [[listener]]"),
         ("[listener]\nname = 'x'", "listener: {'name': 'x'} is not an array of tables; write [[listener]]"),
         ("listener = [1]", "listener: [1] is not an array of tables; write [[listener]]"),
-        ("[[listener]]", "listener[0].address: missing; say where to listen"),
+        ("[[listener]]", "listener[0].address: missing; write where to listen"),
         ("[workers]\na = 1", "workers: {'a': 1} is not a whole number from 0 to 1024"),
-        (f'timezone = ["{"x" * 100}"]', f"timezone: ['{'x' * 55}... is not a text in quotes"),
+        (f'timezone = ["{"x" * 100}"]', f"timezone: ['{'x' * 55}... is not a string in quotes"),
     ],
 )
 def test_wrong_shapes(path: Path, text: str, expected: str) -> None:
@@ -374,7 +380,7 @@ def test_all_faults_at_once(path: Path) -> None:
 def test_message_of_all_faults(path: Path) -> None:
     """The text of the exception has one line for each error, with the file's path before it."""
     with pytest.raises(ConfigError) as caught:
-        load(path, "a = 1\nb = 2")
+        load_text(path, "a = 1\nb = 2")
     assert f"{path}: a: unknown key\n{path}: b: unknown key" == str(caught.value)
     assert 78 == caught.value.exit_code
 
@@ -382,8 +388,8 @@ def test_message_of_all_faults(path: Path) -> None:
 def test_listeners_with_faults_are_no_duplicates(path: Path) -> None:
     """Two listeners without valid addresses cause no errors about duplicates: no default stands in."""
     expected = [
-        "listener[0].address: missing; say where to listen",
-        "listener[1].address: missing; say where to listen",
+        "listener[0].address: missing; write where to listen",
+        "listener[1].address: missing; write where to listen",
     ]
     assert expected == problems(path, '[[listener]]\nname = "a"\n[[listener]]\nname = "b"')
 
@@ -391,7 +397,9 @@ def test_listeners_with_faults_are_no_duplicates(path: Path) -> None:
 def test_listener_with_a_faulty_name_is_no_duplicate(path: Path) -> None:
     """A refused name is not replaced by the default one, which another listener may have."""
     text = '[[listener]]\nname = "a b"\naddress = 1\n[[listener]]\nname = "daytime"\naddress = 2'
-    expected = ['listener[0].name: "a b" is no name: up to 255 printing ASCII characters without blank and colon']
+    expected = [
+        'listener[0].name: "a b" is not a name; use up to 255 printable ASCII characters except blank and colon'
+    ]
     assert expected == problems(path, text)
 
 
@@ -400,25 +408,25 @@ def test_listener_with_a_faulty_name_is_no_duplicate(path: Path) -> None:
     [
         (
             '[[listener]]\naddress = ":1"\n[[listener]]\naddress = "tcp://:1"',
-            ["listener[1].address: tcp://:1 is that of listener[0] too"],
+            ["listener[1].address: tcp://:1 is also the address of listener[0]"],
         ),
         (
             '[[listener]]\naddress = "unix:///a"\n[[listener]]\naddress = "unix:///a"',
-            ["listener[1].address: unix:///a is that of listener[0] too"],
+            ["listener[1].address: unix:///a is also the address of listener[0]"],
         ),
         (
             '[[listener]]\naddress = 1\nname = "x"\n[[listener]]\naddress = 2\nname = "x"',
-            ['listener[1].name: "x" is that of listener[0] too'],
+            ['listener[1].name: "x" is also the name of listener[0]'],
         ),
         (
             '[[listener]]\naddress = 1\nname = "daytime-2"\n[[listener]]\naddress = 2',
-            ['listener[1].name: "daytime-2" is that of listener[0] too'],
+            ['listener[1].name: "daytime-2" is also the name of listener[0]'],
         ),
         (
             "[[listener]]\naddress = 1\n" * 3,
             [
-                "listener[1].address: tcp://:1 is that of listener[0] too",
-                "listener[2].address: tcp://:1 is that of listener[0] too",
+                "listener[1].address: tcp://:1 is also the address of listener[0]",
+                "listener[2].address: tcp://:1 is also the address of listener[0]",
             ],
         ),
     ],
@@ -430,15 +438,15 @@ def test_duplicates_are_refused(path: Path, text: str, expected: list[str]) -> N
 
 def test_any_free_port_is_no_duplicate(path: Path) -> None:
     """Port 0 means a new port for each listener."""
-    loaded = load(path, "[[listener]]\naddress = 0\n[[listener]]\naddress = 0")
+    loaded = load_text(path, "[[listener]]\naddress = 0\n[[listener]]\naddress = 0")
     assert ["daytime", "daytime-2"] == [each.name for each in loaded.listeners]
 
 
 def test_most_workers(path: Path) -> None:
     """All listeners together have at most MOST_WORKERS workers; 0, one for each CPU, counts as one."""
     text = f"[[listener]]\naddress = 1\nworkers = {MOST_WORKERS - 1}\n[[listener]]\naddress = 2\n"
-    assert [MOST_WORKERS - 1, 0] == [each.workers for each in load(path, text).listeners]
-    expected = [f"workers: more than {MOST_WORKERS} over all listeners; lower them"]
+    assert [MOST_WORKERS - 1, 0] == [each.workers for each in load_text(path, text).listeners]
+    expected = [f"workers: more than {MOST_WORKERS} in all listeners together; lower them"]
     assert expected == problems(path, text + "workers = 2")
 
 
@@ -467,41 +475,41 @@ def test_number_without_end(path: Path) -> None:
 
 def test_not_utf8(path: Path) -> None:
     """The error for a file that is not UTF-8 names the byte."""
-    assert ["byte 10 is not UTF-8, which TOML has to be"] == problems(path, b"format = '\xff'")
+    assert ["byte 10 is not UTF-8, as TOML requires"] == problems(path, b"format = '\xff'")
 
 
 def test_largest_file(path: Path) -> None:
     """A file of the largest size is read; one byte more is refused, and the rest is not read."""
-    comment = "#" * config.LARGEST_FILE
-    assert DEFAULTS == load(path, comment)
-    assert [f"not TOML: it has more than {config.LARGEST_FILE} bytes"] == problems(path, comment + "#")
+    comment = "#" * load.LARGEST_FILE
+    assert DEFAULTS == load_text(path, comment)
+    assert [f"not TOML: it is larger than {load.LARGEST_FILE} bytes"] == problems(path, comment + "#")
 
 
 def test_pipe(tmp_path: Path) -> None:
     """A named pipe is refused without a wait; an inherited descriptor of a pipe is read."""
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(ConfigError) as caught:
-        config.load(str(tmp_path / "pipe"), {}, {}, [])
-    assert [f"{tmp_path}/pipe: not TOML: it is a pipe, which a reload could not read again"] == caught.value.problems
+        load.load(str(tmp_path / "pipe"), {}, {}, [])
+    assert [f"{tmp_path}/pipe: not TOML: it is a pipe, which a reload cannot read again"] == caught.value.problems
     reading, writing = os.pipe()
     os.write(writing, b'format = "unix"\n')
     os.close(writing)
-    assert config.load(f"/dev/fd/{reading}", {}, {}, []).format == "unix"
+    assert load.load(f"/dev/fd/{reading}", {}, {}, []).format == "unix"
     os.close(reading)
 
 
 def test_missing_file(tmp_path: Path) -> None:
     """A file that -c names has to exist."""
     with pytest.raises(ConfigError) as caught:
-        config.load(f"{tmp_path}/none.toml", {}, {}, [])
-    expected = [f"{tmp_path}/none.toml: No such file or directory; give the path of a file with -c"]
+        load.load(f"{tmp_path}/none.toml", {}, {}, [])
+    expected = [f"{tmp_path}/none.toml: No such file or directory; pass the path of the file with -c"]
     assert expected == caught.value.problems
 
 
 def test_directory(tmp_path: Path) -> None:
     """A directory is refused."""
     with pytest.raises(ConfigError) as caught:
-        config.load(str(tmp_path), {}, {}, [])
+        load.load(str(tmp_path), {}, {}, [])
     assert [f"{tmp_path}: Is a directory"] == caught.value.problems
 
 
@@ -510,7 +518,7 @@ def test_unreadable_file(path: Path) -> None:
     path.write_text("")
     path.chmod(0)
     with unprivileged(), pytest.raises(NoPermissionError) as caught:
-        config.load(str(path), {}, {}, [])
+        load.load(str(path), {}, {}, [])
     expected = f"{path}: Permission denied; this user may not read the configuration"
     assert (77, expected) == (caught.value.exit_code, str(caught.value))
 
@@ -554,7 +562,7 @@ def test_precedence(path: Path, key: str) -> None:
     text, _ = document(key, in_file)
     environ = {"DAYTIMED_" + key.upper().replace(".", "_"): in_environment}
     expected = [value_of(DEFAULTS, key), from_file, from_environment, from_environment]
-    found = [load(path), load(path, text), load(path, text, environ), load(path, "", environ)]
+    found = [load_text(path), load_text(path, text), load_text(path, text, environ), load_text(path, "", environ)]
     assert expected == [value_of(each, key) for each in found]
 
 
@@ -573,14 +581,14 @@ def test_command_line_wins(path: Path, key: str, text: str, expected: object) ->
     in_file, _, in_environment, _ = WINNERS[key]
     setting = next(each for each in SETTINGS if each.path == key)
     environ = {setting.variable: in_environment}
-    loaded = load(path, document(key, in_file)[0], environ, **{key: config.check_option(setting, text)})
+    loaded = load_text(path, document(key, in_file)[0], environ, **{key: load.check_option(setting, text)})
     assert expected == value_of(loaded, key)
 
 
 def test_flag_with_a_fault() -> None:
     """An invalid value of a flag causes the same sentence as one of its key."""
     with pytest.raises(ValueError, match=r'^"many" is not a whole number from 0 to 1024$'):
-        config.check_option(config.SECTIONS[""]["workers"], "many")
+        load.check_option(SECTIONS[""]["workers"], "many")
 
 
 @pytest.mark.parametrize(
@@ -605,14 +613,14 @@ def test_variables_with_faults(path: Path, key: str, text: str, expected: str) -
 def test_settings_of_a_listener_fall_back_to_the_merged_ones(path: Path) -> None:
     """A listener without a setting uses that of the daemon, after environment and command line."""
     text = 'format = "smtp"\n[[listener]]\naddress = 1\n[[listener]]\naddress = 2\nformat = "unix"'
-    loaded = load(path, text, {"DAYTIMED_FORMAT": "nist"}, **{"workers": 4})
+    loaded = load_text(path, text, {"DAYTIMED_FORMAT": "nist"}, **{"workers": 4})
     assert [("nist", 4), ("unix", 4)] == [(each.format, each.workers) for each in loaded.listeners]
 
 
 def test_addresses_of_the_command_line_replace_all_listeners(path: Path) -> None:
     """`-l` replaces all listeners, those of the file and of the environment."""
     text = '[[listener]]\naddress = 1\nname = "x"\nformat = "nist"\n[[listener]]\naddress = 2'
-    loaded = load(path, text, {LISTEN_VARIABLE: "3"}, addresses.parse("4"), addresses.parse("udp://:5"))
+    loaded = load_text(path, text, {LISTEN_VARIABLE: "3"}, addresses.parse("4"), addresses.parse("udp://:5"))
     expected = (
         ListenerConfig("daytime", Address("tcp", "", 4), "sentence", 0, "local"),
         ListenerConfig("daytime-2", Address("udp", "", 5), "sentence", 0, "local"),
@@ -623,7 +631,7 @@ def test_addresses_of_the_command_line_replace_all_listeners(path: Path) -> None
 def test_addresses_of_the_environment_replace_those_of_the_file(path: Path) -> None:
     """DAYTIMED_LISTEN replaces the listeners of the file; if it is empty, it changes nothing."""
     text = '[[listener]]\naddress = 1\nname = "x"'
-    loaded = [load(path, text, {LISTEN_VARIABLE: each}) for each in ("3, unix:///a 4", "")]
+    loaded = [load_text(path, text, {LISTEN_VARIABLE: each}) for each in ("3, unix:///a 4", "")]
     expected = [["tcp://:3", "unix:///a", "tcp://:4"], ["tcp://:1"]]
     assert expected == [[str(each.address) for each in one.listeners] for one in loaded]
 
@@ -631,14 +639,14 @@ def test_addresses_of_the_environment_replace_those_of_the_file(path: Path) -> N
 def test_address_given_twice(path: Path) -> None:
     """The error for the same address twice on the command line does not blame the file."""
     with pytest.raises(ConfigError) as caught:
-        load(path, "", None, addresses.parse("4"), addresses.parse(":4"))
-    expected = ["the list of addresses: listener[1].address: tcp://:4 is that of listener[0] too"]
+        load_text(path, "", None, addresses.parse("4"), addresses.parse(":4"))
+    expected = ["the list of addresses: listener[1].address: tcp://:4 is also the address of listener[0]"]
     assert expected == caught.value.problems
 
 
 def test_replaced_listeners_are_still_checked(path: Path) -> None:
     """An invalid listener of the file is an error even if `-l` replaces it."""
-    expected = ["listener[0].address: missing; say where to listen"]
+    expected = ["listener[0].address: missing; write where to listen"]
     assert expected == problems(path, "[[listener]]", None, addresses.parse("4"))
 
 
@@ -652,7 +660,7 @@ def test_unknown_variables() -> None:
         "PATH": "",
         "XDAYTIMED_A": "",
     }
-    assert ["DAYTIMED_A", "DAYTIMED_Z"] == config.unknown_variables(environ)
+    assert ["DAYTIMED_A", "DAYTIMED_Z"] == load.unknown_variables(environ)
 
 
 # -- printing --------------------------------------------------------------------------------------------------------
@@ -660,14 +668,14 @@ def test_unknown_variables() -> None:
 
 def test_commented_example_is_the_defaults(path: Path) -> None:
     """The shipped file sets the defaults."""
-    assert DEFAULTS == load(path, config.commented_example())
+    assert DEFAULTS == load_text(path, commented_example())
 
 
 def test_commented_example_names_every_key() -> None:
     """The shipped file has each key once, with its help on the line above, and with its default if it has one."""
     section = ""
     found = {}
-    lines = config.commented_example().splitlines()
+    lines = commented_example().splitlines()
     for above, line in zip(["", *lines], lines, strict=False):
         if line.startswith("["):
             section = line.strip("[]") + "."
@@ -676,7 +684,7 @@ def test_commented_example_names_every_key() -> None:
             if key.isidentifier():
                 found[section + key] = (above.removeprefix("# "), value.strip(), line.startswith("#"))
     expected = {
-        each.path: (each.help, "" if each.default is None else config._toml_value(each.default), each.default is None)
+        each.path: (each.help, "" if each.default is None else to_toml_value(each.default), each.default is None)
         for each in SETTINGS
     }
     assert expected == found
@@ -711,7 +719,7 @@ FORMATS = st.one_of(
 )
 ZONES = st.sampled_from(["local", "UTC", "Asia/Kolkata"])
 WORKERS = st.integers(0, MOST_WORKERS // 4)
-RATES = st.just(0.0) | st.floats(config.LEAST_RATE, config.MOST_RATE)
+RATES = st.just(0.0) | st.floats(checks.LEAST_RATE, checks.MOST_RATE)
 BURSTS = st.integers(1, 1_000_000)
 LISTENERS = st.lists(
     st.builds(
@@ -741,9 +749,9 @@ CONFIGS = st.builds(
     access=st.builds(AccessConfig, allow=NETWORK_TUPLES, deny=NETWORK_TUPLES, rate=RATES, burst=BURSTS),
     log=st.builds(
         LogConfig,
-        level=st.sampled_from(config.LOG_LEVELS),
-        format=st.sampled_from(config.LOG_FORMATS),
-        clients=st.sampled_from(config.LOG_CLIENTS),
+        level=st.sampled_from(settings.LOG_LEVELS),
+        format=st.sampled_from(settings.LOG_FORMATS),
+        clients=st.sampled_from(settings.LOG_CLIENTS),
         client_rate=RATES,
         client_burst=BURSTS,
         quiet=NETWORK_TUPLES,
@@ -755,8 +763,8 @@ CONFIGS = st.builds(
 @example(wanted=DEFAULTS)
 def test_printed_configuration_loads_to_the_same(wanted: Config) -> None:
     """The output of `--print-config` is TOML, sets every key, and loads to the same configuration."""
-    text = config.to_toml(wanted)
-    keys = {section: set(settings) for section, settings in config.SECTIONS.items()}
+    text = to_toml(wanted)
+    keys = {section: set(settings) for section, settings in SECTIONS.items()}
     found = tomllib.loads(text)
     assert keys["listener"] == set(found["listener"][0])
     assert {**keys, "": keys[""]} == {
@@ -774,7 +782,7 @@ def check_file(content: bytes) -> None:
     except ConfigError as error:
         check_faults(error, "/dev/fd/")
     else:
-        assert loaded == load_file(config.to_toml(loaded).encode())
+        assert loaded == load_file(to_toml(loaded).encode())
 
 
 def check_faults(error: ConfigError, place: str) -> None:
@@ -824,11 +832,11 @@ VALUES = st.recursive(
         st.integers().map(str),
         st.floats().map(str),
         st.booleans().map(lambda value: str(value).lower()),
-        st.text(max_size=20).map(config._toml_value),
+        st.text(max_size=20).map(to_toml_value),
     ),
     lambda inner: st.one_of(
         st.lists(inner, max_size=3).map(lambda each: f"[{', '.join(each)}]"),
-        st.dictionaries(st.text(max_size=3).map(config._toml_value), inner, max_size=3).map(
+        st.dictionaries(st.text(max_size=3).map(to_toml_value), inner, max_size=3).map(
             lambda table: "{" + ", ".join(f"{key} = {value}" for key, value in table.items()) + "}"
         ),
     ),
@@ -840,7 +848,7 @@ TABLES = st.one_of(
         st.tuples(
             st.just(header),
             st.dictionaries(
-                st.sampled_from([*config.SECTIONS[section], "listener"]) | st.text(max_size=8).map(config._toml_value),
+                st.sampled_from([*SECTIONS[section], "listener"]) | st.text(max_size=8).map(to_toml_value),
                 VALUES,
                 max_size=4,
             ),
@@ -870,11 +878,11 @@ def test_any_document_is_a_configuration_or_an_error(tables: list[tuple[str, dic
 def test_any_variables_are_a_configuration_or_an_error(environ: dict[str, str]) -> None:
     """Any value of the variables is accepted and can be printed, or causes errors of one printable line each."""
     try:
-        loaded = config.load(os.devnull, environ, {}, [])
+        loaded = load.load(os.devnull, environ, {}, [])
     except ConfigError as error:
         check_faults(error, "")
     else:
-        assert loaded == load_file(config.to_toml(loaded).encode())
+        assert loaded == load_file(to_toml(loaded).encode())
 
 
 @given(address=st.ip_addresses(v=4), prefix=st.integers(0, 32))

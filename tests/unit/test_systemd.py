@@ -17,7 +17,7 @@ from unit_help import OS_TEXT, within
 
 from daytimed import systemd
 from daytimed.errors import ListenError
-from daytimed.log import EVENTS
+from daytimed.log.events import EVENTS
 from daytimed.systemd import Journal, Notifier, encode_entry, is_journal_stream, take_passed
 
 # the notification socket stays open as long as the process
