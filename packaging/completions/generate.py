@@ -15,7 +15,8 @@ from pathlib import Path
 
 import shtab
 
-from daytimed import cli, config, formats
+from daytimed import cli, formats
+from daytimed.config.settings import LOG_FORMATS, LOG_LEVELS
 from daytimed.probe import arguments
 
 HERE = Path(__file__).resolve().parent
@@ -51,7 +52,7 @@ VALUES = {
     "--zone": ZONE,
 }
 #: What the programs check by themselves and the parsers do not know. A format can be strftime:PATTERN, too.
-CHOICES = {"--format": formats.NAMES, "--log-format": config.LOG_FORMATS, "--log-level": config.LOG_LEVELS}
+CHOICES = {"--format": formats.NAMES, "--log-format": LOG_FORMATS, "--log-level": LOG_LEVELS}
 
 
 def described(parser: argparse.ArgumentParser, page: Path) -> argparse.ArgumentParser:

@@ -41,7 +41,8 @@ def fail(*arguments: str, **options: object) -> tuple[int, list[str]]:
         (["--user", "nobody"], "daytimed: argument --user: only valid with --daemon; see daytimed --help"),
         (
             ["--inetd"],
-            "daytimed: --inetd: standard input is no socket; an inetd or Accept=yes of systemd makes it one",
+            "daytimed: --inetd: standard input is not a socket; run it from an inetd, or from a systemd socket with "
+            "Accept=yes",
         ),
         (["--daemon", "--user", "nosuch"], "daytimed: argument --user: this system has no user 'nosuch'"),
     ],
@@ -139,8 +140,8 @@ def test_a_bad_file_is_78_with_every_fault_by_its_key_path(tmp_path: Path, mode:
         f"{where}listener[0].address: '::1:6000' has an IPv6 address without brackets; write [::1]:6000",
         f"{where}listener[1].adress: unknown key; did you mean address?",
         f"{where}listener[1].workers: 9999 is not a whole number from 0 to 1024",
-        f'{where}access.allow: "10.0.0.1/8" is no network; write an address or address/prefix with no bit set behind '
-        "the prefix",
+        f'{where}access.allow: "10.0.0.1/8" is not a network; write an address, or address/prefix with no bit set '
+        "after the prefix",
         f"{where}access.rate: -1 is neither 0 nor a number from 0.001 to 1000000",
         f'{where}log.level: "loud" is not one of debug, info, warning, error, critical',
         f"{where}log.format: 3 is not one of auto, console, json, journal",
@@ -163,7 +164,10 @@ def test_one_fault_is_one_line_that_controls_no_terminal(tmp_path: Path) -> None
 
 def test_a_file_without_end_is_78() -> None:
     """A file larger than any configuration is not read into memory."""
-    assert fail("-c", "/dev/zero", "--check") == (78, ["daytimed: /dev/zero: not TOML: it has more than 1048576 bytes"])
+    assert fail("-c", "/dev/zero", "--check") == (
+        78,
+        ["daytimed: /dev/zero: not TOML: it is larger than 1048576 bytes"],
+    )
 
 
 def test_every_bad_network_of_a_list_is_told(tmp_path: Path) -> None:
@@ -172,8 +176,8 @@ def test_every_bad_network_of_a_list_is_told(tmp_path: Path) -> None:
     path.write_text('[access]\nallow = ["10.0.0.0/8", 5, "10.0.0.1/8"]\n')
     _, lines = fail("-c", str(path))
     assert len(lines) == 1
-    assert "5 is no network" in lines[0]
-    assert '"10.0.0.1/8" is no network' in lines[0]
+    assert "5 is not a network" in lines[0]
+    assert '"10.0.0.1/8" is not a network' in lines[0]
 
 
 def test_a_folder_that_is_gone_is_no_traceback(tmp_path: Path) -> None:
@@ -202,7 +206,7 @@ def test_a_file_that_is_missing_is_78() -> None:
     """A file given with -c must exist."""
     assert fail("-c", "/nonexistent/daytimed.toml") == (
         78,
-        ["daytimed: /nonexistent/daytimed.toml: No such file or directory; give the path of a file with -c"],
+        ["daytimed: /nonexistent/daytimed.toml: No such file or directory; pass the path of the file with -c"],
     )
 
 

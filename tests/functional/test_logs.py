@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from harness import DAYTIMED, DEADLINE_S, clean_environment, fetch, serving, wait_until
 
-from daytimed.log import EVENTS
+from daytimed.log.events import EVENTS
 
 WORKERS = 2
 
@@ -46,7 +46,7 @@ def test_every_event_has_a_time_a_level_a_name_and_a_sentence(tmp_path: Path) ->
 
 
 def test_a_flood_is_logged_within_its_budget_and_summed_up(tmp_path: Path) -> None:
-    """The burst is logged client by client, the rest in clients_suppressed; together they are all the clients."""
+    """The burst is logged client by client, the rest is counted and sampled; together they are all the clients."""
     config = config_file(tmp_path, f"workers = {WORKERS}\n[log]\nclient_rate = 1\nclient_burst = 50\n")
     with serving(config=config) as daemon:
         for _ in range(1000):
@@ -56,11 +56,12 @@ def test_a_flood_is_logged_within_its_budget_and_summed_up(tmp_path: Path) -> No
         daemon.wait()
     logged, summaries = len(daemon.find("client_served")), daemon.find("clients_suppressed")
     assert logged + sum(event["served"] for event in summaries) == 1000
+    assert summaries[0]["sampled"] > 0
     for event in summaries:
-        network, _, count = event["networks"].partition("=")
-        assert network == "127.0.0.0/24"
-        # the two counts are not read at once: between them, each worker may count a client
-        assert abs(int(count) - event["served"]) <= WORKERS
+        sampled = event["sampled"]
+        assert event["networks"] == (f"127.0.0.0/24={sampled}" if sampled else "")
+        # the two counts are not read at once: between them, each worker may sample a client
+        assert sampled <= event["served"] + WORKERS
     # the burst, the rate during the test, and what two workers may log at once
     assert 50 <= logged <= 50 + DEADLINE_S + 5
 

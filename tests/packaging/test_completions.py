@@ -25,7 +25,8 @@ from typing import IO, NamedTuple, Protocol
 import pytest
 from harness import DEADLINE_S, clean_environment, program, run
 
-from daytimed import cli, config, formats
+from daytimed import cli, formats
+from daytimed.config.settings import LOG_FORMATS, LOG_LEVELS
 from daytimed.probe import arguments
 
 COMPLETIONS = Path(__file__).parents[2] / "packaging/completions"
@@ -227,8 +228,8 @@ def test_options_are_those_of_the_parser(shell: Shell, name: str) -> None:
 CHOICES = {
     "daytimed -f ": formats.NAMES,
     "daytimed --format ": formats.NAMES,
-    "daytimed --log-level ": config.LOG_LEVELS,
-    "daytimed -l :6000 --log-format ": config.LOG_FORMATS,
+    "daytimed --log-level ": LOG_LEVELS,
+    "daytimed -l :6000 --log-format ": LOG_FORMATS,
     "daytimed --log-format j": ("json", "journal"),
     "daytime-get -o ": arguments.OUTPUTS,
     "daytime-get localhost --output ": arguments.OUTPUTS,

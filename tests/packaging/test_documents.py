@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from daytimed import clock, config, formats
+from daytimed import clock, formats
 from daytimed.clock import KernelClock
+from daytimed.config.toml import commented_example
 
 PROJECT = Path(__file__).parents[2]
 README = (PROJECT / "README.md").read_text()
@@ -16,8 +17,8 @@ SHOWN_AT_NS = 1_795_348_800_123_456_789
 
 
 def test_the_shipped_configuration_is_made_from_the_table() -> None:
-    """Every key has its default and a line of help; `config.commented_example()` writes the file."""
-    assert (PROJECT / "packaging/daytimed.toml").read_text() == config.commented_example()
+    """Every key has its default and a line of help; `commented_example()` writes the file."""
+    assert (PROJECT / "packaging/daytimed.toml").read_text() == commented_example()
 
 
 def test_the_readme_shows_every_format() -> None:

@@ -19,7 +19,7 @@ import pytest
 from harness import DAYTIME_GET, Daemon, running
 from harness import run as run_here
 
-from daytimed import config
+from daytimed.config.settings import DEFAULT_ADDRESS
 from daytimed.probe import arguments
 
 PROJECT = Path(__file__).parents[2]
@@ -111,8 +111,8 @@ def firewalld(tmp_path: Path) -> Iterator[Host]:
 def test_the_port_is_the_same_everywhere() -> None:
     """The daemon, its socket unit, the probe and the firewall profiles use the same port."""
     (listen,) = re.findall(r"^ListenStream=(.*)$", (PROJECT / "systemd/daytimed.socket").read_text(), re.MULTILINE)
-    assert config.DEFAULT_ADDRESS.port == arguments.DEFAULT_PORT == int(listen) == PORT
-    assert config.DEFAULT_ADDRESS.transport == "tcp"
+    assert DEFAULT_ADDRESS.port == arguments.DEFAULT_PORT == int(listen) == PORT
+    assert DEFAULT_ADDRESS.transport == "tcp"
 
 
 def test_ufw_knows_the_profile(ufw: Host) -> None:

@@ -16,9 +16,11 @@ import pytest
 import reply_table
 from unit_help import NS
 
-from daytimed import addresses, cli, clock, config, errors, formats, limits, reasons, signals
+from daytimed import addresses, cli, clock, errors, formats, rates, reasons, signals
 from daytimed.clock import KernelClock
-from daytimed.log import EVENTS
+from daytimed.config import checks, load, settings
+from daytimed.config.settings import SECTIONS, SETTINGS
+from daytimed.log.events import EVENTS
 from daytimed.probe import arguments, report, survey, zones
 from daytimed.probe.client import Answer
 from daytimed.probe.tally import MOST_SAMPLES, Tally
@@ -129,9 +131,9 @@ def test_synopsis_has_every_option(page: Path, parser: argparse.ArgumentParser) 
 def test_options_of_the_daemon_have_their_defaults() -> None:
     """Options of settings have the default of the table of settings, the others that of the code."""
     described = {flags(head)[-1]: plain(body) for head, body in items(parts(DAEMON, "Sh")["OPTIONS"])}
-    defaults = {setting.flags[-1]: setting.default for setting in config.SETTINGS if setting.flags}
-    defaults["--listen"] = str(config.DEFAULT_ADDRESS)
-    defaults |= {"--config": config.DEFAULT_PATH, "--pidfile": cli.DEFAULT_PIDFILE}
+    defaults = {setting.flags[-1]: setting.default for setting in SETTINGS if setting.flags}
+    defaults["--listen"] = str(settings.DEFAULT_ADDRESS)
+    defaults |= {"--config": load.DEFAULT_PATH, "--pidfile": cli.DEFAULT_PIDFILE}
     assert [] == [flag for flag, default in defaults.items() if f"The default is {default}" not in described[flag]]
 
 
@@ -152,9 +154,9 @@ def test_choices_are_those_of_the_code() -> None:
     """Both pages list all choices of an option or a key."""
     options = {flags(head)[-1]: body for page in (DAEMON, PROBE) for head, body in items(parts(page, "Sh")["OPTIONS"])}
     keys = {head.split()[1]: body for head, body in items(parts(FILE, "Ss")["[log]"])}
-    assert {*config.LOG_LEVELS} == {*marked("Cm", options["--log-level"])} == {*marked("Cm", keys["level"])}
-    assert {*config.LOG_FORMATS} == {*marked("Cm", options["--log-format"])} == {*marked("Cm", keys["format"])}
-    assert {*config.LOG_CLIENTS} == {*marked("Cm", keys["clients"])}
+    assert {*settings.LOG_LEVELS} == {*marked("Cm", options["--log-level"])} == {*marked("Cm", keys["level"])}
+    assert {*settings.LOG_FORMATS} == {*marked("Cm", options["--log-format"])} == {*marked("Cm", keys["format"])}
+    assert {*settings.LOG_CLIENTS} == {*marked("Cm", keys["clients"])}
     assert {*arguments.OUTPUTS} == {*marked("Cm", options["--output"])}
     for lines in (parts(DAEMON, "Sh")["ADDRESSES"], parts(PROBE, "Sh")["DESCRIPTION"]):
         assert {*addresses.SCHEMES} <= {*marked("Cm", lines)}
@@ -236,50 +238,50 @@ def test_numbers_are_those_of_the_code() -> None:
     assert f"at most {formats.LONGEST_STRFTIME} bytes" in daemon
     assert f"{survey.MOST_AT_ONCE} at a time" in probe
     assert f"up to {MOST_SAMPLES};" in probe
-    assert f"up to {config.MOST_WORKERS} over all" in file
-    assert f"but {limits.UDP_RATE:g} over UDP" in file
-    assert 2 == file.count(f"from {config.LEAST_RATE:g} to {config.MOST_RATE}")
+    assert f"up to {settings.MOST_WORKERS} over all" in file
+    assert f"but {rates.UDP_RATE:g} over UDP" in file
+    assert 2 == file.count(f"from {checks.LEAST_RATE:g} to {checks.MOST_RATE}")
 
 
 # -- the configuration -----------------------------------------------------------------------------------------------
 
-SECTIONS = {"": "Top level", "listener": "[[listener]]", "access": "[access]", "log": "[log]"}
+HEADINGS = {"": "Top level", "listener": "[[listener]]", "access": "[access]", "log": "[log]"}
 
 
 def test_every_section_of_the_configuration_is_described() -> None:
     """CONFIGURATION has the sections of the table of settings, in their order."""
-    assert [SECTIONS[section] for section in config.SECTIONS] == [*parts(FILE, "Ss")]
+    assert [HEADINGS[section] for section in SECTIONS] == [*parts(FILE, "Ss")]
 
 
-@pytest.mark.parametrize("section", config.SECTIONS)
+@pytest.mark.parametrize("section", SECTIONS)
 def test_keys_are_those_of_the_table(section: str) -> None:
     """Every key, and no other, has its default, its environment variable and the first name of its option."""
     found = {}
-    for head, body in items(parts(FILE, "Ss")[SECTIONS[section]]):
+    for head, body in items(parts(FILE, "Ss")[HEADINGS[section]]):
         _, key, *default = literal(head).split(maxsplit=3)
         value = tomllib.loads(f"it {' '.join(default)}")["it"] if default else None
         last = body[-2] if body[-1] == ".El" else body[-1]
         found[key] = (value, marked("Ev", body), flags(last) if last.startswith(".Ev") else [])
     expected = {}
-    for key, setting in config.SECTIONS[section].items():
-        variables = [setting.variable] if setting.variable in config.VARIABLES else []
+    for key, setting in SECTIONS[section].items():
+        variables = [setting.variable] if setting.variable in settings.VARIABLES else []
         expected[key] = (setting.default, variables, [*setting.flags[:1]])
     assert list(expected.items()) == list(found.items())
 
 
 def test_environment_variables_are_those_of_the_table() -> None:
     """daytimed.toml(5) names every variable that sets something, and no other variable."""
-    found = {name for name in marked("Ev", FILE.read_text().splitlines()) if name != config.ENVIRONMENT_PREFIX}
-    assert {*config.VARIABLES, config.LISTEN_VARIABLE} == found
+    found = {name for name in marked("Ev", FILE.read_text().splitlines()) if name != settings.ENVIRONMENT_PREFIX}
+    assert {*settings.VARIABLES, settings.LISTEN_VARIABLE} == found
 
 
 def test_files() -> None:
     """FILES has the paths of the code."""
     script = ["/etc/init.d/daytimed", "/etc/default/daytimed"]
-    assert [config.DEFAULT_PATH, cli.DEFAULT_PIDFILE, *script] == [
+    assert [load.DEFAULT_PATH, cli.DEFAULT_PIDFILE, *script] == [
         head[3:] for head, _ in items(parts(DAEMON, "Sh")["FILES"])
     ]
-    assert [config.DEFAULT_PATH] == [head[3:] for head, _ in items(parts(FILE, "Sh")["FILES"])]
+    assert [load.DEFAULT_PATH] == [head[3:] for head, _ in items(parts(FILE, "Sh")["FILES"])]
 
 
 def test_drop_ins() -> None:
@@ -296,7 +298,7 @@ def test_configuration_of_the_example_loads(tmp_path: Path) -> None:
     (block,) = re.findall(r"^\.Bd .*?\n(.*?)^\.Ed", FILE.read_text(), re.DOTALL | re.MULTILINE)
     path = tmp_path / "daytimed.toml"
     path.write_text(literal(block))
-    loaded = config.load(str(path), {}, {}, [])
+    loaded = load.load(str(path), {}, {}, [])
     assert ["daytime", "berlin"] == [listener.name for listener in loaded.listeners]
 
 
@@ -317,7 +319,7 @@ def test_commands_of_the_examples_are_valid(tmp_path: Path) -> None:
         if program == "daytimed":
             options = cli.make_parser().parse_args(rest)
             environ = dict(each.split("=", 1) for each in variables)
-            config.load(str(nothing), environ, {}, options.listen or [])
+            load.load(str(nothing), environ, {}, options.listen or [])
         elif program == "daytime-get":
             probe = arguments.parse(rest)
             arguments.survey_of(probe, len(arguments.addresses_of(probe)))
