@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """
-Have shtab write the completions of daytimed and daytime-get for bash, zsh and fish.
+Write the completions of daytimed and daytime-get for bash, zsh and fish, with shtab.
 
-The options are those of the parsers, and the first clause of the manual pages says what they do. Only what a value can
-be is said here.
+The parsers define the options, and the first clauses of the manual pages describe them. This file defines only the
+values that shells complete.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from daytimed.probe import arguments
 
 HERE = Path(__file__).resolve().parent
 FILES = {"bash": "bash/{}", "zsh": "zsh/_{}", "fish": "fish/{}.fish"}
-#: Most of each file is shtab's own text. It has to say so wherever it is installed.
+#: Most of each file is shtab's own text, under its license.
 LICENSE = "# SPDX-FileCopyrightText: 2020-2026 Casper da Costa-Luis (shtab)\n# SPDX-License-Identifier: MPL-2.0\n"
 
 
 def known(bash: str, zsh: str, fish: str) -> shtab.CompleteType:
-    """Return what completes something that shells know by themselves: what `compgen -A` of bash calls it, and so on."""
+    """Return the completion of a kind of word that shells know; `bash` is its name for `compgen -A`."""
     function = f"_daytimed_compgen_{bash}"
     return {
         "bash": function,
@@ -36,7 +36,7 @@ def known(bash: str, zsh: str, fish: str) -> shtab.CompleteType:
     }
 
 
-#: Nothing is known of it; without this bash would offer options where it begins with a minus.
+#: Any value; without this, bash would offer options for a value that begins with a minus.
 ANYTHING: shtab.CompleteType = {"bash": ":"}
 HOST = known("hostname", "_hosts", "localhost (__fish_print_hostnames)")
 ZONE = shtab.cmd("echo local; echo UTC; grep -sv '^#' /usr/share/zoneinfo/zone.tab | cut -f3")
@@ -51,12 +51,12 @@ VALUES = {
     "--user": known("user", "_users", "(__fish_complete_users)"),
     "--zone": ZONE,
 }
-#: What the programs check by themselves and the parsers do not know. A format can be strftime:PATTERN, too.
+#: The settings check these choices, not the parsers. A format can also be strftime:PATTERN.
 CHOICES = {"--format": formats.NAMES, "--log-format": LOG_FORMATS, "--log-level": LOG_LEVELS}
 
 
 def described(parser: argparse.ArgumentParser, page: Path) -> argparse.ArgumentParser:
-    """Return the parser with all that shtab wants to know, which the program itself does not need."""
+    """Return the parser with the texts and completions that shtab needs and the program does not."""
     told = clauses(page.read_text())
     for action in parser._actions:
         name = action.option_strings[-1] if action.option_strings else action.dest
@@ -68,7 +68,7 @@ def described(parser: argparse.ArgumentParser, page: Path) -> argparse.ArgumentP
 
 
 def clauses(page: str) -> dict[str, str]:
-    """Return the first clause that a manual page has about each option, by the last name of that."""
+    """Return the first clause of a manual page about each option, by the last name of the option."""
     section = page.partition("\n.Sh OPTIONS\n")[2].partition("\n.Sh ")[0].replace("\\-", "-")
     found = {}
     for item in section.split("\n.It ")[1:]:
@@ -81,7 +81,7 @@ def clauses(page: str) -> dict[str, str]:
 
 
 def main() -> None:
-    """Write the files, here or where the only argument says."""
+    """Write the files to this folder, or to the one in the only argument."""
     folder = Path(sys.argv[1]) if len(sys.argv) > 1 else HERE
     man = HERE.parent / "man"
     for make_parser, page in ((cli.make_parser, "daytimed.8"), (arguments.make_parser, "daytime-get.1")):

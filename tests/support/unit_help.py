@@ -111,7 +111,7 @@ def read_to_end(sock: socket.socket) -> bytes:
 
 
 def has_ipv6() -> bool:
-    """Say whether this machine has IPv6 on its loopback."""
+    """Return whether this machine has IPv6 on its loopback."""
     try:
         socket.create_server(("::1", 0), family=socket.AF_INET6).close()
     except OSError:
