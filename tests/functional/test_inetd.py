@@ -129,7 +129,7 @@ def test_a_socket_of_another_kind_is_refused(family: socket.AddressFamily, kind:
         done = run(*DAYTIMED, "--inetd", stdin=odd, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     assert done.returncode == 2
     assert done.stderr == (
-        b"daytimed: --inetd: standard input is a socket of a kind that is not served; use TCP, UDP or a unix stream\n"
+        b"daytimed: --inetd: standard input is not a TCP, UDP or unix stream socket; use one of these\n"
     )
 
 

@@ -178,6 +178,7 @@ def settle(daemon: Daemon, chaos: Chaos) -> None:
 
 def resources(daemon: Daemon) -> dict[str, int]:
     """Return the number of descriptors of the master, and the highest of any worker for each listener."""
+    daemon.rest()
     found, workers = {"master": [daemon.process.pid]}, daemon.live_workers()
     for event in daemon.find("worker_started"):
         if event["pid"] in workers:

@@ -38,7 +38,8 @@ def failing(pid: int, fault: str) -> Iterator[None]:
         if "ptrace(" in strace.log.read_text():
             pytest.skip("strace may not attach here")
         yield
-        # strace has ended already if the process has
+        # served clients are closed later; strace has ended already if the process has
+        wait_until(lambda: "(INJECTED)" in strace.log.read_text() or strace.process.poll() is not None, "a call fails")
         strace.process.terminate()
         strace.process.wait(DEADLINE_S)
         assert "(INJECTED)" in strace.log.read_text(), "nothing has failed"
@@ -93,7 +94,10 @@ STREAM_FAULTS = [
     ("sendto:error=EINTR", None),
     ("sendto:retval=7", "timeout"),
     ("shutdown:error=ENOTCONN", "reset"),
-    ("ioctl:error=EINVAL", "os_error"),
+    # the look at an earlier client, which has been served
+    ("recvfrom:error=ECONNRESET", None),
+    ("recvfrom:error=ENOMEM", None),
+    ("recvfrom:error=EAGAIN", None),
     ("close:error=EIO", None),
     ("close:error=EINTR", None),
 ]
@@ -107,13 +111,6 @@ def test_a_call_that_fails_for_a_client_costs_nobody_else_anything(
     with unharmed(streams):
         dropped = drops(streams, f"{fault}:{EVERY_OTHER}", lambda: fetch(streams.port()))
         assert dropped == ({reason: CLIENTS // 2} if reason else {})
-
-
-def test_what_a_client_has_written_cannot_be_thrown_away(streams: Daemon) -> None:
-    """A client whose input cannot be discarded is dropped, though it may have its reply; the next is served."""
-    with unharmed(streams):
-        ask = lambda: fetch(streams.port(), request=b"x")  # noqa: E731
-        assert drops(streams, f"recvfrom:error=ECONNRESET:{EVERY_OTHER}", ask) == {"reset": CLIENTS // 2}
 
 
 DATAGRAM_FAULTS = [

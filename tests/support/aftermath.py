@@ -55,6 +55,7 @@ def unharmed(daemon: Daemon, ask: Callable[[Daemon], bytes] = ask_daytime) -> It
     master = daemon.process.pid
     assert ask(daemon)
     before, wanted = figures_of(daemon), len(daemon.live_workers())
+    daemon.rest()
     masters, workers = descriptors(master), [descriptors(pid) for pid in daemon.live_workers()]
     yield
     assert process_state(master), "the master has ended"

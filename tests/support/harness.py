@@ -21,6 +21,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple
@@ -163,6 +164,13 @@ def descriptors(pid: int) -> list[str]:
     return sorted(found)
 
 
+def has_sockets(pid: int, most: int) -> bool:
+    """Return whether a process has at most this many sockets, or has ended."""
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+        return descriptors(pid).count("socket") <= most
+    return True
+
+
 class Daemon:
     """One run of the daemon. Use it in a `with`: leaving it stops the daemon and checks the promises of every run."""
 
@@ -247,12 +255,20 @@ class Daemon:
         """Assert that no process of the daemon has more sockets open than it needs."""
         # a worker that has just ended is a zombie until the master runs; one that stays a zombie is a bug
         wait_until(lambda: not [pid for pid in self.worker_pids() if process_state(pid) == "Z"], "no zombie is left")
-        for pid in [self.process.pid, *self.live_workers()]:
-            with contextlib.suppress(FileNotFoundError, ProcessLookupError):
-                sockets = descriptors(pid).count("socket")
-                # a worker may serve a client or have a copy of its UDP socket; the master may notify a manager
-                most = max(1, len(self.bound())) + ("NOTIFY_SOCKET" in self.env) if pid == self.process.pid else 2
-                assert sockets <= most, f"process {pid} has {descriptors(pid)}"
+        self.rest()
+        # the master may notify a manager
+        most = max(1, len(self.bound())) + ("NOTIFY_SOCKET" in self.env)
+        assert has_sockets(self.process.pid, most), f"the master has {descriptors(self.process.pid)}"
+
+    def rest(self) -> None:
+        """Wait until no worker has a socket of a client: those of served clients are closed up to two seconds later."""
+        for started in self.find("worker_started"):
+            name = started["listener"]
+            opened = self.find("listener_opened", listener=name) + self.find("listener_adopted", listener=name)
+            # replies over UDP have a copy of the socket
+            most = 2 if any(event["address"].startswith("udp") for event in opened) else 1
+            if started["pid"] in self.live_workers():
+                wait_until(partial(has_sockets, started["pid"], most), f"worker {started['pid']} has {most} sockets")
 
     def send(self, number: signal.Signals) -> None:
         """Send a signal to the master."""

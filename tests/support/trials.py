@@ -207,6 +207,7 @@ def connections(inside: Sequence[str], state: str) -> int:
 
 
 def open_files(daemon: Daemon) -> dict[int, list[str]]:
+    daemon.rest()
     return {pid: descriptors(pid) for pid in [daemon.process.pid, *daemon.live_workers()]}
 
 
