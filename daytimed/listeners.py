@@ -20,6 +20,9 @@ from daytimed.errors import DaytimedError, ListenError, NoPermissionError
 
 #: The kernel caps it at net.core.somaxconn.
 BACKLOG = 65535
+#: Bytes, which the kernel doubles. It bounds the memory that the unread input of a client holds: no reply depends on
+#: input, and without a bound the kernel grants up to 6 MiB to a client that keeps writing.
+RECEIVE_BUFFER = 32768
 
 #: This host lacks the IPv6 address, or its kernel lacks the family.
 _NO_SUCH_ADDRESS = frozenset({errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT})
@@ -138,6 +141,8 @@ def adopt(name: str, descriptor: int, requested: Address | None = None) -> Liste
         sock.setblocking(True)
         if datagram:
             ask_for_destinations(sock)
+        elif sock.family != socket.AF_UNIX:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
         if requested:
             listener = Listener(sock, requested, opening=name)
             listener.leave_path()
@@ -178,6 +183,7 @@ def _bind(address: Address, family: socket.AddressFamily, place: Any) -> socket.
             sock.bind(place)
         else:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
             _use_plain_congestion_control(sock)
             sock.bind(place)
             sock.listen(BACKLOG)

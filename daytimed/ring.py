@@ -22,11 +22,13 @@ import time
 from collections import deque
 from collections.abc import Callable
 
-#: Streams that keep their place until a later client needs it, and as many again that wait for their own client. With
-#: 131,840 bytes of unread input each (measured), that is below 16 MiB of kernel memory.
-PLACES = 63
-#: One in this many of the descriptors that a process may open is a place.
-_SHARE = 8
+#: Streams that keep their place until a later client needs it: few, because what the caches still hold costs less.
+RECENT = 16
+#: Streams that wait for their own client. With 52 KB of unread input each (measured; see listeners.RECEIVE_BUFFER), all
+#: places together hold less than 16 MiB of kernel memory.
+WAITING = 256
+#: The places are at most this part of the descriptors that a process may open.
+_SHARE = 4
 #: A client that does not close has TICKS looks, that is two seconds.
 TICK_S = 0.1
 TICKS = 20
@@ -61,8 +63,10 @@ class Ring:
         """
         self._kind = kind
         self._set_timer = set_timer
+        most = os.sysconf("SC_OPEN_MAX") // _SHARE
         # a unix stream that is shut down in both directions takes no input, and needs no place
-        self._places = 0 if kind[0] == socket.AF_UNIX else max(1, min(PLACES, os.sysconf("SC_OPEN_MAX") // _SHARE))
+        self._most_recent = 0 if kind[0] == socket.AF_UNIX else min(RECENT, most // 2)
+        self._most_waiting = 0 if kind[0] == socket.AF_UNIX else min(WAITING, most // 2)
         self.sockets: dict[int, _socket.socket] = {}
         """One object for each descriptor number, whichever client has it: accept(2) returns the lowest free one."""
         self._recent: deque[int] = deque()
@@ -79,10 +83,10 @@ class Ring:
         """Take a stream that has ended, perhaps in the place of the oldest one."""
         recent = self._recent
         recent.append(descriptor)
-        if not self._ticking and self._places and self._set_timer:
+        if not self._ticking and self._most_waiting and self._set_timer:
             self._ticking = True
             self._set_timer(TICK_S)
-        if len(recent) <= self._places:
+        if len(recent) <= self._most_recent:
             return
         try:
             oldest = recent.popleft()
@@ -118,7 +122,7 @@ class Ring:
     def _wait(self, descriptor: int, ticks: int) -> None:
         """Let a stream wait for its client, perhaps in the place of the one that has waited longest."""
         self._waiting[descriptor] = ticks
-        if len(self._waiting) > self._places:
+        if len(self._waiting) > self._most_waiting:
             oldest = next(iter(self._waiting), None)
             if oldest is not None and self._waiting.pop(oldest, None) is not None and self._is_open(oldest):
                 close(oldest)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import errno
 import socket
-import time
+from time import time_ns
 from typing import TYPE_CHECKING, Any
 
 from daytimed.addresses import unmap
@@ -76,8 +76,11 @@ class Streams:
             close(descriptor)
             return 0, dropped
         try:
-            line = self._reply(time.time_ns())
-            stream = self._sockets.get(descriptor) or self._ring.open(descriptor)
+            line = self._reply(time_ns())
+            try:
+                stream = self._sockets[descriptor]
+            except KeyError:
+                stream = self._ring.open(descriptor)
             sent = stream.send(line, _SEND_FLAGS)
             stream.shutdown(self._how)
         except OSError as error:
@@ -119,7 +122,7 @@ class Datagrams:
             return 0, DENIED
         if (dropped := self._judge(host, now_ns)) is not None:
             return 0, dropped
-        line = self._reply(time.time_ns())
+        line = self._reply(time_ns())
         try:
             self._sender.sendmsg([line], source, _DONTWAIT, peer)
         except OSError as error:

@@ -19,7 +19,7 @@ from unit_help import read_to_end, within
 from daytimed import ring, session
 from daytimed.gate import Gate
 from daytimed.networks import NetworkSet
-from daytimed.ring import PLACES, TICK_S, TICKS, Ring
+from daytimed.ring import RECENT, TICK_S, TICKS, WAITING, Ring
 from daytimed.session import Streams
 
 REPLY = b"The Date Time is: 2026-11-22 12:00:00.123456789 +0530 IST\r\n"
@@ -112,17 +112,18 @@ def test_client_that_never_closes_has_two_seconds(served: Served) -> None:
 
 def test_ring_is_bounded(served: Served, closed: Counter[int]) -> None:
     """Of any number of clients that do not close, a bounded number of descriptors is open."""
-    for number in range(4 * PLACES):
+    most = RECENT + WAITING
+    for number in range(2 * most):
         served.come()
-        assert number + 1 - closed.total() <= 2 * PLACES
+        assert number + 1 - closed.total() <= most
     served.ring.tick()
-    assert 4 * PLACES - closed.total() <= PLACES
+    assert 2 * most - closed.total() <= WAITING
 
 
 def test_later_client_takes_the_place_of_one_that_has_closed(served: Served) -> None:
     """When a place is needed, a client that has closed gives way before one that waits."""
     waiting, kept = served.come()
-    for _ in range(4 * PLACES):
+    for _ in range(2 * WAITING):
         served.come()[0].close()
     assert is_open(kept)
     waiting.sendall(b"still here")
@@ -134,10 +135,10 @@ def test_client_whose_place_is_needed_is_not_reset_for_its_input(served: Served,
     """Input that a client has sent is discarded before its stream is closed, so that the close is no reset."""
     client, descriptor = served.come()
     client.sendall(b"x" * sent)
-    keep = [served.come() for _ in range(2 * PLACES)]
+    keep = [served.come() for _ in range(RECENT + WAITING)]
     assert not is_open(descriptor)
     assert REPLY == read_to_end(client)
-    assert 2 * PLACES == len(keep)
+    assert RECENT + WAITING == len(keep)
 
 
 def test_release_closes_all_at_once(served: Served) -> None:
@@ -162,7 +163,7 @@ def test_tick_may_come_at_any_point(served: Served, closed: Counter[int]) -> Non
     clients = []
     sys.settrace(tick)
     try:
-        for number in range(3 * PLACES):
+        for number in range(RECENT + 2 * WAITING):
             client, descriptor = served.come()
             accepted[descriptor] += 1
             clients.append(client)
