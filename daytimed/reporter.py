@@ -70,7 +70,7 @@ class Reporter:
             "clients_suppressed",
             served=total.suppressed_served - self._reported.suppressed_served,
             dropped=sum(dropped),
-            networks=" ".join(f"{network}={count}" for network, count in networks.most_common(NETWORKS)),
+            networks=" ".join(f"{name}={count}" for name, count in networks.most_common(NETWORKS)) or "unknown",
             sampled=networks.total(),
             **reasons,
         ):

@@ -60,7 +60,9 @@ class Worker:
         self._gate = gate
         self._head = head
         self._own_ports = own_ports
-        self._ring: Ring | None = None
+        # made before the fork, so that the workers share the memory
+        self._ring = Ring(listener.kind, signals.set_timer)
+        self._streams = Streams(self._ring, gate, reply, is_unix=listener.is_unix)
         self._stopping = False
         self._pauses = 0
         self._pause_logged = False
@@ -73,8 +75,7 @@ class Worker:
 
     def tick(self) -> None:
         """Close the streams of earlier clients that are done."""
-        if self._ring:
-            self._ring.tick()
+        self._ring.tick()
 
     def run(self, log: Log, client_log: ClientLog, wake: Callable[[], None]) -> None:
         """
@@ -129,10 +130,8 @@ class Worker:
         """Return what serves clients, what waits for one, and the index of its address; None if already stopped."""
         server = self.listener.socket
         if not self.listener.is_datagram:
-            self._ring = Ring(self.listener.kind, signals.set_timer)
-            streams = Streams(self._ring, self._gate, self._reply, is_unix=self.listener.is_unix)
             # socket.accept() would make an enum and a socket object for each client
-            return streams, server._accept, 1  # type: ignore[attr-defined]
+            return self._streams, server._accept, 1  # type: ignore[attr-defined]
         try:
             # a stop closes the listener, perhaps before the last reply is sent: replies have a copy of their own
             sender = server.dup()
@@ -151,7 +150,7 @@ class Worker:
         if error.errno in _CLIENT_ERRORS:
             return True
         if error.errno in _OUT_OF_RESOURCES:
-            if not (self._ring and self._ring.release()):
+            if not self._ring.release():
                 self._pause(error)
             return True
         if error.errno == errno.EAGAIN:
