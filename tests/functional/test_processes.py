@@ -15,7 +15,20 @@ from pathlib import Path
 
 import pytest
 from aftermath import children, zombies
-from harness import DAYTIMED, DEADLINE_S, Daemon, clean_environment, fetch, process_state, read_all, serving, wait_until
+from harness import (
+    DAYTIMED,
+    DEADLINE_S,
+    UNTRACED,
+    Daemon,
+    clean_environment,
+    fetch,
+    needs,
+    process_state,
+    program,
+    read_all,
+    serving,
+    wait_until,
+)
 
 
 def test_the_master_forks_the_workers_that_are_wanted_and_has_no_threads() -> None:
@@ -619,3 +632,15 @@ def test_a_pipe_that_ends_tells_that_nobody_holds_it() -> None:
         assert select.select([reading], [], [], 0)[0] == []
     assert os.read(reading, 1) == b""
     os.close(reading)
+
+
+@needs("strace")
+def test_worker_ends_with_a_master_that_died_during_the_fork() -> None:
+    """A worker whose master is killed before the worker has asked for its parent does not outlive the master."""
+    # strace ends as its program does
+    slow = [program("strace"), "-f", "-o", "/dev/null", "-e", "inject=getppid:delay_enter=1s"]
+    code = -signal.SIGKILL
+    with Daemon("-l", "127.0.0.1:0", "-w", "4", prefix=slow, env=UNTRACED, expect_exit=code) as daemon:
+        pids = [event["pid"] for event in daemon.wait_events("worker_started", 4)]
+        os.kill(daemon.wait_event("daemon_starting")["pid"], signal.SIGKILL)
+        wait_until(lambda: all(process_state(pid) in ("", "Z") for pid in pids), "every worker has ended")
