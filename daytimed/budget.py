@@ -39,7 +39,7 @@ class Budget:
         self._longest_ns = burst * self._interval_ns
 
     def ask(self, now_ns: int) -> int:
-        """Take one and return 0; if the budget is used up, return when to ask again, at the earliest."""
+        """Take one and return 0; if the budget is used up, return when to ask again at the earliest."""
         full_at = self._cells[self._index]
         spent = spend(full_at, now_ns, self._interval_ns, self._tolerance_ns)
         if spent is not None:

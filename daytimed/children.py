@@ -28,11 +28,11 @@ LONGEST_REPEAT_S = 0.5
 STOP_DEADLINE_S = 5.0
 
 Prepared = tuple[Team, int, worker.Worker, ClientLog]
-"""A team, and a missing worker of it: its slot, the worker itself, its client log."""
+"""A team and one worker to fork for it: its slot, the worker itself, its client log."""
 
 
 class Children:
-    """All workers that are not reaped yet. Those in `leaving` were told to stop."""
+    """All workers that are not reaped yet. Those in `leaving` were asked to stop."""
 
     def __init__(self, counters: Counters, sockets: Sockets) -> None:
         self._counters = counters
@@ -54,8 +54,11 @@ class Children:
         """
         Start the missing workers; each waits for `let_go`.
 
-        Everything they need is made before the first fork, and logged after the last: memory that the master writes in
-        between is no longer shared with the workers that are already there.
+        It makes everything before the first fork, and logs after the last: memory that the master writes in between is
+        no longer shared with the workers that exist already.
+
+        Args:
+            is_trial: Whether another generation serves meanwhile.
         """
         prepared = [each for team in generation.teams for each in self._prepare(generation, team, now)]
         forked = [(pid, each) for each in prepared if (pid := self._fork(generation, each, now, is_trial))]
@@ -68,7 +71,7 @@ class Children:
         return started
 
     def _prepare(self, generation: Generation, team: Team, now: float) -> Iterator[Prepared]:
-        """Make the missing workers of a listener, while there are slots."""
+        """Make the missing workers of a listener, while there are slots; `_fork` releases those it does not use."""
         team.note_ready()
         for number in range(team.missing if now >= team.respawn.not_before else 0):
             slot = self._counters.acquire()
@@ -78,7 +81,7 @@ class Children:
                 return
             try:
                 own = generation.make_worker(team, self._counters, slot)
-                client_log = generation.make_client_log(team, generation.log, self._counters, slot)
+                client_log = generation.make_client_log(team, self._counters, slot)
             except Exception as error:
                 # out of memory, or a bug of ours: the existing workers continue to serve
                 if number == 0:
@@ -132,7 +135,7 @@ class Children:
             os._exit(code)
 
     def retire(self, generation: Generation, now: float) -> None:
-        """Tell the workers of a generation to stop."""
+        """Ask the workers of a generation to stop."""
         for team in generation.teams:
             for child in team.children.values():
                 child.signal_at = now

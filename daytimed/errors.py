@@ -56,5 +56,3 @@ class NoPermissionError(DaytimedError):
 
 class StartError(DaytimedError):
     """No worker can start."""
-
-    exit_code = EXIT_INTERNAL

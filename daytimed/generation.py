@@ -1,4 +1,4 @@
-"""A generation: what one loaded configuration makes. Its workers are in teams, one for each listener."""
+"""A generation: the workers of one loaded configuration, in teams, one for each listener."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Generation:
         self._allow, self._deny = NetworkSet(config.access.allow), NetworkSet(config.access.deny)
         self._quiet = NetworkSet(config.log.quiet)
         cpus = len(os.sched_getaffinity(0))
-        # the loader has limited the sum of the configured numbers, but not what "one per CPU" is here
+        # the loader has limited the sum of the configured numbers, but not the number of CPUs
         most = max(1, MOST_WORKERS // max(1, len(listeners)))
         self.teams = [Team(listener, settings, settings.workers or min(cpus, most)) for listener, settings in listeners]
         self._own_ports = frozenset(team.listener.port for team in self.teams if team.listener.is_datagram)
@@ -77,7 +77,7 @@ class Generation:
         """Make a worker of a team."""
         access, settings = self.config.access, team.settings
         rate = access.rate or (rates.UDP_RATE if team.listener.is_datagram else 0.0)
-        # counted separately: who forges an address over UDP must not use up its rate over TCP
+        # counted separately: a forged UDP source must not use up the TCP rate of that address
         secret = counters.secret + (b"udp" if team.listener.is_datagram else b"")
         limit = RateLimit(counters.rates, rate, access.burst, secret) if rate else None
         return Worker(
@@ -90,14 +90,14 @@ class Generation:
             own_ports=self._own_ports,
         )
 
-    def make_client_log(self, team: Team, log: Log, counters: Counters, slot: int) -> ClientLog:
+    def make_client_log(self, team: Team, counters: Counters, slot: int) -> ClientLog:
         """Make the client log of a worker."""
         settings = self.config.log
         allowance = None
         if settings.client_rate:
             budget = Budget(counters.head, LOG_BUDGET, settings.client_rate, settings.client_burst)
             allowance = Allowance(budget, counters.head, counters.slot(slot))
-        return ClientLog(log, team.settings.name, settings.clients, self._quiet, allowance)
+        return ClientLog(self.log, team.settings.name, settings.clients, self._quiet, allowance)
 
 
 def compile_replies(config: Config) -> dict[tuple[str, str], formats.Reply]:

@@ -76,7 +76,7 @@ def _serve_stream(client: socket.socket, gate: Gate, reply: formats.Reply) -> tu
         peer: Peer = client.getpeername()
     except OSError as error:
         # the client has gone, and its address with it
-        return ("unknown", 0), (0, session.reason_for(error))
+        return ("unknown", 0), session.drop(error)
     is_unix = client.family == socket.AF_UNIX
     ring = Ring((client.family, client.type, client.proto), None)
     outcome = session.Streams(ring, gate, reply, is_unix=is_unix).serve((client.detach(), peer), time.monotonic_ns())

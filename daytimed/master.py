@@ -8,6 +8,7 @@ interrupts it. With nothing to do it sleeps until the next signal.
 from __future__ import annotations
 
 import gc
+import math
 import os
 import time
 import traceback
@@ -64,10 +65,10 @@ class Master:
         self._phase = Phase.STARTING
         self._generations = 0
         self._current: Generation | None = None
-        """The generation that serves; None only while STARTING."""
+        """The generation that serves; None until the first one does."""
         self._pending: Generation | None = None
-        """The generation whose workers start, from its loading until they are ready."""
-        self._pending_until = 0.0
+        """The generation on trial, until its workers are ready."""
+        self._pending_until = math.inf
         self._reload_wanted = False
         self._stop_signal = 0
 
@@ -79,7 +80,7 @@ class Master:
             passed: Names and descriptors of sockets that a service manager has bound, or kept for us.
 
         Raises:
-            DaytimedError: With one sentence, or more.
+            DaytimedError: With one sentence for each problem.
         """
         self._sockets.adopt(passed)
         self._pending = self._make_generation(self._load())
@@ -144,6 +145,7 @@ class Master:
 
     def _converge(self, now: float) -> None:
         """Reconcile: advance the phase, start the missing workers, and signal the leaving ones."""
+        # first, so that nothing is started for a daemon that stops; last, because a start can fail at once
         self._advance(now)
         if self._phase is not Phase.STOPPING:
             for generation in self._generations_alive():
@@ -155,7 +157,8 @@ class Master:
         """Enter the phases that the events lead to."""
         while (phase := next_phase(self._phase, {*self._events(now)})) is not self._phase:
             before, self._phase = self._phase, phase
-            _ON_ENTRY[before, phase](self, now)
+            if action := _ACTIONS.get((before, phase)):
+                action(self, now)
         if self._phase is Phase.STARTING and self._pending and (team := self._pending.hopeless):
             raise StartError(
                 f"no worker of {team.settings.name} can be started: {team.respawn.failed_starts} tries failed; "
@@ -163,7 +166,7 @@ class Master:
             )
 
     def _events(self, now: float) -> Iterator[Event]:
-        """Yield what has happened in this phase."""
+        """Yield the events that hold now."""
         if self._stop_signal:
             yield Event.STOP
         if self._reload_wanted:
@@ -235,7 +238,7 @@ class Master:
 
     def _take_over(self, now: float) -> Generation:
         generation, self._pending = self._pending, None
-        assert generation, "a generation that is not there cannot be ready"
+        assert generation, "READY without a generation on trial"
         self._current = generation
         # later workers must have the local zone that these have read
         clock.read_local_zone()
@@ -264,13 +267,9 @@ class Master:
         for generation in self._generations_alive():
             self._children.retire(generation, now)
 
-    def _go_on(self, now: float) -> None:
-        """Serve as before: nothing has changed."""
-
     def _reject(self, error: str, **more: str) -> None:
         self._log.event("reload_rejected", error=error, **more)
-        # ready as before: a rejected reload has changed nothing
-        self._notifier.send(READY=1, STATUS=f"The last reload was rejected: {error}")
+        self._reporter.notify_rejected(error)
 
     def _make_generation(self, config: Config) -> Generation:
         replies = compile_replies(config)
@@ -325,7 +324,7 @@ class Master:
         return min((each for each in deadlines if each is not None), default=None)
 
     def _close(self) -> None:
-        """End what is left, whatever happened before, and log the totals."""
+        """Kill the remaining workers, close the listeners, and log the totals."""
         self._children.end()
         self._sockets.close(self._log)
         now = time.monotonic()
@@ -334,15 +333,13 @@ class Master:
         self._log.event("daemon_stopped", **self._reporter.figures(now))
 
 
-#: What the master does on its way from one phase to the next.
-_ON_ENTRY: dict[tuple[Phase, Phase], Callable[[Master, float], None]] = {
+#: The actions, by transition. A rejected or withdrawn reload needs none to serve as before.
+_ACTIONS: dict[tuple[Phase, Phase], Callable[[Master, float], None]] = {
     (Phase.STARTING, Phase.SERVING): Master._begin_service,
     (Phase.SERVING, Phase.LOADING): Master._begin_load,
-    (Phase.LOADING, Phase.SERVING): Master._go_on,
     (Phase.LOADING, Phase.TRYING): Master._begin_trial,
     (Phase.TRYING, Phase.REPLACING): Master._replace,
     (Phase.TRYING, Phase.WITHDRAWING): Master._withdraw,
     (Phase.REPLACING, Phase.SERVING): Master._finish_reload,
-    (Phase.WITHDRAWING, Phase.SERVING): Master._go_on,
     **{(phase, Phase.STOPPING): Master._stop for phase in Phase if phase is not Phase.STOPPING},
 }

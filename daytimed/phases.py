@@ -1,7 +1,7 @@
 """
-The phases of the master, and every way from one to the next.
+The phases of the master and their transitions.
 
-    STARTING -> SERVING -> LOADING -> TRYING -> REPLACING -> SERVING      a reload that works
+    STARTING -> SERVING -> LOADING -> TRYING -> REPLACING -> SERVING      a reload that succeeds
                            LOADING -> SERVING                             a configuration that cannot be loaded
                                       TRYING -> WITHDRAWING -> SERVING    one whose workers do not start
     any phase -> STOPPING
@@ -14,7 +14,7 @@ from enum import Enum, auto
 
 
 class Phase(Enum):
-    """Where the master is between two configurations."""
+    """What the master is doing."""
 
     STARTING = auto()
     """The first workers start."""
@@ -42,7 +42,7 @@ class Event(Enum):
     REJECTED = auto()
     """The configuration cannot be loaded, or one of its listeners cannot be opened."""
     READY = auto()
-    """Every worker of the new configuration is ready."""
+    """Every listener of the new configuration has its workers, or some and cannot have more."""
     FAILED = auto()
     """The workers of the new configuration cannot start, or have not started in time."""
     GONE = auto()
@@ -62,5 +62,5 @@ NEXT: dict[Phase, dict[Event, Phase]] = {
 
 
 def next_phase(phase: Phase, events: Collection[Event]) -> Phase:
-    """Return the phase that follows once these events have happened; the same one if none of them ends it."""
+    """Return the phase that these events lead to, or `phase`. The first event in its row goes before the others."""
     return next((after for event, after in NEXT[phase].items() if event in events), phase)

@@ -44,7 +44,7 @@ class RateLimit:
         self._secret = secret
 
     def place(self, host: str) -> list[int]:
-        """Return where the cells of a host's source may be, and its tag; `take` records there where they are."""
+        """Return the cell index of a host's source, and its tag; `take` updates the index when the source moves."""
         host = unmap(host)
         source = host.encode()
         if ":" in host and not host.startswith(_WHOLE_ADDRESSES):

@@ -17,7 +17,7 @@ _UNITS = (("day", 86400), ("hour", 3600), ("minute", 60), ("second", 1))
 
 
 class Reporter:
-    """Remembers what it has reported, so that everything is reported once."""
+    """Reports everything once."""
 
     def __init__(self, counters: Counters, notifier: Notifier, started_at: float) -> None:
         self._counters = counters
@@ -30,6 +30,8 @@ class Reporter:
         self._summary_at = 0.0
         self._fed_at: float | None = None
         self._shown = (0, 0)
+        self._rejection = ""
+        """Why the last reload was rejected, if it was."""
 
     def figures(self, now: float) -> dict[str, Any]:
         """Return the fields of `statistics` and `daemon_stopped`."""
@@ -95,7 +97,13 @@ class Reporter:
     def notify_ready(self, listeners: int, workers: int, now: float) -> None:
         """Notify systemd that clients are served, after the start and after each reload."""
         self._fed_at = now
+        self._rejection = ""
         self._notifier.send(READY=1, STATUS=self._status(listeners, workers, now))
+
+    def notify_rejected(self, error: str) -> None:
+        """Notify systemd that a reload was rejected; it serves as before, and the status says so until one succeeds."""
+        self._rejection = f"The last reload was rejected: {error}"
+        self._notifier.send(READY=1, STATUS=self._rejection)
 
     def notify_health(self, healthy: bool, listeners: int, workers: int, now: float) -> None:
         """Feed the watchdog, unless a worker is missing or makes no progress."""
@@ -110,7 +118,8 @@ class Reporter:
 
     def _status(self, listeners: int, workers: int, now: float) -> str:
         self._shown = (listeners, workers)
-        return describe(listeners, workers, self._counters.total(), now - self._started_at)
+        state = describe(listeners, workers, self._counters.total(), now - self._started_at)
+        return f"{state}. {self._rejection}" if self._rejection else state
 
 
 def describe(listeners: int, workers: int, counts: Counts, uptime_s: float) -> str:

@@ -1,9 +1,9 @@
 """
 One client, stream or datagram: judged, answered, ended and closed. The drop rule is here and nowhere else.
 
-Whatever a client does, and whatever error its socket reports, the client is closed, counted under one reason and
-forgotten. Nothing here waits for a client and nothing here logs. An exception that is not an OSError is a bug of ours
-and propagates.
+Whatever a client does, and whatever error its socket reports, the client is dropped under one reason. A stream that was
+served is closed later: see ring.py. Nothing here waits for a client and nothing here logs. An exception that is not an
+OSError is a bug of ours and propagates.
 """
 
 from __future__ import annotations
@@ -45,16 +45,16 @@ _REASONS = {
 }
 
 
-def reason_for(error: OSError) -> int:
-    """Return the reason to drop a client with this error, an index of REASONS."""
-    return _REASONS.get(error.errno or 0, OS_ERROR)
+def drop(error: OSError) -> Outcome:
+    """Return the outcome of a client whose socket reports this error."""
+    return 0, _REASONS.get(error.errno or 0, OS_ERROR)
 
 
 class Streams:
     """The clients of a stream listener."""
 
     def __init__(self, ring: Ring, gate: Gate, reply: Reply, *, is_unix: bool) -> None:
-        """Make them; `ring` closes them later."""
+        """Take the gate, the reply, and the ring that closes the streams."""
         self._ring = ring
         self._sockets = ring.sockets
         self._how = int(socket.SHUT_RDWR if is_unix else socket.SHUT_WR)
@@ -65,7 +65,7 @@ class Streams:
         """
         Send the reply and end the stream; close a refused client at once, without a byte.
 
-        The system calls of a client, after accept4 in the worker:
+        The system calls of a client under load, after accept4 in the worker:
 
         - sendto: the reply waits (MSG_MORE) for the end of the stream;
         - shutdown: sends both in one segment;
@@ -85,7 +85,7 @@ class Streams:
             stream.shutdown(self._how)
         except OSError as error:
             close(descriptor)
-            return 0, reason_for(error)
+            return drop(error)
         except BaseException:
             close(descriptor)
             raise
@@ -102,7 +102,7 @@ class Datagrams:
 
     def __init__(self, sender: socket.socket, gate: Gate, reply: Reply, own_ports: frozenset[int]) -> None:
         """
-        Make them.
+        Take the gate and the reply.
 
         Args:
             sender: The socket that sends the replies.
@@ -114,7 +114,7 @@ class Datagrams:
         self._own_ports = own_ports
 
     def serve(self, request: tuple[Any, ...], now_ns: int) -> Outcome:
-        """Send one datagram in reply to one, as recvmsg returns it; its content does not matter (RFC 867)."""
+        """Answer one datagram, as recvmsg returns it, with one; its content does not matter (RFC 867)."""
         _, control, _, peer = request
         host, port = unmap(peer[0]), peer[1]
         source = reply_source(control)
@@ -126,7 +126,7 @@ class Datagrams:
         try:
             self._sender.sendmsg([line], source, _DONTWAIT, peer)
         except OSError as error:
-            return 0, reason_for(error)
+            return drop(error)
         return len(line), None
 
     def close(self) -> None:

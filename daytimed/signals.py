@@ -1,5 +1,7 @@
 """
-Signals: the master takes them one by one, without handlers; a worker has one handler, which ends its accept.
+Signals: the master takes them one by one, without handlers.
+
+A worker has two handlers: SIGTERM ends its accept, SIGALRM is the tick of its ring.
 
 The master blocks all its signals permanently, before the first fork. So no signal is lost between a fork and the setup
 of the worker's handlers, and no handler interrupts the master. (Prefork servers often fail here: their handlers log,
@@ -23,6 +25,9 @@ WAKE = GO = signal.SIGUSR2
 CHILD = signal.SIGCHLD
 
 MASTER = STOP | {RELOAD, STATISTICS, WAKE, CHILD}
+#: The tick of a worker's ring; blocked in the master, so that it cannot end a worker that has no handlers yet.
+TICK = signal.SIGALRM
+_BLOCKED = MASTER | {TICK}
 
 _PR_SET_PDEATHSIG = 1
 
@@ -33,7 +38,7 @@ def prepare_master() -> None:
     signal.signal(RELOAD, _do_nothing)
     # if a parent left SIGCHLD ignored, the kernel would reap the workers itself
     signal.signal(CHILD, signal.SIG_DFL)
-    signal.pthread_sigmask(signal.SIG_BLOCK, MASTER)
+    signal.pthread_sigmask(signal.SIG_BLOCK, _BLOCKED)
 
 
 def wait(deadline: float | None) -> list[int]:
@@ -60,7 +65,7 @@ def wait(deadline: float | None) -> list[int]:
 
 def release() -> None:
     """Unblock the signals of the master, in a process that does not become one."""
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, MASTER)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _BLOCKED)
 
 
 def wait_for_go() -> bool:
@@ -78,11 +83,11 @@ def prepare_worker(stop: Callable[[], None], tick: Callable[[], None]) -> None:
     """
     # from `_signal`: `signal` converts old handlers to enums, which would write to memory shared between processes
     _signal.signal(signal.SIGTERM, lambda number, frame: stop())
-    _signal.signal(signal.SIGALRM, lambda number, frame: tick())
+    _signal.signal(TICK, lambda number, frame: tick())
     # only the master acts on these: Ctrl-C reaches the whole process group, and the others can be sent to it
     for number in (signal.SIGINT, RELOAD, STATISTICS, WAKE):
         _signal.signal(number, _signal.SIG_IGN)
-    _signal.pthread_sigmask(signal.SIG_UNBLOCK, MASTER | {signal.SIGALRM})
+    _signal.pthread_sigmask(signal.SIG_UNBLOCK, _BLOCKED)
 
 
 def set_timer(interval_s: float) -> None:

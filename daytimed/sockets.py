@@ -20,7 +20,7 @@ Assigned = list[tuple[Listener, ListenerConfig]]
 
 
 class Sockets:
-    """Every listener of the daemon. Each worker inherits one of them."""
+    """Every listener of the daemon. Each worker keeps one of them."""
 
     def __init__(self, notifier: Notifier) -> None:
         self._notifier = notifier

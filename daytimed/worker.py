@@ -41,7 +41,7 @@ _OUT_OF_RESOURCES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.
 
 
 class Worker:
-    """What one worker needs. The master makes all of it before the fork."""
+    """All that a worker process needs. The master makes it before the fork."""
 
     def __init__(
         self,
@@ -82,7 +82,7 @@ class Worker:
         Serve until stopped.
 
         Args:
-            wake: Notifies the master that clients come.
+            wake: Wakes the master, if it sleeps.
 
         Raises:
             OSError: If the listener is broken; no client can cause that.
@@ -127,13 +127,13 @@ class Worker:
                     self._resume()
 
     def _open(self) -> tuple[Streams | Datagrams, Callable[[], Any], int] | None:
-        """Return what serves clients, what waits for one, and the index of its address; None if already stopped."""
+        """Return the sessions, the call that receives a client, and the index of its address; None after a stop."""
         server = self.listener.socket
         if not self.listener.is_datagram:
             # socket.accept() would make an enum and a socket object for each client
             return self._streams, server._accept, 1  # type: ignore[attr-defined]
         try:
-            # a stop closes the listener, perhaps before the last reply is sent: replies have a copy of their own
+            # a stop closes the listener, perhaps before the last reply is sent: replies use a duplicate
             sender = server.dup()
         except OSError:
             if self._stopping:

@@ -117,7 +117,7 @@ class _Collected:
 def _read_file(path: str | None, problems: list[str]) -> dict[str, Any]:
     where = path or DEFAULT_PATH
     try:
-        # to open a pipe would block until it has a writer
+        # opening a pipe would block until it has a writer
         with open(where, "rb", opener=lambda path, flags: os.open(path, flags | os.O_NONBLOCK)) as file:
             if stat.S_ISFIFO(os.fstat(file.fileno()).st_mode) and not where.startswith(("/dev/", "/proc/")):
                 raise ValueError("it is a pipe, which a reload cannot read again")

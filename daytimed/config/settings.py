@@ -104,7 +104,7 @@ class AccessConfig:
 
 @dataclass(frozen=True, slots=True)
 class LogConfig:
-    """What is logged, and in which form."""
+    """Log settings."""
 
     level: Annotated[
         str,
@@ -125,7 +125,7 @@ class LogConfig:
     client_rate: Annotated[
         float,
         Setting(
-            20, checks.rate, "client events a second for the whole daemon, the rest is summarised; 0 = no limit",
+            20, checks.rate, "client events a second for the whole daemon; the rest is summed up; 0 = no limit",
             number_from,
         ),
     ]  # fmt: skip

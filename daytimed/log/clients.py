@@ -20,12 +20,13 @@ NAMELESS: Peer = ("", 0)
 
 #: Addresses that a worker remembers to be quiet, or not.
 REMEMBERED = 1024
-#: The budget is asked again this long after a refusal, at the latest; until then no worker reads the shared cell.
+#: After a refusal, a worker asks the budget again this much later, at the latest; until then it leaves the shared cell
+#: alone.
 ASK_AGAIN_NS = 50_000_000
 
 
 class Allowance(NamedTuple):
-    """What clients may use of the log, and the slot that counts the others."""
+    """The budget of client events, and the slot that counts the clients beyond it."""
 
     budget: Budget
     head: Cells
@@ -47,7 +48,7 @@ class ClientLog:
         self._not_before_ns = 0
         """The budget is used up until then."""
         self.suppresses_until_ns = 0
-        """Until then the worker itself counts served clients; 0 if some of them are not to be logged at all."""
+        """Until then the worker itself counts served clients; 0 if a setting excludes some."""
 
     def __bool__(self) -> bool:
         """Whether any client is logged."""
@@ -86,6 +87,6 @@ class ClientLog:
         self._not_before_ns = min(again_ns, now_ns + ASK_AGAIN_NS)
         if self._logs_served and not self._is_quiet:
             self.suppresses_until_ns = self._not_before_ns
-        # only these clients are sampled, at most one each ASK_AGAIN_NS: the others then cost nothing
+        # only clients at which the budget is asked are offered: the others cost nothing
         sample.offer(allowance.slot[SAMPLE : SAMPLE + sample.CELLS], host, allowance.head[PERIOD])
         return False

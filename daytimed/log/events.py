@@ -106,7 +106,7 @@ EVENTS = {
     "clients_suppressed": Event(
         "07e3b06b324b4595a6239a1170b16cb5",
         "info",
-        "{served} served and {dropped} dropped clients were not logged; of {sampled} sampled: {networks}.",
+        "{served} served and {dropped} dropped clients were not logged; networks of {sampled} sampled: {networks}.",
     ),
     "accept_paused": Event(
         "1329abf6997a4b6eb4014b0d00abaef0",

@@ -1,8 +1,8 @@
 """
-A log: what a process calls to log an event.
+A log: the logger of one process.
 
 An event is one write to one sink. A lost event is counted; the master logs the count (`log_lost`) when the sink takes
-events again. Each generation has a `Log` of its own, which its workers inherit: no logger is global.
+events again. Each generation has its own `Log`, which its workers inherit: no logger is global.
 """
 
 from __future__ import annotations

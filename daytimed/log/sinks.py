@@ -1,4 +1,4 @@
-"""Sinks: where rendered events go. No sink waits: one that is broken, full or not read loses its events, no more."""
+"""Sinks: where rendered events go. No sink waits: one that is broken, full or unread loses its events."""
 
 from __future__ import annotations
 

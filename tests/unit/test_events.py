@@ -38,7 +38,7 @@ SENTENCES = {
     "worker_stuck": "Worker 4711 (daytime) made no progress for 1.25 s; replacing it.",
     "client_served": "Served 59 bytes to 192.0.2.1.",
     "client_dropped": "Dropped 192.0.2.1: reset.",
-    "clients_suppressed": "7 served and 3 dropped clients were not logged; of 12 sampled: 192.0.2.0/24=9.",
+    "clients_suppressed": "7 served and 3 dropped clients were not logged; networks of 12 sampled: 192.0.2.0/24=9.",
     "accept_paused": "Worker 4711 (daytime) cannot accept clients: it broke; retrying.",
     "accept_resumed": "Worker 4711 (daytime) accepts clients again after 2 pauses.",
     "statistics": "10 clients accepted, 7 served, 3 dropped in 100 s, by 4 workers.",

@@ -441,6 +441,7 @@ def test_socket_made_non_blocking_by_someone_else(scheme: str) -> None:
     [
         errno.ECONNABORTED, errno.EPROTO, errno.ENOPROTOOPT, errno.EHOSTDOWN, errno.ENONET, errno.EHOSTUNREACH,
         errno.EOPNOTSUPP, errno.ENETUNREACH, errno.ENETDOWN, errno.ETIMEDOUT, errno.ECONNRESET, errno.EPERM,
+        errno.ECONNREFUSED,
     ],
 )  # fmt: skip
 def test_errors_of_a_client_in_accept_are_passed_over(number: int) -> None:
