@@ -141,7 +141,7 @@ def _notes(results: Results) -> Iterator[str]:
         if server.name == JUDGING:
             yield f"Access lists and the rate limit: {times}, for {server.sources} addresses that a worker remembers."
         if server.name == STRANGERS:
-            yield f"The same for {server.sources:,} addresses, too many to remember: {times}, network counts included."
+            yield f"The same for {server.sources:,} addresses, too many to remember: {times}."
         if server.name == LOGGING:
             journald = f"{median(each.journal_us for each in rounds):.1f} µs of systemd-journald"
             figures = ("answered", "logged", "lost")
