@@ -172,6 +172,12 @@ def test_notifications_of_a_whole_life(tmp_path: Path, manager: Manager) -> None
         daemon.send(signal.SIGHUP)
         manager.wait("RELOADING=1")
         assert "\nSTATUS=The last reload was rejected: " in manager.wait("READY=1")
+        for _ in range(2):
+            assert re.search(r", up \d+ seconds?\. The last reload was rejected: ", manager.wait("WATCHDOG=1"))
+        config.write_text('workers = 1\n[[listener]]\naddress = "127.0.0.1:0"\n')
+        daemon.send(signal.SIGHUP)
+        assert "rejected" not in manager.wait("READY=1")
+        assert "rejected" not in manager.wait("WATCHDOG=1")
         daemon.send(signal.SIGTERM)
         assert manager.wait("STOPPING=1") == "STOPPING=1\nSTATUS=Stopping"
         assert daemon.wait() == 0
