@@ -37,7 +37,7 @@ Exit status: 0 OK, 1 WARNING, 2 CRITICAL (no reply, unreadable), 3 UNKNOWN.
   -w, -c RANGE      WARNING, CRITICAL if the offset is beyond it, in seconds
   -W, -C RANGE      the same for the response time; write 2, -1:5, '~:3', @4:5
   -o OUTPUT         text, raw, json, nagios or prometheus
-  -q, -v            print nothing; also print what was understood
+  -q, -v            print nothing; also print how the reply was read
   --send TEXT       send this first, with \r \n \t \0 \\ \xHH; judge no reply
   --any             judge no reply; accept any that is not empty
   --max-bytes N     longest reply; default {DEFAULT_MAX_BYTES}      --version, --help

@@ -62,7 +62,7 @@ def quote(text: bytes) -> str:
 
 def read(name: str, match: re.Match[bytes], text: bytes, now_ns: int, zone: Offsets) -> Reading | None:
     """
-    Read what the pattern of a family matched.
+    Read the match of a family's pattern.
 
     Args:
         name: The family.

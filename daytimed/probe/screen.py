@@ -63,7 +63,7 @@ def measured(interval: Interval) -> str:
 
 
 def details(verdict: Verdict) -> str:
-    """Return what was understood, one line per fact."""
+    """Return how the reply was read, one line per fact."""
     tally, reading = verdict.tally, verdict.tally.reading
     answer = tally.whole or tally.last
     facts = [("address", f"{tally.address}{f' over {answer.family}' if answer and answer.family else ''}")]
@@ -98,7 +98,7 @@ def sample(number: int, answer: Answer, interval: Interval | None, failure: str 
         number: From 1.
         answer: The answer.
         interval: The offset that it shows, if any.
-        failure: What is wrong with the reply, if anything.
+        failure: The error in the reply, if any.
     """
     if answer.reason:
         return f"{answer.address}: seq={number} {answer.reason}"

@@ -33,7 +33,7 @@ STEPS = {
 _REASONS = {
     WORKERS: "The kernel wakes the worker that has slept longest; with more workers its caches are colder, in C too.",
     LISTENERS: f"Each listener has {lineup.WORKERS} workers of its own, and the caches suffer as with more workers.",
-    HELD: "A server that has closed its end keeps nothing of them, daytimed after two seconds; the rest is the kernel's.",
+    HELD: "A server that has closed its end keeps nothing (daytimed after two seconds); the rest is the kernel's.",
 }
 
 

@@ -233,8 +233,11 @@ class Daemon:
         stopping = next((i for i, event in enumerate(self.events) if event["event"] == "daemon_stopping"), None)
         if stopping is not None and not self.expect_killed:
             # every worker that ran at the stop has stopped as asked
-            exits = [event["how"] for event in self.events[stopping:] if event["event"] == "worker_exited"]
-            assert exits == ["stopped as asked"] * len(exits)
+            started = [event["pid"] for event in self.events[:stopping] if event["event"] == "worker_started"]
+            gone = [event["pid"] for event in self.events[:stopping] if event["event"] == "worker_exited"]
+            exits = [event for event in self.events[stopping:] if event["event"] == "worker_exited"]
+            assert {event["how"] for event in exits} <= {"stopped as asked"}
+            assert {*started} - {*gone} <= {event["pid"] for event in exits}
         # init reaps the workers of a killed master
         assert [pid for pid in self.worker_pids() if process_state(pid) not in ("", "Z")] == []
 

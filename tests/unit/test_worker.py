@@ -194,21 +194,21 @@ class Bench:
         self,
         clients: int,
         *,
-        told: bool = False,
+        logged: bool = False,
         log: str = "all",
         budget: Budget | None = None,
         quiet: NetworkSet = NOBODY,
     ) -> Events:
-        """Serve `clients` clients; with `told`, the stop comes when the last one is logged, not when it is accepted."""
+        """Serve `clients` clients; stop when the last one is accepted or, with `logged`, when it is logged."""
 
         def wake() -> None:
             self.wakes += 1
-            if not told and self.slot[ACCEPTED] == clients:
+            if not logged and self.slot[ACCEPTED] == clients:
                 self.worker.stop()
 
         def count(event: dict[str, Any]) -> None:
             self.busy_logging.append(self.slot[ACCEPTED] == self.slot[FINISHED] + 1)
-            if told and len(events.seen) == clients:
+            if logged and len(events.seen) == clients:
                 self.worker.stop()
 
         events = Events(count)
@@ -296,7 +296,7 @@ def test_master_is_woken_only_while_it_sleeps() -> None:
         with opened("tcp4://127.0.0.1:0") as listener, connect(listener), connect(listener):
             bench = Bench(listener)
             bench.head[WATCHED] = watched
-            bench.run(2, told=True)
+            bench.run(2, logged=True)
             found.append(bench.wakes)
     assert [2, 0] == found
 
@@ -431,7 +431,7 @@ def test_socket_made_non_blocking_by_someone_else(scheme: str) -> None:
         thread = threading.Thread(target=come_when_it_blocks)
         thread.start()
         bench = Bench(listener)
-        bench.run(1, told=True)
+        bench.run(1, logged=True)
         thread.join()
     assert ([REPLY], {"accepted": 1, "served": 1}) == (replies, bench.counted())
 
@@ -511,7 +511,7 @@ def test_one_datagram_for_one(scheme: str, watched: int, wakes: int) -> None:
     with opened(f"{scheme}://:0") as listener, asking(listener) as one, asking(listener, "127.0.0.2") as other:
         bench = Bench(listener)
         bench.head[WATCHED] = watched
-        events = bench.run(2, told=True)
+        events = bench.run(2, logged=True)
         assert [REPLY, REPLY] == [one.recv(100), other.recv(100)]
     assert {"accepted": 2, "served": 2} == bench.counted()
     assert ["127.0.0.1", "127.0.0.1"] == [event["client"] for event in events.seen]
@@ -522,7 +522,7 @@ def test_one_datagram_for_one(scheme: str, watched: int, wakes: int) -> None:
 def test_datagram_over_ipv6() -> None:
     """A socket for both families answers IPv6 too."""
     with opened("udp://:0") as listener, asking(listener, "::1") as client:
-        Bench(listener).run(1, told=True)
+        Bench(listener).run(1, logged=True)
         assert REPLY == client.recv(100)
 
 
@@ -530,7 +530,7 @@ def test_datagram_from_one_of_our_own_ports_is_denied() -> None:
     """A datagram from one of our own ports gets no reply: two daytime services would answer each other forever."""
     with opened("udp4://127.0.0.1:0") as listener, asking(listener) as looping, asking(listener) as client:
         bench = Bench(listener, own_ports=frozenset({looping.getsockname()[1]}))
-        bench.run(2, told=True)
+        bench.run(2, logged=True)
         assert REPLY == client.recv(100)
         looping.setblocking(False)
         with pytest.raises(BlockingIOError):
@@ -561,7 +561,7 @@ def test_shortage_over_datagrams() -> None:
     with opened("udp4://127.0.0.1:0") as listener, asking(listener):
         bench = Bench(listener)
         bench.worker._pauses, bench.worker._pause_logged = 3, True
-        assert ["client_served", "accept_resumed"] == bench.run(1, told=True).names
+        assert ["client_served", "accept_resumed"] == bench.run(1, logged=True).names
 
 
 def test_datagram_socket_that_is_broken() -> None:
