@@ -27,7 +27,7 @@ RECENT = 16
 #: Streams that wait for their own client. With 70 KB of unread input each (the most that was measured; see
 #: listeners.RECEIVE_BUFFER), the places of one worker hold less than 16 MiB of kernel memory.
 WAITING = 224
-#: At most one in this many of the descriptors that a process may open is a place.
+#: At most one in this many of the descriptors that a process may open waits, and half as many are recent.
 _SHARE = 4
 #: A client that does not close has two seconds, and a tick: the first one may come at once.
 TICK_S = 0.1
@@ -66,7 +66,7 @@ class Ring:
         most = os.sysconf("SC_OPEN_MAX") // _SHARE
         # a unix stream that is shut down in both directions takes no input, and needs no place
         self._most_recent = 0 if kind[0] == socket.AF_UNIX else max(1, min(RECENT, most // 2))
-        self._most_waiting = 0 if kind[0] == socket.AF_UNIX else max(1, min(WAITING, most // 2))
+        self._most_waiting = 0 if kind[0] == socket.AF_UNIX else max(1, min(WAITING, most))
         self.sockets: dict[int, _socket.socket] = {}
         """One object for each descriptor number, whichever client has it: accept(2) returns the lowest free one."""
         self._recent: deque[int] = deque()
@@ -93,13 +93,13 @@ class Ring:
             # a tick has emptied it
             return
         try:
-            # nearly always 0, the end of the input
-            if not self.sockets[oldest].recv_into(_discarded, 0, _DISCARD):
-                _socket.close(oldest)
-                return
+            # nearly always: the client has closed
+            at_end = not self.sockets[oldest].recv_into(_discarded, 0, _DISCARD)
         except OSError:
-            pass
-        if self._is_open(oldest):
+            at_end = False
+        if at_end:
+            close(oldest)
+        elif self._is_open(oldest):
             self._wait(oldest, TICKS)
 
     def _is_open(self, descriptor: int) -> bool:
