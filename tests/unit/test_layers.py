@@ -20,7 +20,7 @@ PACKAGE = Path(daytimed.__file__).parent
 
 #: From the lowest to the highest. A folder is in the layer of its name.
 LAYERS = {
-    "pure": "errors reasons addresses clock formats config respawn phases budget",
+    "pure": "errors reasons addresses charset clock formats config respawn phases budget",
     "mechanisms": "systemd listeners datagram signals counters networks sample rates gate log pidfile deferral",
     "serving": "ring session worker",
     "supervision": "team generation sockets children reporter lookout master",
@@ -40,6 +40,7 @@ PROBE_ORDER = ["daytimed.probe"] + [
         "parsers",
         "offset",
         "client",
+        "streams",
         "tally",
         "verdict",
         "survey",
@@ -51,7 +52,7 @@ PROBE_ORDER = ["daytimed.probe"] + [
     )
 ]
 #: The modules of the daemon that the probe may import.
-PROBE_MAY_IMPORT = {"daytimed", "daytimed.addresses", "daytimed.formats"}
+PROBE_MAY_IMPORT = {"daytimed", "daytimed.addresses", "daytimed.charset", "daytimed.formats"}
 
 
 def module_name(path: Path) -> str:
@@ -139,7 +140,7 @@ def code_lines(name: str) -> int:
 
 @pytest.mark.parametrize("name", PROBE)
 def test_probe_knows_nothing_of_the_daemon(name: str) -> None:
-    """The probe imports only addresses and formats of the daemon, and the standard library."""
+    """The probe imports only addresses, charset and formats of the daemon, and the standard library."""
     found = {each for each in imports_of(name) if not each.startswith("daytimed.probe")}
     foreign = {each for each in found if each.partition(".")[0] not in sys.stdlib_module_names}
     assert [] == sorted(foreign - PROBE_MAY_IMPORT)
@@ -163,8 +164,9 @@ def test_only_command_lines_exit() -> None:
 
 
 def test_only_children_end_at_once() -> None:
-    """Only the two modules that fork call os._exit(), and both do."""
-    assert ["daytimed.children", "daytimed.daemonize"] == sorted(name for name in FILES if "os._exit" in calls_in(name))
+    """Only the two modules that fork, and the probe after a crash, call os._exit()."""
+    forking = {"daytimed.children", "daytimed.daemonize"}
+    assert forking | {"daytimed.probe.__main__"} == {name for name in FILES if "os._exit" in calls_in(name)}
     assert ["daytimed.children", "daytimed.daemonize"] == sorted(name for name in FILES if "os.fork" in calls_in(name))
 
 
@@ -206,6 +208,7 @@ ALWAYS = {
     "tally",
     "verdict",
     "client",
+    "streams",
     "offset",
     "parsers",
     "reading",
@@ -234,8 +237,8 @@ def test_run_loads_only_what_it_uses(arguments: list[str], more: set[str]) -> No
     sock = socket.create_server(("127.0.0.1", 0))
     with stream_server(sock, lambda client: client.sendall(b"1795348800")):
         words = [*arguments, f"127.0.0.1:{sock.getsockname()[1]}"]
-        script = f"sys.stdout = open('/dev/null', 'w'); cli.main({words}); sys.stdout = sys.__stdout__"
-        loaded = modules_after(f"from daytimed.probe import cli; {script}")
+        script = f"out = os.dup(1); os.dup2(os.open('/dev/null', 1), 1); cli.main({words}); os.dup2(out, 1)"
+        loaded = modules_after(f"import os; from daytimed.probe import cli; {script}")
     rare = {"json", "zoneinfo", "threading", "queue", "struct", "ipaddress", "datetime", "typing", "shutil"}
     rare |= {"dataclasses", "inspect", "_colorize"}
     own = {each.removeprefix("daytimed.probe.") for each in loaded if each.startswith("daytimed.probe.")}
