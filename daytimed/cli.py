@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import cache, partial
 from typing import Any, NoReturn
 
-from daytimed import __version__, addresses, systemd
+from daytimed import __version__, addresses, charset, systemd
 from daytimed.addresses import printable
 from daytimed.config import load, settings, toml
 from daytimed.config.settings import SETTINGS, Config, Setting
@@ -48,11 +48,12 @@ def complain(line: str) -> None:
     """Report an error in one line on standard error, or in the system log if standard error leads to a client."""
     descriptor = error_descriptor()
     if descriptor is None:
-        syslog_sink()("error", printable(line).encode(errors="backslashreplace"))
+        syslog_sink()("error", charset.encode(printable(line), utf8=True))
         return
     # if standard error cannot be written, the exit code still reports the failure
     with contextlib.suppress(OSError):
-        stream_sink(descriptor)("error", f"daytimed: {printable(line)}".encode(errors="backslashreplace"))
+        line = f"daytimed: {printable(line)}"
+        stream_sink(descriptor)("error", charset.encode(line, charset.is_utf8(os.environ)))
 
 
 def _run(options: argparse.Namespace) -> int:
