@@ -38,7 +38,7 @@ class Log:
         self._least = SEVERITIES[level]
         self._on_lost = on_lost
         self._logger: Any = structlog.wrap_logger(
-            _Writer(sink, form, utf8=form != "console" or charset.is_utf8(os.environ)),
+            _Writer(sink, form, "ascii" if form == "console" and not charset.is_utf8(os.environ) else "utf-8"),
             processors=rendering.processors(form, colors),
             wrapper_class=_Logger,
             context_class=dict,
@@ -75,10 +75,10 @@ class _Logger(structlog.BoundLoggerBase):
 class _Writer:
     """The inner logger: passes a rendered event, whole, to the sink."""
 
-    def __init__(self, sink: Any, form: str, utf8: bool) -> None:
+    def __init__(self, sink: Any, form: str, encoding: str) -> None:
         for level in SEVERITIES:
-            setattr(self, level, sink if form == "journal" else self._line_writer(sink, level, utf8))
+            setattr(self, level, sink if form == "journal" else self._line_writer(sink, level, encoding))
 
     @staticmethod
-    def _line_writer(sink: Sink, level: str, utf8: bool) -> Callable[[str], bool]:
-        return lambda rendered: sink(level, charset.encode(rendered, utf8))
+    def _line_writer(sink: Sink, level: str, encoding: str) -> Callable[[str], bool]:
+        return lambda rendered: sink(level, rendered.encode(encoding, "backslashreplace"))
