@@ -71,8 +71,9 @@ def _run(options: argparse.Namespace) -> int:
     notifier = systemd.Notifier(os.environ)
     try:
         master = _make_master(options, _STDERR, notifier)
-        master.open(passed)
-        return master.run(private=notifier.descriptors)
+        if master.open(passed):
+            master.run(private=notifier.descriptors)
+        return EXIT_OK
     except DaytimedError as error:
         # `systemctl status` shows these
         notifier.send(STATUS=str(error), ERRNO=error.errno)

@@ -7,8 +7,10 @@ keeps no state between calls, so a stepped clock cannot make it wrong.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import errno
+import io
 import os
 import time
 from collections.abc import Callable
@@ -53,9 +55,12 @@ class _Timex(ctypes.Structure):
     )
 
 
-def load_zone(name: str) -> Zone:
+def load_zone(name: str, data: bytes | None = None) -> Zone:
     """
     Return a zone by name: `local` (TZ or /etc/localtime), `UTC`, or an IANA name.
+
+    Args:
+        data: What `read_zone` has returned for this name; without it, the zone is read from the disk.
 
     Raises:
         ValueError: If the system has no such zone.
@@ -67,9 +72,26 @@ def load_zone(name: str) -> Zone:
         return _zone_of(UTC)
     from zoneinfo import ZoneInfo  # deferred: it loads Python's build configuration, which is slow
 
+    return _zone_of(ZoneInfo.from_file(io.BytesIO(read_zone(name) if data is None else data), name))
+
+
+def read_zone(name: str) -> bytes:
+    """
+    Return the TZif data (RFC 8536) of a zone with an IANA name.
+
+    Raises:
+        ValueError: If the system has no such zone.
+    """
+    import importlib.resources
+    import zoneinfo
+
     try:
-        # no_cache: a reload must see an updated database
-        return _zone_of(ZoneInfo.no_cache(name))
+        # it checks the name and the data; no_cache: a reload must see an updated database
+        zoneinfo.ZoneInfo.no_cache(name)
+        for folder in zoneinfo.TZPATH:
+            with contextlib.suppress(FileNotFoundError), open(os.path.join(folder, name), "rb") as file:
+                return file.read()
+        return importlib.resources.files("tzdata").joinpath("zoneinfo", name).read_bytes()
     except (OSError, ValueError, LookupError):
         raise ValueError(
             f"{name!r} is not a time zone on this system; "

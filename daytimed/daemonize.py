@@ -21,7 +21,7 @@ from typing import NamedTuple, NoReturn
 import daemon
 
 from daytimed import signals
-from daytimed.errors import EXIT_INTERNAL, EXIT_OK, DaytimedError, NoPermissionError, UsageError
+from daytimed.errors import EXIT_INTERNAL, EXIT_OK, DaytimedError, NoPermissionError, StartError, UsageError
 from daytimed.master import Master
 from daytimed.pidfile import PidFile
 
@@ -60,7 +60,8 @@ def run(
     lock = PidFile(pidfile)
     try:
         master = make_master(_STDERR if keep_stderr else None)
-        master.open()
+        if not master.open():
+            raise StartError("--daemon: stopped before it served")
         reading, writing = os.pipe()
         pid = os.fork()
     except BaseException:
@@ -78,7 +79,8 @@ def _serve(master: Master, lock: PidFile, writing: int, owner: Owner, keep_stder
     try:
         _detach([*master.descriptors, lock.fd, writing], owner, keep_stderr)
         lock.write()
-        code = master.run(on_ready=lambda: _report(writing, EXIT_OK, ""), private=[lock.fd, writing])
+        master.run(on_ready=lambda: _report(writing, EXIT_OK, ""), private=[lock.fd, writing])
+        code = EXIT_OK
     except DaytimedError as error:
         code = error.exit_code
         _report(writing, code, str(error))

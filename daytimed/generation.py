@@ -4,20 +4,48 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 from daytimed import clock, formats, rates
+from daytimed.addresses import Address
 from daytimed.budget import Budget
 from daytimed.config.settings import MOST_WORKERS, Config, ListenerConfig
 from daytimed.counters import LOG_BUDGET, Counters
 from daytimed.errors import ConfigError
 from daytimed.gate import Gate
-from daytimed.listeners import Listener
+from daytimed.listeners import Listener, Place, resolve
+from daytimed.loader import Note
 from daytimed.log.clients import Allowance, ClientLog
 from daytimed.log.log import Log
 from daytimed.networks import NetworkSet
 from daytimed.rates import RateLimit
+from daytimed.sockets import Sockets
 from daytimed.team import Team
 from daytimed.worker import Worker
+
+
+class Loaded(NamedTuple):
+    """A configuration and all it needs from outside: with it, the master reads no file and asks no name server."""
+
+    config: Config
+    places: Mapping[Address, Sequence[Place]]
+    """By address, for the listeners that are not open yet."""
+    zones: Mapping[str, bytes]
+    """Time zones as TZif data (RFC 8536), by name."""
+
+
+def complete(config: Config, sockets: Sockets, note: Note) -> Loaded:
+    """
+    Complete a configuration from name servers and files; the loader does this in its own process.
+
+    Raises:
+        DaytimedError: If a host name has no address, or a zone no file.
+    """
+    places = {}
+    for address in sockets.unopened(config):
+        note(f"{address}: cannot resolve")
+        places[address] = resolve(address)
+    return Loaded(config, places, _read_zones(config))
 
 
 class Generation:
@@ -26,15 +54,14 @@ class Generation:
     def __init__(
         self,
         number: int,
-        config: Config,
-        replies: Mapping[tuple[str, str], formats.Reply],
+        loaded: Loaded,
         listeners: Sequence[tuple[Listener, ListenerConfig]],
     ) -> None:
         self.number = number
         self.log: Log
         """The master makes it, for itself and for the workers."""
-        self.config = config
-        self._replies = replies
+        config = self.config = loaded.config
+        self._replies = _compile_replies(config, loaded.zones)
         self._allow, self._deny = NetworkSet(config.access.allow), NetworkSet(config.access.deny)
         self._quiet = NetworkSet(config.log.quiet)
         cpus = len(os.sched_getaffinity(0))
@@ -52,6 +79,11 @@ class Generation:
     def is_ready(self) -> bool:
         """Whether every listener has its workers, or has some and cannot have more."""
         return all(team.ready >= team.wanted or (team.ready > 0 and team.respawn.is_hopeless) for team in self.teams)
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether every wanted worker is ready."""
+        return all(team.ready >= team.wanted for team in self.teams)
 
     @property
     def hopeless(self) -> Team | None:
@@ -100,21 +132,20 @@ class Generation:
         return ClientLog(self.log, team.settings.name, settings.clients, self._quiet, allowance)
 
 
-def compile_replies(config: Config) -> dict[tuple[str, str], formats.Reply]:
-    """
-    Return the functions that make the replies, by format and time zone.
-
-    They hold the time zones as loaded, so that a worker started later needs nothing from the disk.
-
-    Raises:
-        ConfigError: If a zone has gone since the configuration was checked.
-    """
-    pairs = {(each.format, each.timezone) for each in (*config.listeners, config.defaults(""))}
+def _read_zones(config: Config) -> dict[str, bytes]:
+    names = {each.timezone for each in (*config.listeners, config.defaults(""))} - {"local", "UTC"}
     try:
-        zones = {timezone: clock.load_zone(timezone) for _, timezone in pairs}
+        return {name: clock.read_zone(name) for name in names}
     except ValueError as error:
+        # it has gone since the configuration was checked
         raise ConfigError([f"timezone: {error}"]) from None
+
+
+def _compile_replies(config: Config, zones: Mapping[str, bytes]) -> dict[tuple[str, str], formats.Reply]:
+    """Return the functions that make the replies, by format and time zone."""
+    pairs = {(each.format, each.timezone) for each in (*config.listeners, config.defaults(""))}
+    loaded = {timezone: clock.load_zone(timezone, zones.get(timezone)) for _, timezone in pairs}
     return {
-        (name, timezone): formats.compile_format(name, zones[timezone], clock.ask_kernel_clock)
+        (name, timezone): formats.compile_format(name, loaded[timezone], clock.ask_kernel_clock)
         for name, timezone in pairs
     }

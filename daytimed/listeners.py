@@ -12,6 +12,7 @@ import errno
 import os
 import socket
 import stat
+from collections.abc import Sequence
 from typing import Any
 
 from daytimed.addresses import Address, join_host_port, printable
@@ -81,9 +82,13 @@ class Listener:
                 os.unlink(self.requested.path)
 
 
-def open_listeners(address: Address) -> list[Listener]:
+Place = tuple[int, Any]
+"""An address family, and an address as bind(2) takes it."""
+
+
+def open_listeners(address: Address, places: Sequence[Place]) -> list[Listener]:
     """
-    Bind an address and listen: one socket for each IP address of its host name.
+    Bind an address and listen: one socket for each IP address of its host name, which `resolve` has found.
 
     No host means all addresses of this machine. For `tcp` and `udp`, one socket then takes IPv4 and IPv6, or IPv4 alone
     if the kernel has no IPv6.
@@ -97,7 +102,7 @@ def open_listeners(address: Address) -> list[Listener]:
     try:
         if address.scheme == "unix":
             return [_open_unix(address)]
-        for family, place in _resolve(address):
+        for family, place in places:
             try:
                 opened.append(Listener(_bind(address, family, place), address, opening))
             except OSError as error:
@@ -156,7 +161,15 @@ def adopt(name: str, descriptor: int, requested: Address | None = None) -> Liste
     return Listener(sock, Address("udp" if datagram else "tcp", place[0], place[1]), object(), name)
 
 
-def _resolve(address: Address) -> list[tuple[socket.AddressFamily, Any]]:
+def resolve(address: Address) -> list[Place]:
+    """
+    Return the places of an address; none for a unix socket.
+
+    Raises:
+        ListenError: If its host name has no address.
+    """
+    if address.scheme == "unix":
+        return []
     wanted = {"4": socket.AF_INET, "6": socket.AF_INET6}.get(address.scheme[-1], socket.AF_UNSPEC)
     kind = socket.SOCK_DGRAM if address.transport == "udp" else socket.SOCK_STREAM
     try:
@@ -164,13 +177,13 @@ def _resolve(address: Address) -> list[tuple[socket.AddressFamily, Any]]:
     except (socket.gaierror, UnicodeError) as error:
         reason = error.strerror if isinstance(error, socket.gaierror) else "not a host name"
         raise ListenError(f"{address}: cannot resolve: {reason}") from None
-    places: list[tuple[socket.AddressFamily, Any]] = [(family, place) for family, _, _, _, place in found]
+    places: list[Place] = [(int(family), place) for family, _, _, _, place in found]
     # without a host, IPv6 comes first: its socket takes IPv4 too
     places.sort(key=lambda each: each[0] != socket.AF_INET6)
     return list(dict.fromkeys(places)) if address.host else places
 
 
-def _bind(address: Address, family: socket.AddressFamily, place: Any) -> socket.socket:
+def _bind(address: Address, family: int, place: Any) -> socket.socket:
     datagram = address.transport == "udp"
     sock = socket.socket(family, socket.SOCK_DGRAM if datagram else socket.SOCK_STREAM)
     try:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from daytimed import addresses
 from daytimed.addresses import Address, printable
 from daytimed.config.settings import Config, ListenerConfig
 from daytimed.errors import ListenError
-from daytimed.listeners import Listener, adopt, open_listeners
+from daytimed.listeners import Listener, Place, adopt, open_listeners
 from daytimed.log.log import Log
 from daytimed.systemd import Notifier
 
@@ -40,7 +40,7 @@ class Sockets:
         """
         self.all = [adopt_passed(name, descriptor) for name, descriptor in passed]
 
-    def open(self, config: Config) -> Assigned:
+    def open(self, config: Config, places: Mapping[Address, Sequence[Place]]) -> Assigned:
         """
         Open the listeners of a configuration; those that are open already stay open.
 
@@ -53,24 +53,12 @@ class Sockets:
         if passed := [listener for listener in self.all if listener.name is not None]:
             by_name = {settings.name: settings for settings in config.listeners}
             return [(each, by_name.get(str(each.name)) or config.defaults(str(each.name))) for each in passed]
-        # sockets that were opened together stay together: port 0 is another port each time
-        openings: dict[object, list[Listener]] = {}
-        for listener in self.all:
-            # a unix socket whose path was removed is bound again
-            if listener.is_reachable:
-                openings.setdefault(listener.opening, []).append(listener)
-        by_address: dict[Address, list[list[Listener]]] = {}
-        for sockets in openings.values():
-            by_address.setdefault(sockets[0].requested, []).append(sockets)
         assigned: Assigned = []
         opened: list[Listener] = []
         try:
-            for settings in config.listeners:
-                if by_address.get(settings.address):
-                    sockets = by_address[settings.address].pop(0)
-                else:
-                    sockets = open_listeners(settings.address)
-                    opened += sockets
+            for settings, kept in self._match(config):
+                sockets = kept or open_listeners(settings.address, places.get(settings.address, ()))
+                opened += sockets if not kept else []
                 assigned += [(listener, settings) for listener in sockets]
         except BaseException:
             for listener in opened:
@@ -81,6 +69,28 @@ class Sockets:
             for listener in opened:
                 self._store(listener)
         return assigned
+
+    def unopened(self, config: Config) -> list[Address]:
+        """Return the addresses that `open` will bind."""
+        if any(listener.name is not None for listener in self.all):
+            return []
+        return [settings.address for settings, sockets in self._match(config) if not sockets]
+
+    def _match(self, config: Config) -> list[tuple[ListenerConfig, list[Listener]]]:
+        """Return each listener of a configuration with the sockets that are open for it."""
+        # sockets that were opened together stay together: port 0 is another port each time
+        openings: dict[object, list[Listener]] = {}
+        for listener in self.all:
+            # a unix socket whose path was removed is bound again
+            if listener.is_reachable:
+                openings.setdefault(listener.opening, []).append(listener)
+        by_address: dict[Address, list[list[Listener]]] = {}
+        for sockets in openings.values():
+            by_address.setdefault(sockets[0].requested, []).append(sockets)
+        return [
+            (settings, by_address[settings.address].pop(0) if by_address.get(settings.address) else [])
+            for settings in config.listeners
+        ]
 
     def close_all_but(self, used: Collection[Listener], log: Log) -> None:
         """Close the listeners that no configuration uses any more."""

@@ -150,6 +150,10 @@ class Notifier:
         """Announce a reload; systemd then waits for a READY=1 sent after this moment."""
         return self.send(RELOADING=1, MONOTONIC_USEC=time.monotonic_ns() // 1000)
 
+    def extend_timeout(self, seconds: float) -> bool:
+        """Announce a start or a reload that may take this long: it can wait for name servers."""
+        return self.send(EXTEND_TIMEOUT_USEC=round(seconds * 1_000_000))
+
 
 def _one_line(value: str | int) -> str:
     return " ".join(str(value).split("\n"))

@@ -17,7 +17,7 @@ from unit_help import has_ipv6, unprivileged, within
 from daytimed.addresses import Address, parse
 from daytimed.datagram import CONTROL_SPACE, IP_PKTINFO
 from daytimed.errors import EXIT_NO_PERMISSION, EXIT_UNAVAILABLE, DaytimedError, ListenError
-from daytimed.listeners import BACKLOG, Listener, adopt, open_listeners
+from daytimed.listeners import BACKLOG, Listener, adopt, open_listeners, resolve
 
 needs_ipv6 = pytest.mark.skipif(not has_ipv6(), reason="no IPv6 here")
 V4, V6 = "127.0.0.1", "::1"
@@ -25,7 +25,8 @@ V4, V6 = "127.0.0.1", "::1"
 
 @contextlib.contextmanager
 def opened(address: str | Address) -> Iterator[list[Listener]]:
-    listeners = open_listeners(parse(address) if isinstance(address, str) else address)
+    parsed = parse(address) if isinstance(address, str) else address
+    listeners = open_listeners(parsed, resolve(parsed))
     try:
         yield listeners
     finally:
@@ -459,7 +460,7 @@ def test_adopted_abstract_socket() -> None:
 
 def test_adopted_again(path: Path) -> None:
     """A socket that daytimed bound earlier keeps its configured address, and its path after a close."""
-    (first,) = open_listeners(Address("unix", path=str(path)))
+    (first,) = open_listeners(Address("unix", path=str(path)), [])
     descriptor = os.dup(first.socket.fileno())
     first.leave_path()
     first.close()
@@ -541,7 +542,8 @@ def test_without_ipv6(address: str, expected: str) -> None:
     script = f"""if True:
         from daytimed import addresses, errors, listeners
         try:
-            for each in listeners.open_listeners(addresses.parse({address!r})):
+            address = addresses.parse({address!r})
+            for each in listeners.open_listeners(address, listeners.resolve(address)):
                 print(each.socket.getsockname()[0])
                 each.close()
         except errors.ListenError as error:
