@@ -58,12 +58,12 @@ class Children:
         Start a loader.
 
         Raises:
-            StartError: If there is no process for it.
+            StartError: If no descriptor is left for it.
         """
         try:
             self.loader = Loader(load, now, self._prctl)
         except OSError as error:
-            raise StartError(f"the configuration cannot be loaded: no process for it: {error.strerror}") from None
+            raise StartError(f"the configuration cannot be loaded: {error.strerror}") from None
         return self.loader
 
     def stop_loading(self) -> None:

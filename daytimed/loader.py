@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import Any, NoReturn
 
 from daytimed import signals
-from daytimed.errors import EXIT_INTERNAL, DaytimedError, ListenError, StartError, load_error
+from daytimed.errors import EXIT_INTERNAL, EXIT_OK, DaytimedError, ListenError, StartError, load_error
 
 #: One silent name server takes 10 s (resolv.conf(5): two attempts of 5 s); three take 30 s.
 LOAD_DEADLINE_S = 30.0
@@ -31,9 +31,10 @@ class Loader:
         Start to load.
 
         Raises:
-            OSError: If there is no process or no descriptor for it.
+            OSError: If no descriptor is left.
         """
         self.deadline = now + LOAD_DEADLINE_S
+        self.pid = 0
         self._failure: DaytimedError | None = None
         self._is_done = False
         self._file = os.memfd_create("loaded", os.MFD_CLOEXEC)
@@ -42,8 +43,10 @@ class Loader:
         try:
             self.pid = os.fork()
         except OSError:
-            os.close(self._file)
-            raise
+            # no process is left: the load is worth the wait
+            self._write_outcome(load)
+            self._is_done = True
+            return
         if self.pid == 0:
             self._run(load, master, prctl)
 
@@ -65,8 +68,9 @@ class Loader:
 
     def kill(self) -> None:
         """End the process without waiting for it: a file system may hold it."""
+        if not self._is_done:
+            os.kill(self.pid, signal.SIGKILL)
         self._is_done = True
-        os.kill(self.pid, signal.SIGKILL)
 
     def take(self) -> Any:
         """
@@ -90,20 +94,20 @@ class Loader:
         code = EXIT_INTERNAL
         try:
             if signals.die_with(master, prctl):
-                self._write(pickle.dumps(_outcome(load, lambda step: self._write(step.encode(errors="replace")))))
-                code = 0
+                self._write_outcome(load)
+                code = EXIT_OK
         finally:
             os._exit(code)
+
+    def _write_outcome(self, load: Callable[[Note], Any]) -> None:
+        try:
+            outcome = load(lambda step: self._write(step.encode(errors="replace")))
+        except Exception as error:
+            outcome = load_error(error)
+        self._write(pickle.dumps(outcome))
 
     def _write(self, content: bytes) -> None:
         os.ftruncate(self._file, 0)
         os.lseek(self._file, 0, os.SEEK_SET)
         with open(self._file, "wb", closefd=False) as file:
             file.write(content)
-
-
-def _outcome(load: Callable[[Note], Any], note: Note) -> Any:
-    try:
-        return load(note)
-    except Exception as error:
-        return load_error(error)

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import os
-import signal
 import socket
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -188,18 +186,6 @@ def test_a_folder_that_is_gone_is_no_traceback(tmp_path: Path) -> None:
     )
     assert done.returncode == 2
     assert len(done.stderr.splitlines()) == 1
-
-
-def test_ctrl_c_during_the_start_is_no_traceback() -> None:
-    """SIGINT during name resolution ends the process without a traceback."""
-    script = (
-        "import os, signal, socket, sys\n"
-        "socket.getaddrinfo = lambda *a: (os.kill(os.getpid(), signal.SIGINT), [])[1]\n"
-        "from daytimed.__main__ import main\n"
-        "sys.exit(main())\n"
-    )
-    done = run(sys.executable, "-c", script, "-l", "somewhere:0")
-    assert (done.returncode, done.stderr) == (-signal.SIGINT, b"")
 
 
 def test_a_file_that_is_missing_is_78() -> None:

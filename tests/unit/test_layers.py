@@ -163,8 +163,10 @@ def test_only_command_lines_exit() -> None:
 
 
 def test_only_children_end_at_once() -> None:
-    """Only the two modules that fork call os._exit(), and both do."""
-    assert ["daytimed.children", "daytimed.daemonize"] == sorted(name for name in FILES if "os._exit" in calls_in(name))
+    """Only the modules that fork call os._exit(), and all do."""
+    assert ["daytimed.children", "daytimed.daemonize", "daytimed.loader"] == sorted(
+        name for name in FILES if "os._exit" in calls_in(name)
+    )
     assert ["daytimed.children", "daytimed.daemonize"] == sorted(name for name in FILES if "os.fork" in calls_in(name))
 
 
