@@ -17,12 +17,13 @@ from typing import Any, NoReturn
 from daytimed import __version__, addresses, systemd
 from daytimed.addresses import printable
 from daytimed.config import load, settings, toml
-from daytimed.config.settings import SETTINGS, Config, Setting
-from daytimed.errors import EXIT_INTERNAL, EXIT_OK, DaytimedError, UsageError
+from daytimed.config.settings import ENVIRONMENT_PREFIX, SETTINGS, Config, Setting
+from daytimed.errors import EXIT_INTERNAL, EXIT_OK, DaytimedError, StartError, UsageError
 from daytimed.log.log import Log
 from daytimed.log.output import Output
 from daytimed.log.sinks import Journal, error_descriptor, stream_sink, syslog_sink
 from daytimed.master import Master
+from daytimed.respite import Respite
 
 DEFAULT_PIDFILE = "/run/daytimed.pid"
 
@@ -32,16 +33,29 @@ _STDERR = 2
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the daemon; return its exit code."""
     _open_standard_descriptors()
+    options = argparse.Namespace()
     try:
-        return _run(_parse(sys.argv[1:] if arguments is None else arguments))
+        options = _parse(sys.argv[1:] if arguments is None else arguments)
+        return _run(options)
     except DaytimedError as error:
-        for problem in error.problems:
-            complain(problem)
+        _report(error, options)
         return error.exit_code
     except OSError as error:
         # expected errors have their own sentences; this one means that the system lacks a resource
-        complain(f"cannot start: {error}")
+        _report(StartError(f"cannot start: {error}"), options)
         return EXIT_INTERNAL
+
+
+def _report(error: DaytimedError, options: argparse.Namespace) -> None:
+    """Report why the start has failed: as an event to the journal or in JSON, otherwise in lines for a person."""
+    form = vars(options).get("log.format") or os.environ.get(f"{ENVIRONMENT_PREFIX}LOG_FORMAT")
+    output = make_output(error_descriptor())
+    if form == "json" or output.is_journal_stream:
+        log = output.make_log("json" if form == "json" else "auto", "error", lambda: None)
+        if log.event("start_failed", error="; ".join(error.problems)):
+            return
+    for problem in error.problems:
+        complain(problem)
 
 
 def complain(line: str) -> None:
@@ -67,17 +81,28 @@ def _run(options: argparse.Namespace) -> int:
 
         make_master = partial(_make_master, options)
         return daemonize.run(make_master, options.pidfile, options.user, options.group, complain)
-    passed = systemd.take_passed(os.environ)
-    notifier = systemd.Notifier(os.environ)
+    return _serve(options)
+
+
+def _serve(options: argparse.Namespace) -> int:
+    """Serve in the foreground, under systemd or in a terminal."""
+    environ = dict(os.environ)
+    respite = Respite(systemd.take_passed(os.environ), options.config or load.DEFAULT_PATH, environ)
+    notifier = systemd.Notifier({})
     try:
+        notifier = systemd.Notifier(os.environ)
         master = _make_master(options, _STDERR, notifier)
-        if master.open(passed):
+        if master.open(respite.passed):
+            respite.end()
             master.run(private=notifier.descriptors)
         return EXIT_OK
     except DaytimedError as error:
+        _report(error, options)
         # `systemctl status` shows these
-        notifier.send(STATUS=str(error), ERRNO=error.errno)
-        raise
+        notifier.send(STATUS="; ".join(error.problems), ERRNO=error.errno)
+        notifier.extend_timeout(respite.longest_s)
+        respite.take()
+        return error.exit_code
 
 
 def _make_master(

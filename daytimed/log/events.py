@@ -128,4 +128,9 @@ EVENTS = {
         "warning",
         "{lost} events could not be logged.",
     ),
+    "start_failed": Event(
+        "b5c1f0c8a3e14d0c9d7e7f6a2c4b1e90",
+        "error",
+        "Cannot start: {error}",
+    ),
 }
