@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 
 from daytimed import clock, formats, rates
 from daytimed.budget import Budget
-from daytimed.config.settings import MOST_WORKERS, Config, ListenerConfig
+from daytimed.config.settings import Config, ListenerConfig
 from daytimed.counters import LOG_BUDGET, Counters
+from daytimed.cpus import default_workers, usable_cpus
 from daytimed.errors import ConfigError
 from daytimed.gate import Gate
 from daytimed.listeners import Listener
@@ -37,10 +37,11 @@ class Generation:
         self._replies = replies
         self._allow, self._deny = NetworkSet(config.access.allow), NetworkSet(config.access.deny)
         self._quiet = NetworkSet(config.log.quiet)
-        cpus = len(os.sched_getaffinity(0))
-        # the loader has limited the sum of the configured numbers, but not the number of CPUs
-        most = max(1, MOST_WORKERS // max(1, len(listeners)))
-        self.teams = [Team(listener, settings, settings.workers or min(cpus, most)) for listener, settings in listeners]
+        cpus = usable_cpus()
+        self.teams = [
+            Team(listener, settings, settings.workers or default_workers(cpus, len(listeners)))
+            for listener, settings in listeners
+        ]
         self._own_ports = frozenset(team.listener.port for team in self.teams if team.listener.is_datagram)
 
     @property
