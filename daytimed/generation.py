@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 
 from daytimed import clock, formats, rates
 from daytimed.budget import Budget
@@ -15,6 +16,7 @@ from daytimed.listeners import Listener
 from daytimed.log.clients import Allowance, ClientLog
 from daytimed.log.log import Log
 from daytimed.networks import NetworkSet
+from daytimed.peers import name_interface
 from daytimed.rates import RateLimit
 from daytimed.team import Team
 from daytimed.worker import Worker
@@ -98,7 +100,8 @@ class Generation:
         if settings.client_rate:
             budget = Budget(counters.head, LOG_BUDGET, settings.client_rate, settings.client_burst)
             allowance = Allowance(budget, counters.head, counters.slot(slot))
-        return ClientLog(self.log, team.settings.name, settings.clients, self._quiet, allowance)
+        name_scope = partial(name_interface, team.listener.socket)
+        return ClientLog(self.log, team.settings.name, settings.clients, self._quiet, allowance, name_scope)
 
 
 def compile_replies(config: Config) -> dict[tuple[str, str], formats.Reply]:
