@@ -1,8 +1,8 @@
 """
 Time sources: zones of the civil calendar, and the state of the kernel clock.
 
-A zone is a function from seconds since 1970-01-01 UTC to a `time.struct_time` with `tm_gmtoff` and `tm_zone` set. It
-keeps no state between calls, so a stepped clock cannot make it wrong.
+A zone is a function from seconds since 1970-01-01 UTC to a `time.struct_time` with `tm_gmtoff` and `tm_zone` set. Its
+result does not depend on earlier calls, so a stepped clock cannot make it wrong.
 """
 
 from __future__ import annotations
@@ -18,6 +18,10 @@ from datetime import UTC, datetime, timedelta, tzinfo
 from typing import NamedTuple
 
 Zone = Callable[[int], time.struct_time]
+Identity = tuple[int, ...]
+
+#: The zone of this host, unless TZ is set; localtime(5).
+LOCALTIME = "/etc/localtime"
 
 #: Status bits of adjtimex(2), <sys/timex.h>.
 STA_INS = 0x0010
@@ -57,7 +61,7 @@ class _Timex(ctypes.Structure):
 
 def load_zone(name: str, data: bytes | None = None) -> Zone:
     """
-    Return a zone by name: `local` (TZ or /etc/localtime), `UTC`, or an IANA name.
+    Return a zone by name: `local` (TZ, or /etc/localtime and its changes), `UTC`, or an IANA name.
 
     Args:
         data: What `read_zone` has returned for this name; without it, the zone is read from the disk.
@@ -67,7 +71,7 @@ def load_zone(name: str, data: bytes | None = None) -> Zone:
     """
     if name == "local":
         # the C library keeps one for the whole process: see read_local_zone
-        return time.localtime
+        return time.localtime if "TZ" in os.environ else _follow_local_zone()
     if name == "UTC":
         return _zone_of(UTC)
     from zoneinfo import ZoneInfo  # deferred: it loads Python's build configuration, which is slow
@@ -109,6 +113,45 @@ def read_local_zone() -> None:
     else:
         os.environ["TZ"] = name
     time.tzset()
+
+
+def _follow_local_zone() -> Zone:
+    """Return the local zone of the C library, which rereads a changed /etc/localtime within a second."""
+    looked_at = -1
+    read: Identity = (-1,)
+
+    def civil(seconds: int) -> time.struct_time:
+        nonlocal looked_at, read
+        # once a second: `nist` asks for the rest of the month in each
+        now = int(time.time())
+        if now != looked_at:
+            looked_at = now
+            # not after reading: a change in between is seen by the next look
+            found = _identify(LOCALTIME)
+            if found != read and _can_open(LOCALTIME):
+                read_local_zone()
+                read = found
+        return time.localtime(seconds)
+
+    return civil
+
+
+def _identify(path: str) -> Identity:
+    """Return what differs between two files, and after a file has changed; empty without a file."""
+    try:
+        status = os.stat(path)
+    except OSError:
+        return ()
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
+
+
+def _can_open(path: str) -> bool:
+    """Return False while the C library would take a lack of descriptors or memory for a missing file, which is UTC."""
+    try:
+        os.close(os.open(path, os.O_RDONLY))
+    except OSError as error:
+        return error.errno not in (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
+    return True
 
 
 def _zone_of(zone: tzinfo) -> Zone:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import NamedTuple
 
 from daytimed import clock, formats, rates
 from daytimed.addresses import Address
 from daytimed.budget import Budget
-from daytimed.config.settings import MOST_WORKERS, Config, ListenerConfig
+from daytimed.config.settings import Config, ListenerConfig
 from daytimed.counters import LOG_BUDGET, Counters
+from daytimed.cpus import default_workers, usable_cpus
 from daytimed.errors import ConfigError
 from daytimed.gate import Gate
 from daytimed.listeners import Listener, Place, resolve
@@ -18,6 +19,7 @@ from daytimed.loader import Note
 from daytimed.log.clients import Allowance, ClientLog
 from daytimed.log.log import Log
 from daytimed.networks import NetworkSet
+from daytimed.peers import name_interface
 from daytimed.rates import RateLimit
 from daytimed.sockets import Sockets
 from daytimed.team import Team
@@ -64,10 +66,11 @@ class Generation:
         self._replies = _compile_replies(config, loaded.zones)
         self._allow, self._deny = NetworkSet(config.access.allow), NetworkSet(config.access.deny)
         self._quiet = NetworkSet(config.log.quiet)
-        cpus = len(os.sched_getaffinity(0))
-        # the loader has limited the sum of the configured numbers, but not the number of CPUs
-        most = max(1, MOST_WORKERS // max(1, len(listeners)))
-        self.teams = [Team(listener, settings, settings.workers or min(cpus, most)) for listener, settings in listeners]
+        cpus = usable_cpus()
+        self.teams = [
+            Team(listener, settings, settings.workers or default_workers(cpus, len(listeners)))
+            for listener, settings in listeners
+        ]
         self._own_ports = frozenset(team.listener.port for team in self.teams if team.listener.is_datagram)
 
     @property
@@ -129,7 +132,8 @@ class Generation:
         if settings.client_rate:
             budget = Budget(counters.head, LOG_BUDGET, settings.client_rate, settings.client_burst)
             allowance = Allowance(budget, counters.head, counters.slot(slot))
-        return ClientLog(self.log, team.settings.name, settings.clients, self._quiet, allowance)
+        name_scope = partial(name_interface, team.listener.socket)
+        return ClientLog(self.log, team.settings.name, settings.clients, self._quiet, allowance, name_scope)
 
 
 def _read_zones(config: Config) -> dict[str, bytes]:

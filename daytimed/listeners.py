@@ -13,11 +13,13 @@ import os
 import socket
 import stat
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from daytimed.addresses import Address, join_host_port, printable
 from daytimed.datagram import ask_for_destinations
 from daytimed.errors import DaytimedError, ListenError, NoPermissionError
+from daytimed.peers import host_of, name_interface
 
 #: The kernel caps it at net.core.somaxconn.
 BACKLOG = 65535
@@ -51,8 +53,9 @@ class Listener:
         """The bound address, as tcp://HOST:PORT with the actual port, or unix:///PATH."""
         if self.requested.scheme == "unix":
             return str(self.requested)
-        host, port = self.socket.getsockname()[:2]
-        return f"{self.requested.transport}://{join_host_port(host, port)}"
+        place = self.socket.getsockname()
+        host = host_of(place, partial(name_interface, self.socket))
+        return f"{self.requested.transport}://{join_host_port(host, place[1])}"
 
     @property
     def port(self) -> int:
@@ -158,7 +161,8 @@ def adopt(name: str, descriptor: int, requested: Address | None = None) -> Liste
     if sock.family == socket.AF_UNIX:
         path = "@" + place[1:].decode(errors="replace") if isinstance(place, bytes) else place
         return Listener(sock, Address("unix", path=path), object(), name)
-    return Listener(sock, Address("udp" if datagram else "tcp", place[0], place[1]), object(), name)
+    host = host_of(place, partial(name_interface, sock))
+    return Listener(sock, Address("udp" if datagram else "tcp", host, place[1]), object(), name)
 
 
 def resolve(address: Address) -> list[Place]:

@@ -47,7 +47,7 @@ class RateLimit:
         """Return the cell index of a host's source, and its tag; `take` updates the index when the source moves."""
         host = unmap(host)
         source = host.encode()
-        if ":" in host and not host.startswith(_WHOLE_ADDRESSES):
+        if ":" in host and "%" not in host and not host.startswith(_WHOLE_ADDRESSES):
             source = socket.inet_pton(socket.AF_INET6, host)[:8]
         # two hashes: each has 32 bits on a 32-bit Python
         first, tag = hash(self._secret + source) & 0xFFFF_FFFF, hash(source + self._secret) & 0xFFFF_FFFF

@@ -20,8 +20,9 @@ from daytimed.counters import ACCEPTED, DROPPED, FINISHED, READY, SERVED, SUPPRE
 from daytimed.datagram import CONTROL_SPACE
 from daytimed.gate import Gate
 from daytimed.listeners import Listener
-from daytimed.log.clients import NAMELESS, ClientLog
+from daytimed.log.clients import ClientLog
 from daytimed.log.log import Log
+from daytimed.peers import NAMELESS
 from daytimed.ring import Ring
 from daytimed.session import Datagrams, Streams
 

@@ -12,6 +12,7 @@ import threading
 from pathlib import Path
 
 import pytest
+from attacks import reset
 from harness import DAYTIMED, DEADLINE_S, clean_environment, fetch, serving, wait_until
 
 from daytimed.log.events import EVENTS
@@ -86,15 +87,22 @@ def be_denied(port: int) -> None:
 
 
 def test_quiet_networks_are_served_without_a_line(tmp_path: Path) -> None:
-    """Served clients of log.quiet are neither logged nor summed up; dropped ones are logged."""
+    """Clients of log.quiet that are served or reset are neither logged nor summed up; the others are logged."""
     config = config_file(tmp_path, '[access]\ndeny = ["127.0.0.9"]\n[log]\nquiet = ["127.0.0.0/8"]\n')
-    with serving(config=config) as daemon:
+    with serving("-w", "1", config=config) as daemon:
         fetch(daemon.port())
+        # they are gone before the worker can accept them
+        os.kill(daemon.live_workers()[0], signal.SIGSTOP)
+        for _ in range(30):
+            reset(socket.create_connection(("127.0.0.1", daemon.port())))
+        os.kill(daemon.live_workers()[0], signal.SIGCONT)
+        assert daemon.statistics(accepted=31)["reset"] == 30
         be_denied(daemon.port())
         daemon.wait_event("client_dropped", client="127.0.0.9")
         daemon.send(signal.SIGTERM)
         daemon.wait()
     assert daemon.find("client_served") == []
+    assert [event["reason"] for event in daemon.find("client_dropped")] == ["denied"]
     assert daemon.find("clients_suppressed") == []
     assert daemon.wait_event("daemon_stopped")["served"] == 1
 

@@ -84,6 +84,17 @@ def test_the_journal_has_the_fields(container: Container) -> None:
     assert f"127.0.0.1 port {entry['DAYTIMED_PORT']} got {entry['DAYTIMED_BYTES']} bytes from daytime." in explained
 
 
+def test_the_zone_of_the_host_is_followed(container: Container) -> None:
+    """After `timedatectl set-timezone` the service answers in the new zone within a second, without a reload."""
+    # the zone that the service reads is in its own mount namespace; `date` reads that of the host
+    container.run("systemctl start daytimed")
+    for zone in ("Asia/Tokyo", "Asia/Kolkata", "UTC"):
+        offset = container.run(f"timedatectl set-timezone {zone} && date +%z").strip()
+        container.run("sleep 1")
+        assert f" {offset} " in container.run("daytime-get -o raw")
+    assert container.run("systemctl show -P NRestarts daytimed").strip() == "0"
+
+
 def test_restarts_under_load_lose_nobody(container: Container) -> None:
     """Twenty restarts with the socket unit refuse, reset or lose no client."""
     container.run("systemctl start daytimed")
