@@ -16,11 +16,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from daytimed import __version__, clock, signals
+from daytimed.backlog import Backlog
 from daytimed.children import Children, let_go
 from daytimed.config.settings import Config
 from daytimed.counters import Counters
 from daytimed.errors import EXIT_OK, DaytimedError, StartError
 from daytimed.generation import Generation, compile_replies
+from daytimed.listeners import resolve
 from daytimed.log.log import Log
 from daytimed.lookout import LOOK_S, Lookout
 from daytimed.phases import Event, Phase, next_phase
@@ -234,7 +236,6 @@ class Master:
         generation = self._take_over(now)
         self._children.retire(before, now)
         generation.log_listeners(before)
-        self._close_unused()
 
     def _take_over(self, now: float) -> Generation:
         generation, self._pending = self._pending, None
@@ -250,6 +251,7 @@ class Master:
 
     def _finish_reload(self, now: float) -> None:
         """Report the reload: from now on every client is served by the new configuration."""
+        self._close_unused()
         if generation := self._current:
             self._log.event("daemon_reloaded", generation=generation.number, workers=generation.workers)
             self._reporter.notify_ready(len(generation.teams), generation.workers, now)
@@ -273,7 +275,8 @@ class Master:
 
     def _make_generation(self, config: Config) -> Generation:
         replies = compile_replies(config)
-        assigned = self._sockets.open(config)
+        places = {address: resolve(address) for address in self._sockets.unresolved(config)}
+        assigned = self._sockets.open(config, places, Backlog(config, replies, self._counters).empty)
         self._generations += 1
         return Generation(self._generations, config, replies, assigned)
 
@@ -309,8 +312,10 @@ class Master:
         return [generation for generation in (self._current, self._pending) if generation]
 
     def _close_unused(self) -> None:
-        used = {team.listener for generation in self._generations_alive() for team in generation.teams}
-        self._sockets.close_all_but(used, self._log)
+        alive = self._generations_alive()
+        used = {team.listener for generation in alive for team in generation.teams}
+        backlog = Backlog(alive[0].config, alive[0].replies, self._counters)
+        self._sockets.close_all_but(used, self._log, backlog.empty)
 
     def _next_deadline(self) -> float | None:
         """Return when there is something to do without a signal; None if there is nothing."""

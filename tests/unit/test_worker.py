@@ -33,7 +33,7 @@ from daytimed.counters import (
     name_reasons,
 )
 from daytimed.gate import Gate
-from daytimed.listeners import Listener, open_listeners
+from daytimed.listeners import Listener, open_listeners, resolve
 from daytimed.log import clients as log_clients
 from daytimed.log.clients import NAMELESS, Allowance, ClientLog, Peer
 from daytimed.log.log import Log
@@ -234,7 +234,8 @@ def used_up() -> Budget:
 
 @contextlib.contextmanager
 def opened(address: str) -> Iterator[Listener]:
-    (listener,) = open_listeners(addresses.parse(address))
+    parsed = addresses.parse(address)
+    (listener,) = open_listeners(parsed, resolve(parsed))
     try:
         yield listener
     finally:
