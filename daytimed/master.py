@@ -114,8 +114,8 @@ class Master:
         self._pending.log = self._make_log(self._pending.config, self._children.count_lost)
         self._log = self._children.log = self._pending.log
         self._log.event("daemon_starting", version=__version__, pid=os.getpid(), **self._about)
-        self._pending.log_listeners(None)
         self._close_unused()
+        self._pending.log_listeners(None)
         # from here on the workers share this memory; a garbage collection in one of them must not copy it
         gc.collect()
         gc.freeze()

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from harness import DAYTIMED, DEADLINE_S, Daemon, clean_environment, fetch, read_all, run, serving, wait_until
-from managers import Manager
+from managers import Manager, passing
 
 
 @pytest.fixture
@@ -23,16 +23,6 @@ def manager(tmp_path: Path) -> Iterator[Manager]:
     for descriptors in made.kept.values():
         for descriptor in descriptors:
             os.close(descriptor)
-
-
-def passing(*sockets: tuple[str, int], pid: str = "$$") -> list[str]:
-    """Return a command prefix that passes these descriptors as 3, 4 and so on, sd_listen_fds(3)."""
-    names = ":".join(name for name, _ in sockets)
-    # move them away from each other first, then into place
-    high = " ".join(f"{50 + number}<&{descriptor} {descriptor}<&-" for number, (_, descriptor) in enumerate(sockets))
-    place = " ".join(f"{3 + number}<&{50 + number} {50 + number}<&-" for number in range(len(sockets)))
-    export = f"export LISTEN_PID={pid} LISTEN_FDS={len(sockets)} LISTEN_FDNAMES={names}"
-    return ["bash", "-c", f'exec {high}; {export}; exec "$@" {place}', "bash"]
 
 
 @contextlib.contextmanager

@@ -7,7 +7,7 @@ PAIRS: dict[str, tuple[list[str], list[str]]] = {
     "all to one": (["tcp://:PORT"], ["tcp://127.0.0.1:PORT"]),
     "IPv4 to both": (["tcp4://:PORT"], ["tcp://:PORT"]),
     "datagrams of all to one": (["udp://:PORT"], ["udp://127.0.0.1:PORT"]),
-    "name to number": (["localhost:PORT"], ["127.0.0.1:PORT"]),
+    "name to number": (["tcp://localhost:PORT"], ["tcp://127.0.0.1:PORT"]),
     # names that could not be undone
     "path beside a port": (["unix://FOLDER/zeit-ü.sock", "tcp://:PORT"], ["unix://FOLDER/zeit-ü.sock", "tcp://:PORT"]),
     "path with a semicolon": (["unix://FOLDER/a;b.sock"], ["unix://FOLDER/a;b.sock"]),
@@ -18,8 +18,8 @@ PAIRS: dict[str, tuple[list[str], list[str]]] = {
     "both to each": (["tcp://:PORT"], ["tcp4://:PORT", "tcp6://:PORT"]),
     "each to both": (["tcp4://:PORT", "tcp6://:PORT"], ["tcp://:PORT"]),
     "datagrams of one to all": (["udp4://127.0.0.1:PORT"], ["udp://:PORT"]),
-    "number to name": (["127.0.0.1:PORT"], ["localhost:PORT"]),
-    "IPv6 number to all IPv6": (["[::1]:PORT"], ["tcp6://:PORT"]),
+    "number to name": (["tcp://127.0.0.1:PORT"], ["tcp://localhost:PORT"]),
+    "IPv6 number to all IPv6": (["tcp://[::1]:PORT"], ["tcp6://:PORT"]),
     "path to port": (["unix://FOLDER/socket"], ["tcp://:PORT"]),
     "port to path": (["tcp://:PORT"], ["unix://FOLDER/socket"]),
     "path written otherwise": (["unix://FOLDER/socket"], ["unix://FOLDER/./socket"]),
@@ -36,7 +36,7 @@ def askable(address: str) -> str:
     """Return where a client asks: a server that listens everywhere is asked on the loopback."""
     scheme = address.partition("://")[0]
     host = "[::1]" if scheme.endswith("6") else "127.0.0.1"
-    return address.replace("://:", f"://{host}:")
+    return address.replace("://:", f"://{host}:").replace("localhost", "127.0.0.1")
 
 
 def configuration(addresses: list[str]) -> str:
