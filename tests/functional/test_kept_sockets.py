@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from address_pairs import PAIRS, askable, configuration, fill_in
+from address_pairs import PAIRS, askable, fill_in, listeners
 from harness import DEADLINE_S, Daemon, process_state, read_all, serving, wait_until
 from managers import Manager, passing
 
@@ -44,7 +44,7 @@ def started(
 ) -> Iterator[Daemon]:
     """Run a daemon that gets what the manager keeps; meanwhile the manager does what the daemon asks it to."""
     config = folder.parent / "daytimed.toml"
-    config.write_text(configuration(addresses) + text)
+    config.write_text(listeners(addresses) + text)
     given = [*passed, *((f"'{name}'", each) for name, kept in manager.kept.items() for each in kept)]
     is_over = threading.Event()
 
@@ -201,7 +201,7 @@ def test_sockets_that_another_version_has_kept(manager: Manager, folder: Path) -
 
 
 def reloaded(daemon: Daemon, folder: Path, addresses: list[str]) -> None:
-    (folder.parent / "daytimed.toml").write_text(configuration(addresses))
+    (folder.parent / "daytimed.toml").write_text(listeners(addresses))
     daemon.send(signal.SIGHUP)
 
 

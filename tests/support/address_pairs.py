@@ -29,6 +29,7 @@ PAIRS: dict[str, tuple[list[str], list[str]]] = {
 
 
 def fill_in(addresses: list[str], port: int, folder: str) -> list[str]:
+    """Return addresses with this port and this folder."""
     return [each.replace("PORT", str(port)).replace("FOLDER", folder) for each in addresses]
 
 
@@ -39,5 +40,6 @@ def askable(address: str) -> str:
     return address.replace("://:", f"://{host}:").replace("localhost", "127.0.0.1")
 
 
-def configuration(addresses: list[str]) -> str:
+def listeners(addresses: list[str]) -> str:
+    """Return a configuration with a listener for each address."""
     return "workers = 1\n" + "".join(f'[[listener]]\naddress = "{each}"\n' for each in addresses)

@@ -67,9 +67,9 @@ def test_stale_socket_is_replaced_in_one_step(tmp_path: Path, sock: socket.socke
     seen = []
     rename = os.rename
 
-    def look(*arguments: str, **folders: int) -> None:
+    def look(before: str, after: str, *, src_dir_fd: int, dst_dir_fd: int) -> None:
         seen.append(connects(path))
-        rename(*arguments, **folders)
+        rename(before, after, src_dir_fd=src_dir_fd, dst_dir_fd=dst_dir_fd)
         seen.append(connects(path))
 
     with pytest.MonkeyPatch.context() as patch:
