@@ -188,15 +188,20 @@ def test_passed_and_kept_sockets_are_different_things(manager: Manager, folder: 
 
 def test_sockets_that_another_version_has_kept(manager: Manager, folder: Path) -> None:
     """The names of 0.1.0, and names like ours with something that is no listener, are closed and forgotten."""
-    port = free_port()
-    old = socket.create_server(("", port))
+    port, path = free_port(), folder / "socket"
+    old, local = socket.create_server(("", port)), socket.socket(socket.AF_UNIX)
+    local.bind(str(path))
+    local.listen()
     manager.kept = {
         f"stored-tcp;//;{port}": [old.detach()],
+        f"stored-unix;//{path}": [local.detach()],
         "stored-0123456789abcdef0123456789abcdef": [os.open("/dev/null", os.O_RDONLY)],
     }
-    with started(manager, folder, [f"tcp4://127.0.0.1:{port}"]):
-        ask(f"tcp://127.0.0.1:{port}")
-    assert 1 == len(manager.kept)
+    addresses = [f"tcp4://127.0.0.1:{port}", f"unix://{path}"]
+    with started(manager, folder, addresses):
+        for address in addresses:
+            ask(address)
+    assert 2 == len(manager.kept)
     assert not {name for name in manager.kept if ";" in name}
 
 
