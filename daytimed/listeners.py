@@ -183,20 +183,19 @@ def adopt(name: str, descriptor: int) -> Listener:
     return Listener(sock, requested, name=name)
 
 
-def adopt_kept(name: str, descriptor: int, requested: Address | None = None, number: int = 0) -> Listener:
+def adopt_kept(name: str, descriptor: int) -> Listener:
     """
-    Adopt a socket that was bound here before a restart.
+    Adopt a socket that was bound here before a restart, for the address that it is bound to.
 
     Args:
         name: The name under which it was kept.
         descriptor: Its descriptor.
-        requested, number: What it is in the configuration; without them, the address that it is bound to.
 
     Raises:
         ListenError: If it cannot serve clients.
     """
     sock, bound = _take(name, descriptor)
-    listener = Listener(sock, requested or bound, number=number)
+    listener = Listener(sock, bound)
     listener.kept_as = name
     return listener
 

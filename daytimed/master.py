@@ -275,7 +275,7 @@ class Master:
 
     def _make_generation(self, config: Config) -> Generation:
         replies = compile_replies(config)
-        places = {address: resolve(address) for address in self._sockets.unresolved(config)}
+        places = {address: resolve(address) for address in self._sockets.unopened(config)}
         assigned = self._sockets.open(config, places, Backlog(config, replies, self._counters).empty)
         self._generations += 1
         return Generation(self._generations, config, replies, assigned)

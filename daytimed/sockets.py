@@ -42,8 +42,8 @@ class Sockets:
     def __init__(self, notifier: Notifier) -> None:
         self._notifier = notifier
         self.all: list[Listener] = []
-        self._kept: list[tuple[str, int]] = []
-        """Names and descriptors of own sockets that were given back; empty after the first `open`."""
+        self._kept: list[Listener] = []
+        """Own sockets that systemd has given back; empty after the first `open`."""
         self._discarded: list[str] = []
         """Addresses that were closed before there was a log."""
 
@@ -60,19 +60,23 @@ class Sockets:
             ListenError: If a passed socket is not a listener.
         """
         for name, descriptor in given:
-            if _KEPT.fullmatch(name):
-                self._kept.append((name, descriptor))
-            else:
+            if not is_kept(name):
                 self.all.append(adopt(name, descriptor))
+                continue
+            try:
+                self._kept.append(adopt_kept(name, descriptor))
+            except ListenError:
+                # whatever it is, nobody connects to it
+                self._notifier.send(FDSTOREREMOVE=1, FDNAME=name)
 
-    def unresolved(self, config: Config) -> list[Address]:
+    def unopened(self, config: Config) -> list[Address]:
         """
         Return the addresses that `open` will bind; nobody listens on them yet.
 
         Raises:
             ConfigError: If a listener has no address, and there is no passed socket.
         """
-        kept = {name for name, _ in self._kept}
+        kept = {listener.kept_as for listener in self._kept}
         wanted = self._wanted(config)
         return [key[0] for key in wanted if not self._find(key) and not (kept and kept_name(*key) in kept)]
 
@@ -85,7 +89,7 @@ class Sockets:
         Args:
             config: A passed socket takes the settings of the listener that bears its name, or the defaults, and no
                 address is used.
-            places: Where to bind each of the `unresolved` addresses.
+            places: Where to bind each of the `unopened` addresses.
             empty: Answers the clients that wait at listeners which are no longer wanted.
 
         Raises:
@@ -165,19 +169,15 @@ class Sockets:
         return [each for each in self.all if (each.requested, each.number) == key and each.is_reachable]
 
     def _take_back(self, wanted: Collection[Key], empty: Callable[[Sequence[Listener]], None]) -> bool:
-        """Adopt the kept sockets that are wanted; close the others, and return whether there were any."""
+        """Take the kept sockets that are wanted; close the others, and return whether there were any."""
         keys = {kept_name(*key): key for key in wanted}
         others: list[Listener] = []
-        for name, descriptor in self._kept:
-            try:
-                listener = adopt_kept(name, descriptor, *keys.get(name, ()))
-            except ListenError:
-                # whatever it is, nobody connects to it
-                self._notifier.send(FDSTOREREMOVE=1, FDNAME=name)
-                continue
-            if listener.is_unix and kept_name(listener.requested, listener.number) == name:
+        for listener in self._kept:
+            if key := keys.get(listener.kept_as):
+                listener.requested, listener.number = key
+            if listener.is_unix and kept_name(listener.requested, listener.number) == listener.kept_as:
                 listener.identity = socketfile.identify(listener.requested.path)
-            (self.all if name in keys else others).append(listener)
+            (self.all if key else others).append(listener)
         self._kept.clear()
         self._discard(others, empty)
         return bool(others)
@@ -223,6 +223,11 @@ class Sockets:
                 # until systemd has closed its copy, that would take clients, and hold the address
                 listener.socket.shutdown(socket.SHUT_RDWR)
             listener.close()
+
+
+def is_kept(name: str) -> bool:
+    """Return whether a descriptor with this name is an own socket that systemd has kept, not a passed one."""
+    return bool(_KEPT.fullmatch(name))
 
 
 def kept_name(address: Address, number: int) -> str:

@@ -465,7 +465,7 @@ def test_socket_that_was_kept(path: Path) -> None:
     descriptor = os.dup(first.socket.fileno())
     first.kept_as = "stored-0"
     first.close()
-    again = adopt_kept("stored-0", descriptor, address)
+    again = adopt_kept("stored-0", descriptor)
     found = (again.name, str(again.requested), connects(path))
     again.close()
     assert ((None, f"unix://{path}", True), True) == (found, path.exists())

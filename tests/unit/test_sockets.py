@@ -30,7 +30,7 @@ def ignore(listeners: Sequence[Listener]) -> None:
 
 
 def open_all(opened: Sockets, wanted: Config) -> Assigned:
-    return opened.open(wanted, {each: resolve(each) for each in opened.unresolved(wanted)}, ignore)
+    return opened.open(wanted, {each: resolve(each) for each in opened.unopened(wanted)}, ignore)
 
 
 def close_all(opened: Sockets) -> None:
@@ -76,13 +76,27 @@ def test_only_what_is_not_open_is_resolved() -> None:
     first = config("tcp://127.0.0.1:0", "tcp://127.0.0.1:0")
     assert 2 == len(open_all(made, first))
     more = config("tcp://127.0.0.1:0", "tcp://no-such-host.invalid:1")
-    assert [Address("tcp", "no-such-host.invalid", 1)] == made.unresolved(more)
+    assert [Address("tcp", "no-such-host.invalid", 1)] == made.unopened(more)
     close_all(made)
     with socket.create_server(("127.0.0.1", 0)) as server:
         made = Sockets(Notifier({}))
         made.adopt([("daytime", os.dup(server.fileno()))])
-        assert [] == made.unresolved(more)
+        assert [] == made.unopened(more)
         close_all(made)
+
+
+@pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")
+def test_kept_socket_that_takes_no_clients_is_bound_again() -> None:
+    """A socket that was shut down before a restart is not one that is open."""
+    server = socket.create_server(("127.0.0.1", 0))
+    address = parse(f"tcp4://127.0.0.1:{server.getsockname()[1]}")
+    server.shutdown(socket.SHUT_RDWR)
+    made = Sockets(Notifier({}))
+    made.adopt([(kept_name(address, 0), server.detach())])
+    wanted = config(str(address))
+    assert [address] == made.unopened(wanted)
+    assert 1 == len(open_all(made, wanted))
+    close_all(made)
 
 
 def test_listeners_with_port_0_stay_apart() -> None:
