@@ -92,7 +92,7 @@ def _serve(options: argparse.Namespace) -> int:
     try:
         notifier = systemd.Notifier(os.environ)
         master = _make_master(options, _STDERR, notifier)
-        if master.open(respite.passed):
+        if master.open(respite.passed, respite.client):
             respite.end()
             master.run(private=notifier.descriptors)
         return EXIT_OK

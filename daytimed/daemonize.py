@@ -77,7 +77,7 @@ def run(
 def _serve(master: Master, lock: PidFile, writing: int, owner: Owner, keep_stderr: bool) -> NoReturn:
     code = EXIT_INTERNAL
     try:
-        _detach([*master.descriptors, lock.fd, writing], owner, keep_stderr)
+        _detach([*master.sockets.descriptors, lock.fd, writing], owner, keep_stderr)
         lock.write()
         master.run(on_ready=lambda: _report(writing, EXIT_OK, ""), private=[lock.fd, writing])
         code = EXIT_OK

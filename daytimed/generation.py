@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import NamedTuple
 
 from daytimed import clock, formats, rates
 from daytimed.addresses import Address
+from daytimed.backlog import Backlog
 from daytimed.budget import Budget
 from daytimed.config.settings import Config, ListenerConfig
 from daytimed.counters import LOG_BUDGET, Counters
@@ -20,7 +22,6 @@ from daytimed.log.clients import Allowance, ClientLog
 from daytimed.log.log import Log
 from daytimed.networks import NetworkSet
 from daytimed.peers import name_interface
-from daytimed.rates import RateLimit
 from daytimed.sockets import Sockets
 from daytimed.team import Team
 from daytimed.worker import Worker
@@ -56,14 +57,15 @@ class Generation:
     def __init__(
         self,
         number: int,
-        loaded: Loaded,
+        config: Config,
+        replies: Mapping[tuple[str, str], formats.Reply],
         listeners: Sequence[tuple[Listener, ListenerConfig]],
     ) -> None:
         self.number = number
         self.log: Log
         """The master makes it, for itself and for the workers."""
-        config = self.config = loaded.config
-        self._replies = _compile_replies(config, loaded.zones)
+        self.config = config
+        self.replies = replies
         self._allow, self._deny = NetworkSet(config.access.allow), NetworkSet(config.access.deny)
         self._quiet = NetworkSet(config.log.quiet)
         cpus = usable_cpus()
@@ -94,31 +96,48 @@ class Generation:
         return next((team for team in self.teams if team.respawn.is_hopeless and not team.children), None)
 
     def log_listeners(self, before: Generation | None) -> None:
-        """Log the listeners that the generation before did not have, and once each address that is not used."""
+        """Log the listeners that the generation before did not have, and once each setting that has no effect."""
         known = {team.listener for team in before.teams} if before else set()
         for team in self.teams:
             if team.listener not in known:
                 name = "listener_opened" if team.listener.name is None else "listener_adopted"
                 fields = {"listener": team.settings.name, "address": team.listener.address}
                 self.log.event(name, **fields, format=team.settings.format, workers=team.wanted)
-        reported = {settings.address for settings in before.config.listeners} if before else set()
+        reported = {(each.name, problem) for each, problem in before.without_effect()} if before else set()
+        for settings, problem in self.without_effect():
+            if (settings.name, problem) not in reported:
+                address = str(settings.address or "")
+                self.log.event("listener_address_ignored", listener=settings.name, address=address, problem=problem)
+
+    def without_effect(self) -> list[tuple[ListenerConfig, str]]:
+        """Return the listeners of the configuration that are not what was passed, each with a sentence."""
         passed = [team.listener for team in self.teams if team.listener.name is not None]
-        for settings in self.config.listeners:
-            is_used = any(each.is_bound_to(settings.address) for each in passed)
-            if passed and not is_used and settings.address not in reported:
-                self.log.event("listener_address_ignored", listener=settings.name, address=str(settings.address))
+        found = []
+        for settings in self.config.listeners if passed else ():
+            address: Address | None = settings.address
+            named = [each for each in passed if each.name == settings.name]
+            is_used = address is None or any(each.is_bound_to(address) for each in named or passed)
+            defaults = replace(self.config.defaults(settings.name), address=settings.address)
+            if not named and not (address and is_used and settings == defaults):
+                hint = f"name one in its socket unit: FileDescriptorName={settings.name}"
+                found.append((settings, f"no passed socket has this name, so its settings are not used; {hint}."))
+            elif named and not is_used:
+                hint = "change the socket unit (systemctl edit daytimed.socket), or see examples/own-sockets.conf"
+                found.append((settings, f"not on {address}, but on the passed {named[0].address}; {hint}."))
+        return found
+
+    def backlog(self, counters: Counters) -> Backlog:
+        """Return what answers clients by this configuration without a worker."""
+        return Backlog(self.config, self.replies, counters)
 
     def make_worker(self, team: Team, counters: Counters, slot: int) -> Worker:
         """Make a worker of a team."""
-        access, settings = self.config.access, team.settings
-        rate = access.rate or (rates.UDP_RATE if team.listener.is_datagram else 0.0)
-        # counted separately: a forged UDP source must not use up the TCP rate of that address
-        secret = counters.secret + (b"udp" if team.listener.is_datagram else b"")
-        limit = RateLimit(counters.rates, rate, access.burst, secret) if rate else None
+        settings = team.settings
+        limit = rates.limit(self.config.access, counters, is_datagram=team.listener.is_datagram)
         return Worker(
             listener=team.listener,
             name=settings.name,
-            reply=self._replies[settings.format, settings.timezone],
+            reply=self.replies[settings.format, settings.timezone],
             gate=Gate(self._allow, self._deny, limit),
             head=counters.head,
             slot=counters.slot(slot),
@@ -145,7 +164,7 @@ def _read_zones(config: Config) -> dict[str, bytes]:
         raise ConfigError([f"timezone: {error}"]) from None
 
 
-def _compile_replies(config: Config, zones: Mapping[str, bytes]) -> dict[tuple[str, str], formats.Reply]:
+def compile_replies(config: Config, zones: Mapping[str, bytes]) -> dict[tuple[str, str], formats.Reply]:
     """Return the functions that make the replies, by format and time zone."""
     pairs = {(each.format, each.timezone) for each in (*config.listeners, config.defaults(""))}
     loaded = {timezone: clock.load_zone(timezone, zones.get(timezone)) for _, timezone in pairs}

@@ -1,8 +1,9 @@
 """
-The master: keeps the desired state and the actual workers, and reconciles them. It serves no client.
+The master: keeps the desired state and the actual workers, and reconciles them.
 
 `phases` says where it is, and where each event leads. It takes signals one by one from `signals.wait`, and nothing
-interrupts it. With nothing to do it sleeps until the next signal.
+interrupts it. With nothing to do it sleeps until the next signal. It answers no client but those that wait where no
+worker will accept them (`backlog`).
 """
 
 from __future__ import annotations
@@ -10,16 +11,18 @@ from __future__ import annotations
 import gc
 import math
 import os
+import socket
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from daytimed import __version__, clock, signals
+from daytimed.backlog import Backlog
 from daytimed.children import Children, let_go
 from daytimed.config.settings import Config
 from daytimed.counters import Counters
 from daytimed.errors import DaytimedError, StartError, load_error
-from daytimed.generation import Generation, Loaded, complete
+from daytimed.generation import Generation, Loaded, compile_replies, complete
 from daytimed.loader import LOAD_DEADLINE_S, Loader
 from daytimed.log.log import Log
 from daytimed.lookout import Lookout
@@ -56,8 +59,8 @@ class Master:
         self._notifier = notifier
         self._started_at = time.monotonic()
         self._counters = Counters()
-        self._sockets = Sockets(notifier)
-        self._children = Children(self._counters, self._sockets)
+        self.sockets = Sockets(notifier)
+        self._children = Children(self._counters, self.sockets)
         self._reporter = Reporter(self._counters, notifier, self._started_at)
         self._lookout = Lookout(self._counters, self._reporter)
         self._on_ready: Callable[[], None] = lambda: None
@@ -72,18 +75,19 @@ class Master:
         self._reload_wanted = False
         self._stop_signal = 0
 
-    def open(self, passed: Sequence[tuple[str, int]] = ()) -> bool:
+    def open(self, passed: Sequence[tuple[str, int]] = (), client: tuple[socket.socket, str] | None = None) -> bool:
         """
         Load the configuration and open every listener; return False if a signal asks to stop meanwhile.
 
         Args:
             passed: Names and descriptors of sockets that a service manager has bound, or kept for us.
+            client: Taken from the queue of the passed socket with this name.
 
         Raises:
             DaytimedError: With one sentence for each problem.
         """
         signals.prepare_master()
-        self._sockets.adopt(passed)
+        self.sockets.adopt(passed)
         loader = self._begin_to_load(time.monotonic())
         while not loader.is_done(time.monotonic()):
             taken = signals.wait(loader.deadline)
@@ -93,12 +97,9 @@ class Master:
             self._reload_wanted |= signals.RELOAD in taken
             self._children.reap(time.monotonic())
         self._pending = self._make_generation(loader)
+        if client:
+            self._pending.backlog(self._counters).answer(*client)
         return True
-
-    @property
-    def descriptors(self) -> list[int]:
-        """The descriptors that stay open when the daemon detaches."""
-        return self._sockets.descriptors
 
     def run(self, on_ready: Callable[[], None] = lambda: None, private: Sequence[int] = ()) -> None:
         """
@@ -117,8 +118,8 @@ class Master:
         self._pending.log = self._make_log(self._pending.config, self._children.count_lost)
         self._log = self._children.log = self._pending.log
         self._log.event("daemon_starting", version=__version__, pid=os.getpid(), **self._about)
-        self._pending.log_listeners(None)
         self._close_unused()
+        self._pending.log_listeners(None)
         # from here on the workers share this memory; a garbage collection in one of them must not copy it
         gc.collect()
         gc.freeze()
@@ -143,7 +144,10 @@ class Master:
             workers = sum(generation.workers for generation in self._generations_alive())
             self._log.event("statistics", **self._reporter.figures(now), workers=workers)
         if self._lookout.look_at is not None and now >= self._lookout.look_at:
-            self._look(now)
+            for child in self._lookout.look(self._children.all.values(), now):
+                self._children.kill_stuck(child)
+            self._reporter.report_suppressed(self._log, now)
+            self._lookout.rest(now)
         if self._children.loader and self._children.loader.is_done(now):
             self._finish_load(self._children.loader)
         self._converge(now)
@@ -239,7 +243,6 @@ class Master:
         generation = self._take_over(now)
         self._children.retire(before, now)
         generation.log_listeners(before)
-        self._close_unused()
 
     def _take_over(self, now: float) -> Generation:
         generation, self._pending = self._pending, None
@@ -255,6 +258,7 @@ class Master:
 
     def _finish_reload(self, now: float) -> None:
         """Report the reload: from now on every client is served by the new configuration."""
+        self._close_unused()
         if generation := self._current:
             self._log.event("daemon_reloaded", generation=generation.number, workers=generation.workers)
             self._reporter.notify_ready(len(generation.teams), generation.workers, now)
@@ -280,22 +284,18 @@ class Master:
 
     def _begin_to_load(self, now: float) -> Loader:
         self._notifier.extend_timeout(LOAD_DEADLINE_S + RELOAD_DEADLINE_S)
-        return self._children.load(lambda note: complete(self._load(), self._sockets, note), now)
+        return self._children.load(lambda note: complete(self._load(), self.sockets, note), now)
 
     def _make_generation(self, loader: Loader) -> Generation:
         self._children.loader = None
         loaded: Loaded = loader.take()
-        assigned = self._sockets.open(loaded.config, loaded.places)
+        replies = compile_replies(loaded.config, loaded.zones)
+        empty = Backlog(loaded.config, replies, self._counters).empty
+        assigned = self.sockets.open(loaded.config, loaded.places, empty)
         self._generations += 1
-        return Generation(self._generations, loaded, assigned)
+        return Generation(self._generations, loaded.config, replies, assigned)
 
     # -- reports -----------------------------------------------------------------------------------------------------
-
-    def _look(self, now: float) -> None:
-        for child in self._lookout.look(self._children.all.values(), now):
-            self._children.kill_stuck(child)
-        self._reporter.report_suppressed(self._log, now)
-        self._lookout.rest(now)
 
     def _report(self, now: float) -> None:
         """Log losses, and notify the service manager of the workers."""
@@ -310,8 +310,9 @@ class Master:
         return [generation for generation in (self._current, self._pending) if generation]
 
     def _close_unused(self) -> None:
-        used = {team.listener for generation in self._generations_alive() for team in generation.teams}
-        self._sockets.close_all_but(used, self._log)
+        alive = self._generations_alive()
+        used = {team.listener for generation in alive for team in generation.teams}
+        self.sockets.close_all_but(used, self._log, alive[0].backlog(self._counters).empty)
 
     def _next_deadline(self) -> float | None:
         """Return when there is something to do without a signal; None if there is nothing."""
@@ -329,7 +330,7 @@ class Master:
     def _close(self) -> None:
         """Kill the remaining workers, close the listeners, and log the totals."""
         self._children.end()
-        self._sockets.close(self._log)
+        self.sockets.close(self._log)
         now = time.monotonic()
         self._reporter.report_suppressed(self._log, now, at_once=True)
         self._reporter.report_losses(self._log)

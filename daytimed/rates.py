@@ -12,6 +12,8 @@ from collections.abc import Sequence
 
 from daytimed.addresses import unmap
 from daytimed.budget import Cells, spend
+from daytimed.config.settings import AccessConfig
+from daytimed.counters import Counters
 
 #: The limit of a source over UDP, where an address can be forged, unless the configuration sets one.
 UDP_RATE = 10.0
@@ -82,3 +84,11 @@ class RateLimit:
         self._times[at] = 0.0
         self._tags[at] = tag
         return at
+
+
+def limit(access: AccessConfig, counters: Counters, *, is_datagram: bool) -> RateLimit | None:
+    """Return the limit of a listener; None if it has none."""
+    rate = access.rate or (UDP_RATE if is_datagram else 0.0)
+    # counted separately: a forged UDP source must not use up the TCP rate of that address
+    secret = counters.secret + (b"udp" if is_datagram else b"")
+    return RateLimit(counters.rates, rate, access.burst, secret) if rate else None

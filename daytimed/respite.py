@@ -21,6 +21,7 @@ import time
 from collections.abc import Mapping, Sequence
 
 from daytimed import signals
+from daytimed.sockets import is_kept
 from daytimed.systemd import FIRST_PASSED
 
 FIRST_S, LONGEST_S = 1, 8
@@ -29,7 +30,7 @@ PATIENCE_S = 10
 #: The interval between two looks at the file.
 LOOK_S = 0.25
 
-#: The name of a client that one try passes to the next; the place of its socket follows.
+#: The name of a client that one try passes to the next; that of its socket follows.
 CLIENT = "daytimed-client-of-"
 
 _TIMEVAL = struct.Struct("ll")
@@ -60,16 +61,18 @@ class Respite:
             environ: The environment of another try.
         """
         self.passed = [(name, each) for name, each in passed if not name.startswith(CLIENT)]
-        # copies: the originals are closed with the listeners
-        self._sockets = [(name, sock) for name, each in self.passed if (sock := _copy_of(each))]
+        # copies: the originals are closed with the listeners. A kept socket starts nothing; it may have to be closed
+        # before another can be bound
+        copied = ((name, _copy_of(each)) for name, each in self.passed if not is_kept(name))
+        self._sockets = [(name, sock) for name, sock in copied if sock]
         self._path = path
         self._version = _version_of(path)
         self._environ = environ
-        self._client: tuple[int, socket.socket] | None = None
-        """The place of a socket, and a client that has been taken from its queue and still waits."""
+        self.client: tuple[socket.socket, str] | None = None
+        """A client that has been taken from the queue of a socket and still waits; the name of that socket."""
         for name, each in passed:
             if name.startswith(CLIENT):
-                self._client = int(name.removeprefix(CLIENT)), socket.socket(fileno=each)
+                self.client = socket.socket(fileno=each), name.removeprefix(CLIENT)
 
     def take(self) -> None:
         """Wait until the start must end; if the file changes meanwhile, replace this process by another try."""
@@ -111,9 +114,9 @@ class Respite:
         if len(sockets) != len(self.passed):
             # the error is not in the file
             return
-        if self._client:
-            place, client = self._client
-            sockets.append((f"{CLIENT}{place}", client))
+        if self.client:
+            client, name = self.client
+            sockets.append((f"{CLIENT}{name}", client))
         # out of the way first, and then into place
         copies = [fcntl.fcntl(sock, fcntl.F_DUPFD, FIRST_PASSED + len(sockets)) for _, sock in sockets]
         for number, copy in enumerate(copies):
@@ -144,10 +147,10 @@ class Respite:
 
     def _has_client(self) -> bool:
         """Close each queued client that has left, up to the first one that still waits; return whether one does."""
-        if self._client is None or _has_left(self._client[1]):
-            waiting = ((place, _first_waiting(sock)) for place, (_, sock) in enumerate(self._sockets))
-            self._client = next(((place, client) for place, client in waiting if client), None)
-        return self._client is not None
+        if self.client is None or _has_left(self.client[0]):
+            waiting = ((_first_waiting(sock), name) for name, sock in self._sockets)
+            self.client = next(((client, name) for client, name in waiting if client), None)
+        return self.client is not None
 
 
 def _first_waiting(sock: socket.socket) -> socket.socket | None:

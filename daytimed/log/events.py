@@ -75,8 +75,8 @@ EVENTS = {
     ),
     "listener_address_ignored": Event(
         "dc97a672c42a4942a048f595f8f07668",
-        "info",
-        "Ignoring the configured address {address} of {listener}: sockets were passed.",
+        "warning",
+        "Listener {listener}: {problem}",
     ),
     "worker_started": Event(
         "cb2c377c29c3417dbd2a9b0d706b4a5f",

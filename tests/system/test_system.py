@@ -5,10 +5,12 @@ from __future__ import annotations
 import contextlib
 import json
 import re
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from address_pairs import PAIRS, askable, fill_in, listeners
 from clients import CLIENTS, THREADS, assert_nobody_lost, begin_load, none_is_lost, outcomes
 from container import Container
 
@@ -153,6 +155,25 @@ def test_own_sockets_without_the_socket_unit(container: Container) -> None:
             both = "systemctl restart daytimed && systemctl reload daytimed"
             with none_is_lost(container):
                 container.run(f"for i in $(seq 20); do {both} || exit 1; done")
+    finally:
+        container.run("systemctl unmask --runtime daytimed.socket")
+
+
+def test_own_sockets_follow_every_change_of_the_addresses(container: Container) -> None:
+    """After a restart the new addresses are served, whatever the old ones were; systemd has removed the paths."""
+    runtime = "[Service]\nRuntimeDirectory=daytimed"
+    container.run("systemctl mask --runtime daytimed.socket")
+    try:
+        with (
+            drop_in(container, "daytimed.service", "own-sockets"),
+            drop_in(container, "daytimed.service", "folder", runtime),
+        ):
+            for pair, both in PAIRS.items():
+                for addresses in (fill_in(each, 6000, "/run/daytimed") for each in both):
+                    with configuration(container, listeners(addresses)):
+                        questions = "; ".join(f"daytime-get {shlex.quote(askable(each))}" for each in addresses)
+                        container.run(f"set -e; systemctl restart daytimed; {questions}")
+                        assert container.run("systemctl show -P NRestarts daytimed").strip() == "0", pair
     finally:
         container.run("systemctl unmask --runtime daytimed.socket")
 

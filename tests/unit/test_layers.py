@@ -21,9 +21,9 @@ PACKAGE = Path(daytimed.__file__).parent
 #: From the lowest to the highest. A folder is in the layer of its name.
 LAYERS = {
     "pure": "errors reasons addresses clock formats config respawn phases budget",
-    "mechanisms": "systemd peers listeners datagram signals counters networks sample rates gate log pidfile deferral"
-    " cpus loader",
-    "serving": "ring session worker",
+    "mechanisms": "systemd socketfile peers listeners datagram signals counters networks sample rates gate log pidfile "
+    "deferral cpus loader",
+    "serving": "ring session backlog worker",
     "supervision": "team generation sockets children reporter lookout master",
     "process": "respite inetd daemonize cli __main__",
 }

@@ -243,7 +243,8 @@ def used_up() -> Budget:
 
 @contextlib.contextmanager
 def opened(address: str) -> Iterator[Listener]:
-    (listener,) = open_listeners(addresses.parse(address), resolve(addresses.parse(address)))
+    parsed = addresses.parse(address)
+    (listener,) = open_listeners(parsed, resolve(parsed))
     try:
         yield listener
     finally:
