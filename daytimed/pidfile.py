@@ -1,9 +1,10 @@
 """
 The pid file of a detached daemon, and the lock beside it.
 
-The lock is flock(2) on PIDFILE.lock, which only its owner can open: another user can neither hold nor change it. It ends
-with its process, so the files of a killed daemon block nothing. It holds the pid and the start time of the daemon, which
-no other process can have: the init script compares them, and so needs no lock. The pid file itself is for people.
+The lock is flock(2) on PIDFILE.lock, which only its owner can open: another user can neither hold nor change it. The
+lock ends with its process, so the files of a killed daemon block nothing. The lock file contains the pid and the start
+time of the daemon, which no other process has: the init script compares them, and takes no lock. The pid file itself is
+for people.
 """
 
 from __future__ import annotations

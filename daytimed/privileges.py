@@ -88,7 +88,7 @@ def become(owner: Owner) -> None:
     """
     Become this user and group, and drop every privilege that they do not have, in a process that root started.
 
-    The supplementary groups become those of the user; without a user, only the group remains. Unless root was asked for,
+    The supplementary groups become those of the user; without a user, only the group remains. If the user is not root,
     no capability remains, and no program that this process might run can get one.
 
     Raises:

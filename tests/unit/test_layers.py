@@ -21,7 +21,8 @@ PACKAGE = Path(daytimed.__file__).parent
 #: From the lowest to the highest. A folder is in the layer of its name.
 LAYERS = {
     "pure": "errors reasons addresses clock formats config respawn phases budget",
-    "mechanisms": "systemd listeners datagram signals counters networks sample rates gate log pidfile privileges deferral",
+    "mechanisms": "systemd listeners datagram signals counters networks sample rates gate log pidfile privileges"
+    " deferral",
     "serving": "ring session worker",
     "supervision": "team generation sockets children reporter lookout master",
     "process": "inetd daemonize cli __main__",

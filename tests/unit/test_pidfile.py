@@ -45,7 +45,7 @@ def test_pid_is_written(path: Path, held: PidFile) -> None:
 
 
 def test_lock_names_its_holder_and_is_for_its_owner(path: Path, held: PidFile) -> None:
-    """Only the owner can open the lock, and the holder cannot write it; it has the pid and the start time of proc(5)."""
+    """Only the owner can open the lock, and its holder cannot write it; it has the pid and the start time."""
     lock = lock_of(path)
     started = Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19]
     assert (f"{os.getpid()} {started}\n", 0o600) == (lock.read_text(), lock.stat().st_mode & 0o777)
@@ -112,7 +112,7 @@ def test_file_of_another_user_is_refused(path: Path, either: Path) -> None:
 
 
 def test_hard_link_is_refused(path: Path, either: Path) -> None:
-    """A second name of another file is rejected: a folder for everyone may have one of any file that looks like ours."""
+    """A second name of another file is rejected: in a folder for everyone, any user can create one."""
     other = path.with_name("other")
     other.write_text("")
     either.hardlink_to(other)
