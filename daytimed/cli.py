@@ -89,10 +89,11 @@ def _make_master(
         return output().make_log(loaded.log.format, loaded.log.level, on_lost)
 
     about: dict[str, str] = {"config": options.config or _default_file() or "built-in defaults"}
-    unknown = load.unknown_variables(os.environ)
-    if unknown:
-        about["ignored_variables"] = " ".join(unknown)
-    return Master(lambda: _load(options), make_log, about, notifier or systemd.Notifier({}))
+    if notifier is None:
+        notifier = systemd.Notifier({})
+    if ignored := [*load.unknown_variables(os.environ), *notifier.ignored]:
+        about["ignored_variables"] = " ".join(ignored)
+    return Master(lambda: _load(options), make_log, about, notifier)
 
 
 def make_output(descriptor: int | None) -> Output:

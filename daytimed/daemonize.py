@@ -24,8 +24,6 @@ from daytimed.master import Master
 from daytimed.pidfile import PidFile
 from daytimed.privileges import Owner
 
-#: A service manager sets these for its child process and expects that process to serve, not a detached one.
-_MANAGED = ("NOTIFY_SOCKET", "LISTEN_PID")
 _STDERR = 2
 
 
@@ -49,9 +47,7 @@ def run(
     Raises:
         DaytimedError: For every error before the fork.
     """
-    for variable in _MANAGED:
-        if variable in os.environ:
-            raise UsageError(f"--daemon: a service manager runs this process ({variable} is set); remove --daemon")
+    _refuse_under_a_manager()
     owner = privileges.find_owner(user, group)
     # a terminal goes away with its session, and the reader of a pipe would wait for the daemon to end: in both cases
     # the system log is used instead
@@ -70,6 +66,17 @@ def run(
         _serve(master, lock, writing, owner, keep_stderr)
     os.close(writing)
     return _wait_for(reading, complain)
+
+
+def _refuse_under_a_manager() -> None:
+    """Refuse to detach from a service manager, which expects its own child process to serve."""
+    # a parent can have left its LISTEN_PID
+    for variable, is_set in (
+        ("NOTIFY_SOCKET", "NOTIFY_SOCKET" in os.environ),
+        ("LISTEN_PID", os.environ.get("LISTEN_PID") == str(os.getpid())),
+    ):
+        if is_set:
+            raise UsageError(f"--daemon: a service manager runs this process ({variable} is set); remove --daemon")
 
 
 def _serve(master: Master, lock: PidFile, writing: int, owner: Owner | None, keep_stderr: bool) -> NoReturn:

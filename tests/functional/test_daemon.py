@@ -281,6 +281,18 @@ def test_a_file_that_is_no_pid_file_is_not_touched(tmp_path: Path) -> None:
     assert precious.read_text() == "DATA\n"
 
 
+def test_the_variables_of_a_parent_do_not_matter(tmp_path: Path) -> None:
+    """A LISTEN_PID that names another process, as in a shell under socket activation, is no service manager."""
+    env = clean_environment({"LISTEN_PID": "1", "LISTEN_FDS": "1"})
+    with detached(tmp_path / "pid", "-l", "127.0.0.1:0", env=env):
+        pass
+    script = ["sh", "-c", 'LISTEN_PID=$$ LISTEN_FDS=1; export LISTEN_PID LISTEN_FDS; exec "$@"', "sh"]
+    done = run(*script, *DAYTIMED, "--daemon", "--pidfile", str(tmp_path / "pid"))
+    assert (done.returncode, done.stderr) == (
+        2, b"daytimed: --daemon: a service manager runs this process (LISTEN_PID is set); remove --daemon\n",
+    )  # fmt: skip
+
+
 def test_under_a_manager_it_is_refused(tmp_path: Path) -> None:
     """--daemon is rejected if NOTIFY_SOCKET is set: a service manager expects its own child to serve."""
     done = run(
