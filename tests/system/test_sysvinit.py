@@ -206,9 +206,19 @@ def test_one_that_was_stopped_by_its_pid_does_not_run(host: Container) -> None:
     does(host, "start")
 
 
+def test_a_restart_finds_a_daemon_of_a_version_before(host: Container) -> None:
+    """A daemon without a lock file, which an upgrade finds running, is found by its pid file and its name."""
+    before = pid(host)
+    host.run(f"rm {LOCK}")
+    assert does(host, "status") == f"daytimed: running with pid {before}\n"
+    assert does(host, "restart") == "daytimed: stopped\ndaytimed: started\n"
+    assert pid(host) != before
+    assert host.run("daytime-get").startswith("The Date Time is: ")
+
+
 def test_one_that_hangs_is_killed(host: Container) -> None:
     """A stop kills a master that takes no signal."""
-    host.run(f"sed 's/^STOP_S=.*/STOP_S=0.2/' {SCRIPT} >/srv/impatient; chmod 755 /srv/impatient")
+    host.run(f"sed 's/^STOP_S=.*/STOP_S=1/' {SCRIPT} >/srv/impatient; chmod 755 /srv/impatient")
     host.run(f"kill -STOP {pid(host)}")
     assert host.run("/srv/impatient stop") == "daytimed: stopped\n"
     does(host, "status", 3)
