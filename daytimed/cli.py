@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import cache, partial
 from typing import Any, NoReturn
 
-from daytimed import __version__, addresses, systemd
+from daytimed import __version__, addresses, signals, systemd
 from daytimed.addresses import printable
 from daytimed.config import load, settings, toml
 from daytimed.config.settings import SETTINGS, Config, Setting
@@ -58,6 +58,7 @@ def complain(line: str) -> None:
 def _run(options: argparse.Namespace) -> int:
     if options.check or options.print_config:
         return _show_config(options)
+    signals.write_from_background()
     if options.inetd:
         from daytimed import inetd  # deferred, like daemonize: only one mode needs it
 
