@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 from container import Container, make_root
-from package import SUITES, Host
+from package import NEXT_VERSION, SUITES, Host
 
 SUITE = SUITES[-1]
 PACKAGES = "sysvinit-core,python3,python3-structlog,python3-daemon,iproute2,procps,tzdata,inetutils-syslogd"
@@ -259,6 +259,22 @@ def test_the_defaults_file_says_who_and_what_else(host: Container) -> None:
         host.run("rm /etc/default/daytimed")
     does(host, "restart")
     assert host.run("daytime-get").startswith("The Date Time is: ")
+
+
+def test_an_upgrade_with_a_wrong_file_says_what_is_wrong(host: Host) -> None:
+    """An upgrade with a wrong configuration is complete and reports the error, and the daemon runs on."""
+    before = pid(host)
+    try:
+        host.run(f"echo worker = 1 >{CONFIG}")
+        told = host.install(NEXT_VERSION)
+        assert f"daytimed: {CONFIG}: worker: unknown key" in told
+        assert host.run("dpkg-query -W -f '${Status}' daytimed") == "install ok installed"
+        assert pid(host) == before
+        assert host.run("daytime-get").startswith("The Date Time is: ")
+    finally:
+        host.run(f"echo '# the defaults' >{CONFIG}")
+    does(host, "restart")
+    assert NEXT_VERSION in host.run("daytimed --version")
 
 
 def test_the_shutdown_stops_it_and_its_last_words_are_in_the_log(host: Container) -> None:
