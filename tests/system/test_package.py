@@ -130,7 +130,7 @@ def test_an_upgrade_with_a_wrong_file_says_what_is_wrong(host: Host, break_it: s
     waiting = host.popen("exec daytime-get -t 60")
     host.run(f"rm -rf {CONFIG}; cp /srv/kept {CONFIG} && service daytimed restart")
     assert waiting.communicate(timeout=120)[0].startswith("The Date Time is: ")
-    assert "warning" not in host.install()
+    assert "daytimed: warning" not in host.install()
     assert_it_serves(host)
 
 

@@ -305,6 +305,31 @@ def test_several_sockets(container: Container) -> None:
             container.run("rm -r /run/systemd/system/dt-*")
 
 
+def test_a_second_listener(container: Container) -> None:
+    """The example, enabled under load, serves a second port beside the first, and stops with it."""
+    examples = "/usr/share/doc/daytimed/examples/second-listener"
+    lines = container.run(f"cat {examples}/README")
+    setup, removal = ("\n".join(re.findall("^    (.*)", part, re.MULTILINE)) for part in lines.split("To remove it"))
+    kept = container.run("cat /etc/daytimed/daytimed.toml")
+    with configuration(container, kept):
+        container.run("systemctl start daytimed")
+        with none_is_lost(container):
+            container.run(f"set -e; cd {examples}; {setup}")
+        both = "daytime-get localhost:6000 && daytime-get -o raw localhost:37 | wc -c"
+        assert re.fullmatch(r"The Date Time is: .*\n4\n", container.run(both))
+        assert container.run("systemctl is-enabled daytimed-time.socket").strip() == "enabled"
+        # as after a boot: a client of either port starts the service with both sockets
+        container.run("systemctl stop daytimed.service 2>/dev/null; daytime-get localhost:37")
+        assert re.fullmatch(r"The Date Time is: .*\n4\n", container.run(both))
+        container.run("systemctl stop daytimed.socket daytimed.service")
+        assert container.run("ss -Hltn 'sport = :37 or sport = :6000'") == ""
+        container.run("systemctl start daytimed")
+        assert re.fullmatch(r"The Date Time is: .*\n4\n", container.run(both))
+    with none_is_lost(container):
+        container.run(f"set -e; {removal}; rm /etc/systemd/system/daytimed-time.socket; systemctl daemon-reload")
+    container.fails("daytime-get localhost:37")
+
+
 def test_one_process_a_client(container: Container) -> None:
     """The pair of Accept=yes units serves each client by its own process."""
     container.run("systemctl start daytimed-inetd.socket")
