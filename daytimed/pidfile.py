@@ -36,13 +36,14 @@ class PidFile:
         self._lock_path = f"{path}.lock"
         # a lock needs no more, and the user that the daemon becomes cannot write to it
         while not self._take(_open(self._lock_path, os.O_RDONLY, 0o600, _PID_AND_START)):
-            # the previous daemon removed the file between our open and our lock
             os.close(self._lock)
         try:
             # until this daemon has a pid, the file must not name the one before; without /proc nobody compares
             with contextlib.suppress(FileNotFoundError):
                 self._identify("")
-            self._fd = _open(path, os.O_RDWR, 0o644, _PID)
+            while not _is_ours_alone(descriptor := _open(path, os.O_RDWR, 0o644, _PID), path):
+                os.close(descriptor)
+            self._fd = descriptor
         except BaseException:
             _remove(self._lock, self._lock_path)
             os.close(self._lock)
@@ -57,7 +58,7 @@ class PidFile:
             pid = os.pread(descriptor, 32, 0).decode(errors="replace").partition(" ")[0] or "unknown"
             os.close(descriptor)
             raise ListenError(f"{self.path}: daytimed is already running with pid {pid}; stop it first") from None
-        return _is_in_place(descriptor, self._lock_path)
+        return _is_ours_alone(descriptor, self._lock_path)
 
     @property
     def descriptors(self) -> list[int]:
@@ -98,13 +99,22 @@ def _open(path: str, access: int, mode: int, content: bytes) -> int:
         problem = "not a pid file"
     elif status.st_uid != os.geteuid():
         problem = f"belongs to another user (uid {status.st_uid})"
-    elif status.st_nlink > 1:
-        problem = "has another name (a hard link)"
     else:
         os.fchmod(descriptor, mode)
         return descriptor
     os.close(descriptor)
     raise ListenError(f"{path}: {problem}; choose another path with --pidfile")
+
+
+def _is_ours_alone(descriptor: int, path: str) -> bool:
+    """Return whether the open file is still in place; give up a name of a file that has another (a hard link)."""
+    if not _is_in_place(descriptor, path):
+        # the previous daemon has removed it since we opened it
+        return False
+    if os.fstat(descriptor).st_nlink > 1:
+        os.unlink(path)
+        return False
+    return True
 
 
 def _remove(descriptor: int, path: str) -> None:

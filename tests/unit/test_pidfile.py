@@ -111,14 +111,27 @@ def test_file_of_another_user_is_refused(path: Path, either: Path) -> None:
     assert either.exists()
 
 
-def test_hard_link_is_refused(path: Path, either: Path) -> None:
-    """A second name of another file is rejected: in a folder for everyone, any user can create one."""
+@pytest.mark.parametrize("content", ["", "1\n"])
+def test_hard_link_is_replaced(path: Path, either: Path, content: str) -> None:
+    """A second name of another file, which any user can create in a folder for everyone, gets a file of its own."""
     other = path.with_name("other")
-    other.write_text("")
+    other.write_text(content if either == path else "")
     either.hardlink_to(other)
-    with pytest.raises(ListenError) as caught:
+    pidfile = PidFile(str(path))
+    pidfile.write()
+    assert other.read_text() == (content if either == path else "")
+    assert (other.stat().st_nlink, either.stat().st_nlink) == (1, 1)
+    with pytest.raises(ListenError, match="already running"):
         PidFile(str(path))
-    assert f"{either}: has another name (a hard link); choose another path with --pidfile" == str(caught.value)
+    close(pidfile)
+
+
+def test_hard_link_to_the_lock_of_a_daemon_frees_nothing(path: Path, held: PidFile) -> None:
+    """A second name for the lock of a running daemon does not let a second one start."""
+    path.with_name("other").hardlink_to(lock_of(path))
+    with pytest.raises(ListenError, match="already running"):
+        PidFile(str(path))
+    assert lock_of(path).exists()
 
 
 def lock_of(path: Path) -> Path:
