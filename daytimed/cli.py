@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import cache, partial
 from typing import Any, NoReturn
 
-from daytimed import __version__, addresses, systemd
+from daytimed import __version__, addresses, signals, systemd
 from daytimed.addresses import printable
 from daytimed.config import load, settings, toml
 from daytimed.config.settings import ENVIRONMENT_PREFIX, SETTINGS, Config, Setting
@@ -72,6 +72,7 @@ def complain(line: str) -> None:
 def _run(options: argparse.Namespace) -> int:
     if options.check or options.print_config:
         return _show_config(options)
+    signals.write_from_background()
     if options.inetd:
         from daytimed import inetd  # deferred, like daemonize: only one mode needs it
 
@@ -115,10 +116,11 @@ def _make_master(
         return output().make_log(loaded.log.format, loaded.log.level, on_lost)
 
     about: dict[str, str] = {"config": options.config or _default_file() or "built-in defaults"}
-    unknown = load.unknown_variables(os.environ)
-    if unknown:
-        about["ignored_variables"] = " ".join(unknown)
-    return Master(lambda: _load(options), make_log, about, notifier or systemd.Notifier({}))
+    if notifier is None:
+        notifier = systemd.Notifier({})
+    if ignored := [*load.unknown_variables(os.environ), *notifier.ignored]:
+        about["ignored_variables"] = " ".join(ignored)
+    return Master(lambda: _load(options), make_log, about, notifier)
 
 
 def make_output(descriptor: int | None) -> Output:

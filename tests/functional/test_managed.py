@@ -225,6 +225,23 @@ def test_a_failed_start_is_told_with_its_errno(manager: Manager) -> None:
     assert message.endswith("\nERRNO=98")
 
 
+@pytest.mark.parametrize(
+    "variables",
+    [
+        {"NOTIFY_SOCKET": "vsock:2:1234", "WATCHDOG_USEC": "100000"},
+        {"LISTEN_FDS": "1"},
+        {"LISTEN_FDS": "1", "LISTEN_PID": "1", "LISTEN_FDNAMES": "a:b"},
+        {"NOTIFY_SOCKET": "/nonexistent/notify"},
+    ],
+)
+def test_what_it_cannot_use_of_a_manager_is_no_error(variables: dict[str, str]) -> None:
+    """A manager out of reach, and sockets that were not passed to this process, change nothing; the log names them."""
+    with serving(env=variables, check_descriptors=False) as daemon:
+        assert fetch(daemon.port())
+        ignored = daemon.find("daemon_starting")[0].get("ignored_variables", "")
+        assert ignored == ("NOTIFY_SOCKET" if "vsock" in str(variables) else "")
+
+
 def test_own_sockets_are_kept_over_a_restart(tmp_path: Path, manager: Manager) -> None:
     """With the descriptor store, a client that connects between stop and start waits and is served; paths stay."""
     config, path = tmp_path / "daytimed.toml", tmp_path / "socket"

@@ -277,7 +277,7 @@ def test_environment_variables_are_those_of_the_table() -> None:
 
 def test_files() -> None:
     """FILES has the paths of the code."""
-    script = ["/etc/init.d/daytimed", "/etc/default/daytimed"]
+    script = [f"{cli.DEFAULT_PIDFILE}.lock", "/etc/init.d/daytimed", "/etc/default/daytimed"]
     assert [load.DEFAULT_PATH, cli.DEFAULT_PIDFILE, *script] == [
         head[3:] for head, _ in items(parts(DAEMON, "Sh")["FILES"])
     ]

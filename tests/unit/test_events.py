@@ -44,7 +44,7 @@ SENTENCES = {
     "accept_resumed": "Worker 4711 (daytime) accepts clients again after 2 pauses.",
     "statistics": "10 clients accepted, 7 served, 3 dropped in 100 s, by 4 workers.",
     "log_lost": "5 events could not be logged.",
-    "start_failed": "Cannot start: broken.",
+    "start_failed": "Cannot start: it broke",
 }
 
 

@@ -22,7 +22,7 @@ PACKAGE = Path(daytimed.__file__).parent
 LAYERS = {
     "pure": "errors reasons addresses clock formats config respawn phases budget",
     "mechanisms": "systemd socketfile peers listeners datagram signals counters networks sample rates gate log pidfile "
-    "deferral cpus loader",
+    "privileges deferral cpus loader",
     "serving": "ring session backlog worker",
     "supervision": "team generation sockets children reporter lookout master",
     "process": "respite inetd daemonize cli __main__",
