@@ -109,7 +109,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     """
     options = make_parser().parse_intermixed_args(_join_negative(arguments))
     for name, value in vars(options).items():
-        # argparse up to Python 3.12 returns this for -z-- and --zone=--; as in cli.py of the daemon
+        # argparse up to Python 3.12 returns this for -z-- and --zone=--; as in arguments.py of the daemon
         if value == [] and name != "addresses":
             raise UsageError(f"argument --{name.replace('_', '-')}: expected one argument")
     return options

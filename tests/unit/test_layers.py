@@ -24,7 +24,7 @@ LAYERS = {
     "mechanisms": "systemd listeners datagram signals counters networks sample rates gate log pidfile deferral",
     "serving": "ring session worker",
     "supervision": "team generation sockets children reporter lookout master",
-    "process": "inetd daemonize cli __main__",
+    "process": "arguments inetd daemonize cli __main__",
 }
 HEIGHTS = {noun: height for height, nouns in enumerate(LAYERS.values()) for noun in nouns.split()}
 
