@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, NoReturn
 
-from daytimed import __version__, addresses
+from daytimed import __version__
 from daytimed.config import load, settings
 from daytimed.config.settings import SETTINGS, Setting
 from daytimed.errors import UsageError
@@ -38,14 +38,14 @@ def make_parser() -> argparse.ArgumentParser:
         # without a width, argparse loads shutil for each option, to find the width of the terminal
         formatter_class=partial(argparse.HelpFormatter, width=78),
     )
+    address = settings.SECTIONS["listener"]["address"]
     parser.add_argument(
         "-c", "--config", metavar="FILE", type=_path,
         help=f"configuration file (default: {load.DEFAULT_PATH}, if it exists)",
     )  # fmt: skip
     parser.add_argument(
-        *settings.LISTEN_FLAGS, metavar="ADDRESS", type=_address, action="append",
-        help="listen on this address instead of those in the file; can be repeated: "
-        + settings.SECTIONS["listener"]["address"].help.partition(": ")[2],
+        *settings.LISTEN_FLAGS, metavar="ADDRESS", type=_option(address), action="append",
+        help="listen on this address instead of those in the file; can be repeated: " + address.help.partition(": ")[2],
     )  # fmt: skip
     for setting in SETTINGS:
         if setting.flags:
@@ -106,10 +106,3 @@ def _path(text: str) -> str:
         raise argparse.ArgumentTypeError(
             f"{text!r}: cannot read the current directory: {error.strerror}; use an absolute path"
         ) from None
-
-
-def _address(text: str) -> addresses.Address:
-    try:
-        return addresses.parse(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None

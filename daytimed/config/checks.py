@@ -77,10 +77,20 @@ def listener_name(value: Any) -> str:
 
 
 def address(value: Any) -> Address:
-    """Check an address; a number is a port."""
+    """Check the address of a listener; a number is a port."""
     if type(value) is int:
         value = str(value)
-    return addresses.parse(text(value))
+    address = addresses.parse(text(value))
+    if address.host == "*":
+        raise ValueError(
+            f"{value!r} names no host; for all addresses, write {Address(address.scheme, '', address.port)}"
+        )
+    # a client can ask such an address, but a socket that is for IPv6 only cannot be bound to it
+    mapped = ipaddress.IPv6Address(address.host).ipv4_mapped if ":" in address.host else None
+    if mapped:
+        meant = Address(address.transport, str(mapped), address.port)
+        raise ValueError(f"{value!r} is an IPv4 address in IPv6 notation; write {meant}")
+    return address
 
 
 def networks(value: Any) -> tuple[Network, ...]:

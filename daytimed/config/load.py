@@ -12,8 +12,8 @@ import stat
 from collections.abc import Mapping
 from typing import Any
 
-from daytimed import addresses
 from daytimed.addresses import Address
+from daytimed.config import checks
 from daytimed.config.checks import guess, list_from, show
 from daytimed.config.settings import (
     DEFAULT_ADDRESS,
@@ -63,7 +63,7 @@ def load(path: str | None, environ: Mapping[str, str], options: Mapping[str, Any
     if not listen:
         for text in list_from(environ.get(LISTEN_VARIABLE, "")):
             with _Collected(problems, LISTEN_VARIABLE):
-                listen = [*listen, addresses.parse(text)]
+                listen = [*listen, checks.address(text)]
     if listen:
         tables = [{"address": address} for address in listen]
         where = "the list of addresses"

@@ -35,6 +35,16 @@ def fail(*arguments: str, **options: object) -> tuple[int, list[str]]:
             "tcp tcp4 tcp6 udp udp4 udp6 unix; see daytimed --help",
         ),
         (
+            ["-l", "udp:6000"],
+            "daytimed: argument -l/--listen: 'udp:6000' has no // after the scheme; did you mean udp://:6000? For a "
+            "host named udp, write tcp://udp:6000; see daytimed --help",
+        ),
+        (
+            ["-l", "tcp://[::ffff:127.0.0.1]:0"],
+            "daytimed: argument -l/--listen: 'tcp://[::ffff:127.0.0.1]:0' is an IPv4 address in IPv6 notation; write tcp://127.0.0.1:0"
+            "; see daytimed --help",
+        ),
+        (
             ["--check", "--inetd"],
             "daytimed: argument --inetd: not allowed with argument --check; see daytimed --help",
         ),

@@ -102,6 +102,51 @@ BAD = [
 ]
 
 
+NO_SLASHES = "has no // after the scheme; did you mean"
+#: Ways to write a scheme that other programs have, and what was probably meant.
+NEARLY = [
+    ("udp:6000", f"'udp:6000' {NO_SLASHES} udp://:6000? For a host named udp, write tcp://udp:6000"),
+    ("tcp4:6000", f"'tcp4:6000' {NO_SLASHES} tcp4://:6000? For a host named tcp4, write tcp://tcp4:6000"),
+    ("UDP:6000", f"'UDP:6000' {NO_SLASHES} udp://:6000? For a host named UDP, write tcp://UDP:6000"),
+    ("udp:daytime", f"'udp:daytime' {NO_SLASHES} udp://:daytime?"),
+    ("udp::6000", f"'udp::6000' {NO_SLASHES} udp://:6000?"),
+    ("udp/:6000", f"'udp/:6000' {NO_SLASHES} udp://:6000?"),
+    ("udp//:6000", f"'udp//:6000' {NO_SLASHES} udp://:6000?"),
+    ("udp:/:6000", f"'udp:/:6000' {NO_SLASHES} udp://:6000?"),
+    ("udp:localhost:6000", f"'udp:localhost:6000' {NO_SLASHES} udp://localhost:6000?"),
+    ("udp:localhost", f"'udp:localhost' {NO_SLASHES} udp://localhost:6000?"),
+    ("tcp:[::1]:6000", f"'tcp:[::1]:6000' {NO_SLASHES} tcp://[::1]:6000?"),
+    ("tcp6:::1:6000", f"'tcp6:::1:6000' {NO_SLASHES} tcp6://:6000?"),
+    ("tcp:", f"'tcp:' {NO_SLASHES} tcp://:6000?"),
+    ("udp:a b", f"'udp:a b' {NO_SLASHES} udp://:6000?"),
+    ("unix:/run/x", f"'unix:/run/x' {NO_SLASHES} unix:///run/x?"),
+    ("unix:run/x", f"'unix:run/x' {NO_SLASHES} unix:///run/x?"),
+    ("unix:", f"'unix:' {NO_SLASHES} unix:///run/daytimed.sock?"),
+    ("unix:\n", f"'unix:\\n' {NO_SLASHES} unix:///run/daytimed.sock?"),
+    ("6000/udp", "'6000/udp' has its scheme at the end; did you mean udp://:6000?"),
+    ("localhost:6000/tcp", "'localhost:6000/tcp' has its scheme at the end; did you mean tcp://localhost:6000?"),
+    ("/run/x", "'/run/x' is a path; did you mean unix:///run/x?"),
+    ("//run/\t", "'//run/\\t' is a path; did you mean unix:///run/daytimed.sock?"),
+]
+
+
+@pytest.mark.parametrize(("text", "expected"), NEARLY, ids=lambda value: value[:40])
+@pytest.mark.parametrize("default_port", [None, 6000], ids=["listener", "probe"])
+def test_schemes_written_in_another_way(text: str, expected: str, default_port: int | None) -> None:
+    """A scheme that is not before :// is never taken for a host: the error asks for the address that was meant."""
+    with pytest.raises(ValueError) as caught:
+        parse(text, default_port)
+    assert expected == str(caught.value)
+    parse(expected.partition("did you mean ")[2].partition("?")[0])
+
+
+def test_host_with_the_name_of_a_scheme() -> None:
+    """A host can be named like a scheme: after a scheme, or alone where a port is known."""
+    assert Address("tcp", "udp", 6000) == parse("tcp://udp:6000") == parse("udp", 6000)
+    with pytest.raises(ValueError, match=r"^'udp' has no port; write HOST:PORT, for example udp://:6000$"):
+        parse("udp")
+
+
 @pytest.mark.parametrize(("text", "expected"), BAD, ids=lambda value: value[:40])
 def test_bad_addresses(text: str, expected: str) -> None:
     """An invalid address is rejected; the error states the reason and what to write."""

@@ -223,6 +223,24 @@ FAULTS: dict[str, list[tuple[str, str]]] = {
         ("65536", "'65536' has the invalid port 65536; use 0 to 65535"),
         ("true", "True is not a string in quotes"),
         ("-1", "'-1' has no port; write HOST:PORT, for example -1:6000"),
+        (
+            '"udp:6000"',
+            "'udp:6000' has no // after the scheme; did you mean udp://:6000? For a host named udp, write "
+            "tcp://udp:6000",
+        ),
+        (
+            '"[::ffff:127.0.0.1]:1"',
+            "'[::ffff:127.0.0.1]:1' is an IPv4 address in IPv6 notation; write tcp://127.0.0.1:1",
+        ),
+        (
+            '"tcp6://[::ffff:7f00:1]:1"',
+            "'tcp6://[::ffff:7f00:1]:1' is an IPv4 address in IPv6 notation; write tcp://127.0.0.1:1",
+        ),
+        (
+            '"udp://[::ffff:0.0.0.0]:1"',
+            "'udp://[::ffff:0.0.0.0]:1' is an IPv4 address in IPv6 notation; write udp://0.0.0.0:1",
+        ),
+        ('"*:13"', "'*:13' names no host; for all addresses, write tcp://:13"),
     ],
     "listener.format": [('"nost"', f"'nost' {NO_FORMAT}")],
     "listener.workers": [("-1", "-1 is not a whole number from 0 to 1024")],
@@ -602,6 +620,11 @@ def test_flag_with_a_fault() -> None:
         ("ACCESS_RATE", "fast", '"fast" is neither 0 nor a number from 0.001 to 1000000'),
         ("ACCESS_ALLOW", "::1, nowhere", f'"nowhere" {NO_NETWORK}'),
         ("LISTEN", ":1 nowhere", "'nowhere' has no port; write HOST:PORT, for example nowhere:6000"),
+        (
+            "LISTEN",
+            "[::ffff:127.0.0.1]:1",
+            "'[::ffff:127.0.0.1]:1' is an IPv4 address in IPv6 notation; write tcp://127.0.0.1:1",
+        ),
         ("LOG_LEVEL", "INFO", '"INFO" is not one of debug, info, warning, error, critical'),
     ],
 )
