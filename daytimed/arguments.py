@@ -13,11 +13,38 @@ from functools import partial
 from typing import Any, NoReturn
 
 from daytimed import __version__
-from daytimed.config import load, settings
+from daytimed.config import checks, load, settings
 from daytimed.config.settings import SETTINGS, Setting
 from daytimed.errors import UsageError
+from daytimed.nearest import hint_at_flag
 
 DEFAULT_PIDFILE = "/run/daytimed.pid"
+
+#: What to use for the flags of other daemons.
+_ELSEWHERE = {
+    flag: meant
+    for meant, flags in {
+        "-l PORT": "-p --port",
+        "-l ADDRESS": "-a -b -i -H -I --address --bind --bind-address --host --interface --listen-address",
+        "-l tcp4://:6000": "-4 --ipv4",
+        "-l tcp6://:6000": "-6 --ipv6",
+        "-l udp://:6000": "--udp",
+        "-w N": "-j --jobs --processes --threads",
+        "-z ZONE": "--tz --zone",
+        "--log-level debug": "-d -v -vv -x --debug --verbose --trace",
+        "--log-level warning": "-q -s --quiet --silent",
+        "--daemon": "-B -D --background --daemonize --detach --fork",
+        "no flag: without --daemon, daytimed stays in the foreground": "-F -n --foreground --no-daemon --nodaemon",
+        "--check": "-C -t -T --configtest --dry-run --test --validate",
+        "--pidfile FILE": "-P --pid",
+        "--user U": "-u",
+        "--group G": "-g",
+        "-c FILE": "--file",
+        "--version": "-V",
+        "--help": "-?",
+    }.items()
+    for flag in flags.split()
+}
 
 
 class _Parser(argparse.ArgumentParser):
@@ -74,7 +101,15 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     Raises:
         UsageError: With the reason.
     """
-    options = make_parser().parse_args(arguments)
+    parser = make_parser()
+    flags = [flag for action in parser._actions for flag in action.option_strings]
+    # argparse would take -check for -c heck
+    dashed = [each for each in arguments if each[:1] == "-" and f"-{each.partition('=')[0]}" in flags]
+    if dashed:
+        raise _unrecognized(dashed, flags)
+    options, left = parser.parse_known_args(arguments)
+    if left:
+        raise _unrecognized(left, flags)
     for name, value in vars(options).items():
         # argparse up to Python 3.12 returns this for -c-- and --config=--; as in probe/arguments.py
         if value in ([], [[]]):
@@ -85,6 +120,23 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
                 raise UsageError(f"argument --{name}: only valid with --daemon; see daytimed --help")
     options.pidfile = options.pidfile or DEFAULT_PIDFILE
     return options
+
+
+def _unrecognized(words: Sequence[str], flags: Sequence[str]) -> UsageError:
+    """Return the error of arguments that this program does not have, with what was probably meant by one of them."""
+    word = next((each for each in words if each.startswith("-")), words[0])
+    hint = hint_at_flag(word, flags, _ELSEWHERE) or _hint_at_value(word)
+    return UsageError(f"unrecognized arguments: {' '.join(words)}{hint}; see daytimed --help")
+
+
+def _hint_at_value(word: str) -> str:
+    """Return a hint at the flag of which a word is probably the value."""
+    if word.endswith(".toml"):
+        return f"; did you mean -c {word}?"
+    try:
+        return f"; did you mean -l {checks.address(word)}?"
+    except ValueError:
+        return ""
 
 
 def _option(setting: Setting) -> Callable[[str], Any]:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 from daytimed import addresses, clock, formats
 from daytimed.addresses import Address, printable
+from daytimed.nearest import nearest
 
 #: Once in a quarter of an hour; more than one machine can serve.
 LEAST_RATE, MOST_RATE = 0.001, 1_000_000
@@ -152,9 +153,7 @@ def show(value: Any) -> str:
     return shown if len(shown) <= 60 else shown[:57] + "..."
 
 
-def guess(word: Any, known: tuple[str, ...] | list[str]) -> str:
+def guess(word: Any, known: Collection[str]) -> str:
     """Return a hint at the known word that was probably meant, or an empty string."""
-    import difflib  # for errors only
-
-    close = difflib.get_close_matches(word, known, 1) if isinstance(word, str) else []
-    return f"; did you mean {close[0]}?" if close else ""
+    meant = nearest(word, known) if isinstance(word, str) else ""
+    return f"; did you mean {meant}?" if meant else ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -60,6 +61,38 @@ def fail(*arguments: str, **options: object) -> tuple[int, list[str]]:
 def test_a_wrong_command_line_is_2(arguments: list[str], line: str) -> None:
     """Each usage error is one line, with exit code 2."""
     assert (2, [line]) == fail(*arguments)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "hint"),
+    [
+        (["--chek"], "; did you mean --check?"),
+        (["--Check"], "; did you mean --check?"),
+        (["-check"], "; did you mean --check?"),
+        (["check"], "; did you mean --check?"),
+        (["-listen=:6000"], "; did you mean --listen?"),
+        (["-format", "nist"], "; did you mean --format?"),
+        (["--config-file=x"], "; did you mean --config?"),
+        (["--log=debug"], "; did you mean --log-level?"),
+        (["-W", "3"], "; did you mean -w?"),
+        (["-p", "6000"], "; use -l PORT"),
+        (["-p6000"], "; use -l PORT"),
+        (["--port=6000"], "; use -l PORT"),
+        (["-pidfile", "x"], "; did you mean --pidfile?"),
+        (["--listen-address", ":6000"], "; use -l ADDRESS"),
+        (["-d"], "; use --log-level debug"),
+        (["--foreground"], "; use no flag: without --daemon, daytimed stays in the foreground"),
+        (["-V"], "; use --version"),
+        (["udp://:6000"], "; did you mean -l udp://:6000?"),
+        (["--check", "x.toml"], "; did you mean -c x.toml?"),
+        (["start"], ""),
+    ],
+)
+def test_a_wrong_flag_is_answered_with_the_right_one(arguments: list[str], hint: str) -> None:
+    """The error names the flag that looks like an unknown argument, or does what that does in other daemons."""
+    code, lines = fail(*arguments)
+    assert (2, 1) == (code, len(lines))
+    assert re.fullmatch(rf"daytimed: unrecognized arguments: [^;]*{re.escape(hint)}; see daytimed --help", lines[0])
 
 
 def test_a_port_in_use_is_69() -> None:

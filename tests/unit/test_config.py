@@ -625,7 +625,7 @@ def test_flag_with_a_fault() -> None:
             "[::ffff:127.0.0.1]:1",
             "'[::ffff:127.0.0.1]:1' is an IPv4 address in IPv6 notation; write tcp://127.0.0.1:1",
         ),
-        ("LOG_LEVEL", "INFO", '"INFO" is not one of debug, info, warning, error, critical'),
+        ("LOG_LEVEL", "INFO", '"INFO" is not one of debug, info, warning, error, critical; did you mean info?'),
     ],
 )
 def test_variables_with_faults(path: Path, key: str, text: str, expected: str) -> None:

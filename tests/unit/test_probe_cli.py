@@ -215,7 +215,16 @@ def test_addresses(arguments: list[str], expected: list[str]) -> None:
         (["--send", "\\x4"], "argument --send: \\x is not an escape; use \\r \\n \\t \\0 \\\\ or \\xHH"),
         (["--send", "x\\"], "argument --send: \\ is not an escape; use \\r \\n \\t \\0 \\\\ or \\xHH"),
         (["--nonsense"], "unrecognized arguments: --nonsense"),
-        (["--time", "1"], "unrecognized arguments: --time"),
+        (["--time", "1"], "unrecognized arguments: --time; did you mean --timeout?"),
+        (["--host=x"], "unrecognized arguments: --host=x; did you mean --hostname?"),
+        (["-zone", "UTC"], "unrecognized arguments: -zone; did you mean --zone?"),
+        (["--udp"], "unrecognized arguments: --udp; use an address such as udp://HOST:PORT"),
+        (["-j", "localhost"], "unrecognized arguments: -j; use -o json"),
+        (
+            ["udp:6000"],
+            "argument ADDRESS: 'udp:6000' has no // after the scheme; did you mean udp://:6000? For a host named udp, "
+            "write tcp://udp:6000",
+        ),
         (["-n", "x"], "argument -n/--count: 'x' is not a whole number up to 1000"),
         (["-n", "1001"], "argument -n/--count: '1001' is not a whole number up to 1000"),
         (["-i", "0"], "argument -i/--interval: '0' is not a number of seconds above 0 and up to one day"),
