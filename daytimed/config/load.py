@@ -7,14 +7,12 @@ place: FILE: log.level: "loud" is not one of …
 
 from __future__ import annotations
 
-import os
-import stat
 from collections.abc import Mapping
 from typing import Any
 
 from daytimed.addresses import Address
-from daytimed.config import checks
-from daytimed.config.checks import guess, list_from, show
+from daytimed.config import checks, places, source
+from daytimed.config.checks import list_from, show
 from daytimed.config.settings import (
     DEFAULT_ADDRESS,
     ENVIRONMENT_PREFIX,
@@ -29,12 +27,9 @@ from daytimed.config.settings import (
     LogConfig,
     Setting,
 )
-from daytimed.errors import ConfigError, NoPermissionError
+from daytimed.errors import ConfigError
 
 DEFAULT_PATH = "/etc/daytimed/daytimed.toml"
-
-#: Bytes; more than 1024 listeners need.
-LARGEST_FILE = 1 << 20
 
 
 def load(path: str | None, environ: Mapping[str, str], options: Mapping[str, Any], listen: list[Address]) -> Config:
@@ -52,8 +47,10 @@ def load(path: str | None, environ: Mapping[str, str], options: Mapping[str, Any
         NoPermissionError: If this user may not read the file.
     """
     problems: list[str] = []
-    document = _read_file(path, problems)
     where = path or DEFAULT_PATH
+    document: dict[str, Any] = {}
+    with _Collected(problems, where):
+        document = source.read(where, must_exist=path is not None)
     values = _check_document(document, where, problems)
     for variable, setting in VARIABLES.items():
         if variable in environ:
@@ -114,53 +111,27 @@ class _Collected:
         return True
 
 
-def _read_file(path: str | None, problems: list[str]) -> dict[str, Any]:
-    where = path or DEFAULT_PATH
-    try:
-        # opening a pipe would block until it has a writer
-        with open(where, "rb", opener=lambda path, flags: os.open(path, flags | os.O_NONBLOCK)) as file:
-            if stat.S_ISFIFO(os.fstat(file.fileno()).st_mode) and not where.startswith(("/dev/", "/proc/")):
-                raise ValueError("it is a pipe, which a reload cannot read again")
-            os.set_blocking(file.fileno(), True)
-            content = file.read(LARGEST_FILE + 1)
-        if len(content) > LARGEST_FILE:
-            raise ValueError(f"it is larger than {LARGEST_FILE} bytes")
-        import tomllib  # only for a daemon with a file
-
-        return tomllib.loads(content.decode())
-    except FileNotFoundError as error:
-        if path is not None:
-            raise ConfigError([f"{where}: {error.strerror}; pass the path of the file with -c"]) from None
-    except PermissionError as error:
-        raise NoPermissionError(f"{where}: {error.strerror}; this user may not read the configuration") from None
-    except OSError as error:
-        problems.append(f"{where}: {error.strerror}")
-    except UnicodeDecodeError as error:
-        problems.append(f"{where}: byte {error.start} is not UTF-8, as TOML requires")
-    except (ValueError, RecursionError) as error:
-        # tomllib's own errors are ValueErrors; so is a number of thousands of digits
-        problems.append(f"{where}: not TOML: {error}")
-    return {}
-
-
 def _check_document(document: dict[str, Any], where: str, problems: list[str]) -> dict[str, Any]:
     """Return the checked value of every setting by key path, and the tables of the listeners under "listener"."""
     values: dict[str, Any] = {each.path: each.check(each.default) for each in SETTINGS if each.section != "listener"}
     values["listener"] = []
-    names = [*SECTIONS[""], *(section for section in SECTIONS if section)]
     for key, value in document.items():
         if key == "listener":
             values["listener"] = _check_listener_tables(value, where, problems)
         elif key and key in SECTIONS:
             if isinstance(value, dict):
-                values.update(_check_table(value, SECTIONS[key], f"{where}: {key}.", problems))
+                values.update(_check_table(value, key, f"{where}: {key}.", problems))
             else:
                 problems.append(f"{where}: {key}: {show(value)} is not a table; write [{key}] with its keys below")
-        elif key in SECTIONS[""]:
-            values.update(_check_table({key: value}, SECTIONS[""], f"{where}: ", problems))
+        elif _is_section(value) and key not in SECTIONS[""]:
+            problems.append(f"{where}: {_show_key(key)}: unknown section{places.hint_at_section(key)}")
         else:
-            problems.append(f"{where}: {_show_key(key)}: unknown key{guess(key, names)}")
+            values.update(_check_table({key: value}, "", f"{where}: ", problems))
     return values
+
+
+def _is_section(value: Any) -> bool:
+    return isinstance(value, dict) or (isinstance(value, list) and any(isinstance(each, dict) for each in value))
 
 
 def _check_listener_tables(value: Any, where: str, problems: list[str]) -> list[dict[str, Any]]:
@@ -170,7 +141,7 @@ def _check_listener_tables(value: Any, where: str, problems: list[str]) -> list[
     tables = []
     for number, table in enumerate(value):
         prefix = f"{where}: listener[{number}]."
-        checked = _check_table(table, SECTIONS["listener"], prefix, problems)
+        checked = _check_table(table, "listener", prefix, problems)
         # an error must not look like a missing key, which has a default
         faulty = dict.fromkeys(SECTIONS["listener"].keys() & {*table, "address"})
         tables.append(faulty | {path.rpartition(".")[2]: each for path, each in checked.items()})
@@ -179,15 +150,17 @@ def _check_listener_tables(value: Any, where: str, problems: list[str]) -> list[
     return tables
 
 
-def _check_table(
-    table: dict[str, Any], settings: dict[str, Setting], prefix: str, problems: list[str]
-) -> dict[str, Any]:
+def _check_table(table: dict[str, Any], section: str, prefix: str, problems: list[str]) -> dict[str, Any]:
     values = {}
     for key, value in table.items():
         with _Collected(problems, prefix + _show_key(key)):
-            if key not in settings:
-                raise ValueError(f"unknown key{guess(key, list(settings))}")
-            values[settings[key].path] = settings[key].check(value)
+            if key not in SECTIONS[section]:
+                raise ValueError(f"unknown key{places.hint_at_key(key, section)}")
+            setting = SECTIONS[section][key]
+            try:
+                values[setting.path] = setting.check(value)
+            except ValueError as error:
+                raise ValueError(f"{error}{places.hint_at_value(value, setting)}") from None
     return values
 
 

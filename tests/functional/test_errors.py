@@ -188,7 +188,7 @@ def test_a_bad_file_is_78_with_every_fault_by_its_key_path(tmp_path: Path, mode:
         f"{where}access.rate: -1 is neither 0 nor a number from 0.001 to 1000000",
         f'{where}log.level: "loud" is not one of debug, info, warning, error, critical',
         f"{where}log.format: 3 is not one of auto, console, json, journal",
-        f"{where}logs: unknown key; did you mean log?",
+        f"{where}logs: unknown section; did you mean [log]?",
     ]
 
 
@@ -206,10 +206,10 @@ def test_one_fault_is_one_line_that_controls_no_terminal(tmp_path: Path) -> None
 
 
 def test_a_file_without_end_is_78() -> None:
-    """A file larger than any configuration is not read into memory."""
+    """A device is not read."""
     assert fail("-c", "/dev/zero", "--check") == (
         78,
-        ["daytimed: /dev/zero: not TOML: it is larger than 1048576 bytes"],
+        ["daytimed: /dev/zero: it is a device, which a reload cannot read again; use a file"],
     )
 
 

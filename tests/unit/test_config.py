@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import socket
+import tempfile
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -15,7 +17,7 @@ from unit_help import OS_TEXT, unprivileged
 
 from daytimed import addresses, formats
 from daytimed.addresses import Address
-from daytimed.config import checks, load, settings
+from daytimed.config import checks, load, settings, source
 from daytimed.config.settings import (
     DEFAULT_ADDRESS,
     LISTEN_VARIABLE,
@@ -51,7 +53,8 @@ def path(tmp_path: Path) -> Path:
 def load_text(
     path: Path, text: str | bytes = "", environ: dict[str, str] | None = None, *listen: Address, **options: Any
 ) -> Config:
-    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    # an empty file is an error
+    path.write_bytes(text if isinstance(text, bytes) else (text or "# nothing").encode())
     return load.load(str(path), environ or {}, options, list(listen))
 
 
@@ -312,7 +315,14 @@ def test_refused_value(path: Path, key: str, value: str, expected: str) -> None:
         ("worker = 2", "worker: unknown key; did you mean workers?"),
         ("xyzzy = 2", "xyzzy: unknown key"),
         ("listeners = 2", "listeners: unknown key; did you mean listener?"),
-        ("[acces]", "acces: unknown key; did you mean access?"),
+        ("[acces]", "acces: unknown section; did you mean [access]?"),
+        ("[ACCESS]", "ACCESS: unknown section; did you mean [access]?"),
+        ("[[listeners]]\naddress = 1", "listeners: unknown section; did you mean [[listener]]?"),
+        ("[xyz]", "xyz: unknown section; the sections are [[listener]], [access], [log]"),
+        ("Workers = 1", "Workers: unknown key; did you mean workers?"),
+        ("port = 1", "port: unknown key; did you mean address, which belongs under [[listener]]?"),
+        ("log_level = 1", "log_level: unknown key; did you mean level, which belongs under [log]?"),
+        ("[log]\nalow = []", "log.alow: unknown key; did you mean allow, which belongs under [access]?"),
         ("[log]\nlevl = 1", "log.levl: unknown key; did you mean level?"),
         ("[access]\nqqq = 1", "access.qqq: unknown key"),
         (ONE_LISTENER + "adress = 1", "listener[0].adress: unknown key; did you mean address?"),
@@ -324,6 +334,42 @@ def test_unknown_keys_are_refused(path: Path, text: str, expected: str) -> None:
     found = problems(path, text)
     assert expected in found
     assert 1 == len([each for each in found if "unknown" in each])
+
+
+def test_key_of_another_section(path: Path) -> None:
+    """A key in a section that does not have it, or a listener's key at the top, is told where it belongs."""
+    headers = {"": "", "listener": "[[listener]]", "access": "[access]", "log": "[log]"}
+    places = {name: f"under {header}" if name else "above the first section" for name, header in headers.items()}
+    for key in {each.key for each in SETTINGS}:
+        having = [name for name, keys in SECTIONS.items() if key in keys]
+        for name in SECTIONS.keys() - having:
+            place = {"": "", "listener": "listener[0]."}.get(name, f"{name}.")
+            expected = f"{place}{key}: unknown key here; it belongs {' or '.join(places[each] for each in having)}"
+            assert expected in problems(path, f"{headers[name]}\n{key} = 1")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (
+            '[log]\nformat = "rfc867"',
+            'log.format: "rfc867" is not one of auto, console, json, journal; did you mean the format above the first'
+            " section?",
+        ),
+        ('format = "json"', f"format: 'json' {NO_FORMAT}; did you mean the format under [log]?"),
+        (
+            '[[listener]]\naddress = 1\nformat = "json"',
+            f"listener[0].format: 'json' {NO_FORMAT}; did you mean the format under [log]?",
+        ),
+        (
+            "[[listener]]\naddress = 1\nlog.level = 1",
+            "listener[0].log: unknown key here; write [log] on a line of its own",
+        ),
+    ],
+)
+def test_value_of_another_section(path: Path, text: str, expected: str) -> None:
+    """A value that the key of that name in another section takes is told so: it is below the wrong header."""
+    assert [expected] == problems(path, text)
 
 
 @pytest.mark.parametrize(
@@ -471,12 +517,58 @@ def test_most_workers(path: Path) -> None:
 # -- the file itself -------------------------------------------------------------------------------------------------
 
 
-def test_not_toml(path: Path) -> None:
-    """The error for a file that is not TOML names the line."""
-    text = "workers = 1\nformat = ctime\n"
-    with pytest.raises(tomllib.TOMLDecodeError, match="line 2") as caught:
-        tomllib.loads(text)
-    assert [f"not TOML: {caught.value}"] == problems(path, text)
+@pytest.mark.parametrize("content", [b"", b"\xef\xbb\xbf", b"\n \t\r\n", b"\0" * 4096, b"\n\0\n"], ids=ascii)
+def test_empty(path: Path, content: bytes) -> None:
+    """A file without content is no configuration: it is being written, or its content was lost."""
+    expected = (
+        "it is empty: it is being written, or its content was lost; restore it, or write a comment in it to run with"
+        " the defaults"
+    )
+    path.write_bytes(content)
+    with pytest.raises(ConfigError) as caught:
+        load.load(str(path), {}, {}, [])
+    assert [f"{path}: {expected}"] == caught.value.problems
+
+
+def test_empty_pipe() -> None:
+    """A pipe that ends without a byte is no configuration either: the program that should write it has failed."""
+    reading, writing = os.pipe()
+    os.close(writing)
+    with pytest.raises(ConfigError, match="it is empty"):
+        load.load(f"/dev/fd/{reading}", {}, {}, [])
+    os.close(reading)
+
+
+@pytest.mark.parametrize("content", [b"#", b"\n# nothing\n", b"\xef\xbb\xbf# nothing"], ids=ascii)
+def test_comments_alone(path: Path, content: bytes) -> None:
+    """A file of comments is a configuration: the defaults."""
+    assert DEFAULTS == load_text(path, content)
+
+
+def test_null_device(path: Path) -> None:
+    """/dev/null, named or linked to, stands for the defaults: an administrator has chosen it."""
+    path.symlink_to(os.devnull)
+    assert DEFAULTS == load.load(str(path), {}, {}, []) == load.load(os.devnull, {}, {}, [])
+
+
+def test_byte_order_mark(path: Path) -> None:
+    """A byte order mark, which Notepad writes, is accepted."""
+    assert 3 == load_text(path, b"\xef\xbb\xbfworkers = 3\r\n").workers
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-be", "utf-16-le", "utf-32"])
+def test_wide_characters(path: Path, encoding: str) -> None:
+    """The error for a file of two or four bytes a character says how to save it."""
+    found = problems(path, "workers = 3\n".encode(encoding))
+    assert 1 == len(found)
+    assert "UTF-16" in found[0]
+    assert "save it as UTF-8" in found[0]
+
+
+def test_damaged_file(path: Path) -> None:
+    """Zero bytes, which a crash leaves in a file, are an error that names the line."""
+    expected = "line 2: a zero byte: the file is damaged, or UTF-16; restore it, or save it as UTF-8"
+    assert [expected] == problems(path, b"workers = 3\nform\0\0\0\0")
 
 
 @pytest.mark.parametrize("text", ["a = " + "[" * 100_000, "a = " + "{ a = " * 100_000], ids=["arrays", "tables"])
@@ -492,15 +584,17 @@ def test_number_without_end(path: Path) -> None:
 
 
 def test_not_utf8(path: Path) -> None:
-    """The error for a file that is not UTF-8 names the byte."""
-    assert ["byte 10 is not UTF-8, as TOML requires"] == problems(path, b"format = '\xff'")
+    """The error for a file that is not UTF-8 names the line and the byte."""
+    assert ["line 2: byte 0xff is not UTF-8; save the file as UTF-8"] == problems(path, b"\nformat = '\xff'")
 
 
 def test_largest_file(path: Path) -> None:
     """A file of the largest size is read; one byte more is refused, and the rest is not read."""
-    comment = "#" * load.LARGEST_FILE
+    comment = "#" * source.LARGEST_FILE
     assert DEFAULTS == load_text(path, comment)
-    assert [f"not TOML: it is larger than {load.LARGEST_FILE} bytes"] == problems(path, comment + "#")
+    assert [f"it is larger than {source.LARGEST_FILE} bytes; pass the path of the configuration with -c"] == problems(
+        path, comment + "#"
+    )
 
 
 def test_pipe(tmp_path: Path) -> None:
@@ -508,12 +602,51 @@ def test_pipe(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(ConfigError) as caught:
         load.load(str(tmp_path / "pipe"), {}, {}, [])
-    assert [f"{tmp_path}/pipe: not TOML: it is a pipe, which a reload cannot read again"] == caught.value.problems
+    assert [f"{tmp_path}/pipe: it is a pipe, which a reload cannot read again; use a file"] == caught.value.problems
     reading, writing = os.pipe()
     os.write(writing, b'format = "unix"\n')
     os.close(writing)
     assert load.load(f"/dev/fd/{reading}", {}, {}, []).format == "unix"
     os.close(reading)
+
+
+@pytest.mark.parametrize("folder", ["/dev/shm", "/tmp"])
+def test_pipe_with_a_writer(folder: str) -> None:
+    """A named pipe is refused wherever it is, even while a writer that says nothing holds it open."""
+    with tempfile.TemporaryDirectory(dir=folder) as place:
+        os.mkfifo(f"{place}/pipe")
+        holder = os.open(f"{place}/pipe", os.O_RDWR)
+        with pytest.raises(ConfigError, match="it is a pipe"):
+            load.load(f"{place}/pipe", {}, {}, [])
+        os.close(holder)
+
+
+@pytest.mark.parametrize("device", ["/dev/zero", "/dev/ptmx"])
+def test_device(device: str) -> None:
+    """A device is refused."""
+    with pytest.raises(ConfigError) as caught:
+        load.load(device, {}, {}, [])
+    assert [f"{device}: it is a device, which a reload cannot read again; use a file"] == caught.value.problems
+
+
+def test_socket(path: Path) -> None:
+    """A unix socket is refused."""
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.bind(str(path))
+        with pytest.raises(ConfigError) as caught:
+            load.load(str(path), {}, {}, [])
+    expected = f"{path}: it is a socket or a missing device; pass the path of a file with -c"
+    assert [expected] == caught.value.problems
+
+
+@pytest.mark.parametrize("named", [True, False], ids=["named", "default"])
+def test_link_that_leads_nowhere(path: Path, named: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A link without its file is an error, for the default path too: the configuration was lost."""
+    path.symlink_to(path.with_name("gone"))
+    monkeypatch.setattr(load, "DEFAULT_PATH", str(path))
+    with pytest.raises(ConfigError) as caught:
+        load.load(str(path) if named else None, {}, {}, [])
+    assert [f"{path}: the link leads nowhere; restore the file, or remove the link"] == caught.value.problems
 
 
 def test_missing_file(tmp_path: Path) -> None:
@@ -528,7 +661,7 @@ def test_directory(tmp_path: Path) -> None:
     """A directory is refused."""
     with pytest.raises(ConfigError) as caught:
         load.load(str(tmp_path), {}, {}, [])
-    assert [f"{tmp_path}: Is a directory"] == caught.value.problems
+    assert [f"{tmp_path}: Is a directory; pass the path of a file in it"] == caught.value.problems
 
 
 def test_unreadable_file(path: Path) -> None:
