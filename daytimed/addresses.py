@@ -72,6 +72,31 @@ def unmap(host: str) -> str:
     return host[7:] if host.startswith("::ffff:") and "." in host else host
 
 
+def overlap(one: Address, other: Address) -> bool:
+    """Return whether two listeners cannot have these addresses. Names are compared, not resolved."""
+    if one.transport != other.transport or one.port != other.port or not (one.port or one.path):
+        return False
+    if one.path or other.path:
+        return one.path == other.path
+    (families, host), (others, other_host) = _reach(one), _reach(other)
+    if host == other_host:
+        return bool(families & others)
+    # a name has addresses of one family or of both
+    return (host == "" and families >= others) or (other_host == "" and others >= families)
+
+
+def _reach(address: Address) -> tuple[set[str], str]:
+    """Return the families of an address, and its host in one form: empty for all addresses of these families."""
+    import ipaddress  # deferred, as in _check_v6
+
+    families = {address.scheme[-1]} & {"4", "6"} or {"4", "6"}
+    try:
+        ip = ipaddress.ip_address(address.host)
+    except ValueError:
+        return families, address.host
+    return {str(ip.version)}, "" if ip.is_unspecified else str(ip)
+
+
 def parse(text: str, default_port: int | None = None) -> Address:
     """
     Parse an address.

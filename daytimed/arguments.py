@@ -72,7 +72,8 @@ def make_parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     parser.add_argument(
         *settings.LISTEN_FLAGS, metavar="ADDRESS", type=_option(address), action="append",
-        help="listen on this address instead of those in the file; can be repeated: " + address.help.partition(": ")[2],
+        help="listen on this address instead of those in the file; can be repeated: "
+        + address.help.partition(": ")[2].partition("\n")[0],
     )  # fmt: skip
     for setting in SETTINGS:
         if setting.flags:

@@ -69,7 +69,7 @@ class Generation:
         reported = {settings.address for settings in before.config.listeners} if before else set()
         passed = [team.listener for team in self.teams if team.listener.name is not None]
         for settings in self.config.listeners:
-            is_used = any(each.is_bound_to(settings.address) for each in passed)
+            is_used = settings.address is None or any(each.is_bound_to(settings.address) for each in passed)
             if passed and not is_used and settings.address not in reported:
                 self.log.event("listener_address_ignored", listener=settings.name, address=str(settings.address))
 

@@ -7,7 +7,7 @@ from collections.abc import Collection, Sequence
 from daytimed import addresses
 from daytimed.addresses import Address, printable
 from daytimed.config.settings import Config, ListenerConfig
-from daytimed.errors import ListenError
+from daytimed.errors import ConfigError, ListenError
 from daytimed.listeners import Listener, adopt, open_listeners
 from daytimed.log.log import Log
 from daytimed.systemd import Notifier
@@ -66,6 +66,10 @@ class Sockets:
         opened: list[Listener] = []
         try:
             for settings in config.listeners:
+                if settings.address is None:
+                    raise ConfigError(
+                        [f'listener "{settings.name}": no address, and no socket of this name was passed']
+                    )
                 if by_address.get(settings.address):
                     sockets = by_address[settings.address].pop(0)
                 else:

@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from daytimed.addresses import Address
+from daytimed import tz
+from daytimed.addresses import Address, overlap
 from daytimed.config import checks, places, source
 from daytimed.config.checks import list_from, show
 from daytimed.config.settings import (
@@ -38,7 +39,7 @@ def load(path: str | None, environ: Mapping[str, str], options: Mapping[str, Any
 
     Args:
         path: The file; None for the default one, which need not exist.
-        environ: The environment, with the DAYTIMED_* variables.
+        environ: The environment, with TZ and the DAYTIMED_* variables.
         options: Values from the command line by key path, already checked by `check_option`.
         listen: Addresses from the command line; they replace the listeners of the file and the environment.
 
@@ -66,6 +67,9 @@ def load(path: str | None, environ: Mapping[str, str], options: Mapping[str, Any
         where = "the list of addresses"
     values.update(options)
     listeners = _make_listeners(tables, values, where, problems)
+    if "local" in {values["timezone"], *(listener.timezone for listener in listeners)}:
+        with _Collected(problems, "TZ"):
+            tz.check(environ.get("TZ"))
     if problems:
         raise ConfigError(problems)
     return Config(
@@ -143,10 +147,8 @@ def _check_listener_tables(value: Any, where: str, problems: list[str]) -> list[
         prefix = f"{where}: listener[{number}]."
         checked = _check_table(table, "listener", prefix, problems)
         # an error must not look like a missing key, which has a default
-        faulty = dict.fromkeys(SECTIONS["listener"].keys() & {*table, "address"})
+        faulty = dict.fromkeys(SECTIONS["listener"].keys() & {*table})
         tables.append(faulty | {path.rpartition(".")[2]: each for path, each in checked.items()})
-        if "address" not in table:
-            problems.append(f"{prefix}address: missing; write where to listen")
     return tables
 
 
@@ -169,19 +171,25 @@ def _make_listeners(
 ) -> tuple[ListenerConfig, ...]:
     listeners: list[ListenerConfig] = []
     names: dict[str, int] = {}
-    places: dict[Address, int] = {}
+    places: dict[int, Address] = {}
     for number, table in enumerate(tables or [{"address": DEFAULT_ADDRESS}]):
         default_name = SECTIONS["listener"]["name"].default + (f"-{number + 1}" if number else "")
         listener = ListenerConfig(
             name=table.get("name", default_name),
-            address=table.get("address", DEFAULT_ADDRESS),
+            address=table.get("address"),
             format=table.get("format", values["format"]),
             workers=table.get("workers", values["workers"]),
             timezone=table.get("timezone", values["timezone"]),
         )
-        address = listener.address
-        if address and (address.port or address.path) and (first := places.setdefault(address, number)) != number:
-            problems.append(f"{where}: listener[{number}].address: {address} is also the address of listener[{first}]")
+        if address := listener.address:
+            problems += [
+                f"{where}: listener[{number}].address: {address} is also the address of listener[{first}]"
+                if other == address
+                else f"{where}: listener[{number}].address: {address} overlaps {other} of listener[{first}]"
+                for first, other in places.items()
+                if overlap(address, other)
+            ][:1]
+            places[number] = address
         if listener.name and (first := names.setdefault(listener.name, number)) != number:
             problems.append(
                 f'{where}: listener[{number}].name: "{listener.name}" is also the name of listener[{first}]'

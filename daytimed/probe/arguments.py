@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import re
 
 from daytimed import __version__, addresses
@@ -200,6 +201,13 @@ def survey_of(options: argparse.Namespace, servers: int) -> survey.Survey:
     planned_s = (options.count - 1) * gap_s
     if options.count and planned_s >= options.timeout:
         raise UsageError(f"{options.count} samples take {planned_s:.1f} s, too long for -t {options.timeout:g}")
+    if is_judged and options.zone == "local" and "TZ" in os.environ:
+        from daytimed import tz  # not for other runs
+
+        try:
+            tz.check(os.environ["TZ"])
+        except ValueError as error:
+            raise UsageError(f"TZ: {error}") from None
     try:
         zone = zones.load_offsets(options.zone)
     except ValueError as error:

@@ -263,6 +263,29 @@ def test_a_bad_environment_variable_is_78() -> None:
     ]
 
 
+@pytest.mark.parametrize("mode", [["-l", "127.0.0.1:0"], ["--check"], ["--print-config"], ["--inetd"]])
+def test_a_tz_that_names_no_zone_is_78(mode: list[str]) -> None:
+    """The C library would take it for UTC; where it is not used, it is no error."""
+    env = clean_environment({"TZ": "Europe/Berlln"})
+    code, lines = fail(*mode, env=env)
+    expected = (
+        "daytimed: TZ: 'Europe/Berlln' is not a time zone on this system; use an IANA name such as Europe/Berlin "
+        "(package tzdata), UTC, or a rule such as CET-1CEST,M3.5.0,M10.5.0/3"
+    )
+    assert (code, lines) == (78, [expected])
+    assert run(*DAYTIMED, "--check", "-z", "UTC", env=env).returncode == 0
+
+
+def test_a_listener_without_an_address_is_right_in_the_file_and_an_error_without_its_socket(tmp_path: Path) -> None:
+    """`--check` accepts a listener for a passed socket; a start to which none is passed ends with 78."""
+    path = tmp_path / "daytimed.toml"
+    path.write_text('[[listener]]\nname = "metrics"\nformat = "unix"\n')
+    assert run(*DAYTIMED, "--check", "-c", str(path)).stdout == f"{path}: ok\n".encode()
+    code, lines = fail("-c", str(path))
+    assert (code, len(lines)) == (78, 1)
+    assert "metrics" in lines[0]
+
+
 def test_check_says_ok(tmp_path: Path) -> None:
     """`--check` prints FILE: ok and exits with 0."""
     path = tmp_path / "good.toml"

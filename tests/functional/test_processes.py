@@ -275,14 +275,15 @@ def test_a_reload_keeps_every_port_that_the_kernel_chose(tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        ("workers = [", "not TOML"),
+        ("workers = [", "the [ in line 1 is not closed"),
+        ("", "it is empty"),
         ('format = "nosuch"\nworkers = -1', "format: 'nosuch' is not a format"),
         (None, "No such file or directory"),
         ('[[listener]]\naddress = "127.0.0.1:PORT"\n', "Address already in use"),
     ],
 )
 def test_a_reload_that_fails_changes_nothing(tmp_path: Path, text: str | None, reason: str) -> None:
-    """An invalid file, a missing file or an address in use: reload_rejected, and the same workers serve on."""
+    """An invalid, empty or missing file or an address in use: reload_rejected, and the same workers serve on."""
     config = tmp_path / "daytimed.toml"
     config.write_text('[[listener]]\naddress = "127.0.0.1:0"\n')
     with serving(config=config) as daemon, socket.create_server(("127.0.0.1", 0)) as taken:

@@ -8,6 +8,8 @@ from hypothesis import strategies as st
 
 from daytimed import addresses
 from daytimed.addresses import LONGEST_UNIX_PATH, SCHEMES, Address, parse
+from daytimed.errors import ListenError
+from daytimed.listeners import open_listeners
 
 LONGEST_PATH = "/" + "a" * (LONGEST_UNIX_PATH - 1)
 
@@ -191,6 +193,53 @@ def test_addresses_are_values() -> None:
     assert {one, *others} == {Address("tcp", "a", 1), *others}
     assert (5, [False] * 4) == (len({one, *others, Address("tcp", "a", 1)}), [one == other for other in others])
     assert one != "tcp://a:1"
+
+
+PLACES = [
+    *("tcp://:{}", "tcp4://:{}", "tcp6://:{}", "0.0.0.0:{}", "[::]:{}", "127.0.0.1:{}", "tcp4://127.0.0.1:{}"),
+    *("127.0.0.2:{}", "[::1]:{}", "[0:0::0:1]:{}", "udp://:{}"),
+    *("udp4://:{}", "udp://[::1]:{}", "udp://127.0.0.1:{}"),
+]
+
+
+@pytest.mark.parametrize("second", PLACES)
+@pytest.mark.parametrize("first", PLACES)
+def test_overlap(first: str, second: str) -> None:
+    """Two addresses overlap if the kernel does not bind both."""
+    opened = []
+    try:
+        opened += open_listeners(parse(first.format(0)))
+        port = opened[0].port
+        one, other = parse(first.format(port)), parse(second.format(port))
+        try:
+            opened += open_listeners(other)
+        except ListenError:
+            assert addresses.overlap(one, other)
+        else:
+            assert not addresses.overlap(one, other)
+    finally:
+        for listener in opened:
+            listener.close()
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "expected"),
+    [
+        ("unix:///a", "unix:///a", True),
+        ("unix:///a", "unix:///b", False),
+        (":0", ":0", False),
+        (":1", ":2", False),
+        (":daytime", ":daytime", True),
+        ("a:1", "b:1", False),
+        ("a:1", "tcp4://:1", False),
+        ("tcp4://a:1", "tcp6://a:1", False),
+        ("a:1", ":1", True),
+        ("a:1", "127.0.0.1:1", False),
+    ],
+)
+def test_overlap_of_what_is_not_bound_here(one: str, other: str, expected: bool) -> None:
+    """Names and paths are compared, not resolved; port 0 is a free one each time."""
+    assert expected == addresses.overlap(parse(one), parse(other)) == addresses.overlap(parse(other), parse(one))
 
 
 HOSTS = st.one_of(

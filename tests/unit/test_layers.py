@@ -20,7 +20,7 @@ PACKAGE = Path(daytimed.__file__).parent
 
 #: From the lowest to the highest. A folder is in the layer of its name.
 LAYERS = {
-    "pure": "errors reasons addresses nearest clock formats config respawn phases budget",
+    "pure": "errors reasons addresses nearest tz clock formats config respawn phases budget",
     "mechanisms": "systemd listeners datagram signals counters networks sample rates gate log pidfile deferral",
     "serving": "ring session worker",
     "supervision": "team generation sockets children reporter lookout master",
@@ -51,7 +51,7 @@ PROBE_ORDER = ["daytimed.probe"] + [
     )
 ]
 #: The modules of the daemon that the probe may import.
-PROBE_MAY_IMPORT = {"daytimed", "daytimed.addresses", "daytimed.formats", "daytimed.nearest"}
+PROBE_MAY_IMPORT = {"daytimed", "daytimed.addresses", "daytimed.formats", "daytimed.nearest", "daytimed.tz"}
 
 
 def module_name(path: Path) -> str:
@@ -139,7 +139,7 @@ def code_lines(name: str) -> int:
 
 @pytest.mark.parametrize("name", PROBE)
 def test_probe_knows_nothing_of_the_daemon(name: str) -> None:
-    """The probe imports only addresses, formats and nearest of the daemon, and the standard library."""
+    """The probe imports only addresses, formats, nearest and tz of the daemon, and the standard library."""
     found = {each for each in imports_of(name) if not each.startswith("daytimed.probe")}
     foreign = {each for each in found if each.partition(".")[0] not in sys.stdlib_module_names}
     assert [] == sorted(foreign - PROBE_MAY_IMPORT)

@@ -250,6 +250,17 @@ def test_wrong_arguments(arguments: list[str], expected: str | None, capfdbinary
     assert (3, b"", f"daytime-get: {expected}{SEE_HELP}") == run(capfdbinary, *arguments)
 
 
+def test_wrong_local_zone(monkeypatch: pytest.MonkeyPatch, capfdbinary: Capture) -> None:
+    """A TZ that names no zone is UNKNOWN, unless no reply is judged by it."""
+    monkeypatch.setenv("TZ", "Europe/Berlln")
+    code, out, err = run(capfdbinary, "localhost")
+    assert (3, b"", 1) == (code, out, err.count("\n"))
+    assert err.startswith("daytime-get: TZ: 'Europe/Berlln' is not a time zone on this system; ")
+    with server(REPLY, REPLY) as port:
+        assert (0, b"", "") == run(capfdbinary, "-q", "-z", "UTC", "-w", "1e9", "-c", "1e9", f"{LOOPBACK}:{port}")
+        assert (0, REPLY, "") == run(capfdbinary, "-o", "raw", f"{LOOPBACK}:{port}")
+
+
 WORDS = [flag for action in arguments.make_parser()._actions for flag in action.option_strings]
 WORDS += ["--", "-", "0", "5", "-1:5", "@4:5", "-05:00", "UTC", "json", "nagios", "a:13", "udp://[::1]:13"]
 
