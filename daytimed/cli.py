@@ -83,7 +83,9 @@ def _make_master(
     def make_log(loaded: Config, on_lost: Callable[[], None]) -> Log:
         return output().make_log(loaded.log.format, loaded.log.level, on_lost)
 
-    about: dict[str, str] = {"config": options.config or _default_file() or "built-in defaults"}
+    # while an editor replaces the file, a reload must not fall back to the defaults
+    options.config = options.config or _default_file()
+    about: dict[str, str] = {"config": options.config or "built-in defaults"}
     unknown = load.unknown_variables(os.environ)
     if unknown:
         about["ignored_variables"] = " ".join(unknown)
