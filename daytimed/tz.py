@@ -18,7 +18,7 @@ _OFFSET = r"[+-]?([01]?[0-9]|2[0-4])(:[0-5]?[0-9]){0,2}"
 _DAY = r"(J?(36[0-5]|3[0-5][0-9]|[12][0-9][0-9]|[1-9][0-9]?)|0|M(0?[1-9]|1[0-2])\.[1-5]\.[0-6])"
 _AT = rf"{_DAY}(/[+-]?(1[0-5][0-9]|16[0-7]|[0-9]?[0-9])(:[0-5]?[0-9]){{0,2}})?"
 #: CET-1CEST,M3.5.0,M10.5.0/3
-_RULE = re.compile(rf"{_NAME}{_OFFSET}({_NAME}({_OFFSET})?(,{_AT},{_AT})?)?")
+_RULE = rf"{_NAME}{_OFFSET}({_NAME}({_OFFSET})?(,{_AT},{_AT})?)?"
 
 
 def check(value: str | None) -> None:
@@ -29,7 +29,7 @@ def check(value: str | None) -> None:
         ValueError: If it names no zone: no file of the database of zones, and no rule.
     """
     name = (value or "").removeprefix(":")
-    if name in _UTC or _RULE.fullmatch(name):
+    if name in _UTC or re.fullmatch(_RULE, name):
         return
     folder = os.environ.get("TZDIR") or "/usr/share/zoneinfo"
     if not _is_zone(_read(os.path.join(folder, name))):

@@ -12,7 +12,7 @@ from typing import Any
 
 from daytimed import tz
 from daytimed.addresses import Address, overlap
-from daytimed.config import checks, places, source
+from daytimed.config import checks, source
 from daytimed.config.checks import list_from, show
 from daytimed.config.settings import (
     DEFAULT_ADDRESS,
@@ -128,6 +128,8 @@ def _check_document(document: dict[str, Any], where: str, problems: list[str]) -
             else:
                 problems.append(f"{where}: {key}: {show(value)} is not a table; write [{key}] with its keys below")
         elif _is_section(value) and key not in SECTIONS[""]:
+            from daytimed.config import places  # for errors only
+
             problems.append(f"{where}: {_show_key(key)}: unknown section{places.hint_at_section(key)}")
         else:
             values.update(_check_table({key: value}, "", f"{where}: ", problems))
@@ -147,7 +149,7 @@ def _check_listener_tables(value: Any, where: str, problems: list[str]) -> list[
         prefix = f"{where}: listener[{number}]."
         checked = _check_table(table, "listener", prefix, problems)
         # an error must not look like a missing key, which has a default
-        faulty = dict.fromkeys(SECTIONS["listener"].keys() & {*table})
+        faulty = dict.fromkeys(SECTIONS["listener"].keys() & table.keys())
         tables.append(faulty | {path.rpartition(".")[2]: each for path, each in checked.items()})
     return tables
 
@@ -156,13 +158,16 @@ def _check_table(table: dict[str, Any], section: str, prefix: str, problems: lis
     values = {}
     for key, value in table.items():
         with _Collected(problems, prefix + _show_key(key)):
-            if key not in SECTIONS[section]:
-                raise ValueError(f"unknown key{places.hint_at_key(key, section)}")
-            setting = SECTIONS[section][key]
+            setting = SECTIONS[section].get(key)
             try:
+                if setting is None:
+                    raise ValueError("unknown key")
                 values[setting.path] = setting.check(value)
             except ValueError as error:
-                raise ValueError(f"{error}{places.hint_at_value(value, setting)}") from None
+                from daytimed.config import places  # for errors only
+
+                hint = places.hint_at_value(value, setting) if setting else places.hint_at_key(key, section)
+                raise ValueError(f"{error}{hint}") from None
     return values
 
 

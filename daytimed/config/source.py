@@ -15,7 +15,7 @@ from daytimed.errors import NoPermissionError
 LARGEST_FILE = 1 << 20
 
 #: The descriptors of a shell's < and <(...), which may be pipes and terminals.
-_INHERITED = re.compile(r"/dev/(stdin|fd/[0-9]+)|/proc/(self|[0-9]+)/fd/[0-9]+")
+_INHERITED = r"/dev/(stdin|fd/[0-9]+)|/proc/(self|[0-9]+)/fd/[0-9]+"
 
 
 def read(path: str, must_exist: bool) -> dict[str, Any]:
@@ -51,7 +51,7 @@ def _read_bytes(path: str) -> bytes | None:
         status = os.fstat(file.fileno())
         if stat.S_ISCHR(status.st_mode) and status.st_rdev == os.makedev(1, 3):
             return None
-        if not stat.S_ISREG(status.st_mode) and not _INHERITED.fullmatch(path):
+        if not stat.S_ISREG(status.st_mode) and not re.fullmatch(_INHERITED, path):
             kind = "pipe" if stat.S_ISFIFO(status.st_mode) else "device"
             raise ValueError(f"it is a {kind}, which a reload cannot read again; use a file")
         os.set_blocking(file.fileno(), True)
