@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import resource
 import select
@@ -277,14 +278,15 @@ def test_a_reload_keeps_every_port_that_the_kernel_chose(tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        ("workers = [", "not TOML"),
+        ("workers = [", "the [ in line 1 is not closed"),
+        ("", "it is empty"),
         ('format = "nosuch"\nworkers = -1', "format: 'nosuch' is not a format"),
         (None, "No such file or directory"),
         ('[[listener]]\naddress = "127.0.0.1:PORT"\n', "Address already in use"),
     ],
 )
 def test_a_reload_that_fails_changes_nothing(tmp_path: Path, text: str | None, reason: str) -> None:
-    """An invalid file, a missing file or an address in use: reload_rejected, and the same workers serve on."""
+    """An invalid, empty or missing file or an address in use: reload_rejected, and the same workers serve on."""
     config = tmp_path / "daytimed.toml"
     config.write_text('[[listener]]\naddress = "127.0.0.1:0"\n')
     with serving(config=config) as daemon, socket.create_server(("127.0.0.1", 0)) as taken:
@@ -304,6 +306,29 @@ def test_a_reload_that_fails_changes_nothing(tmp_path: Path, text: str | None, r
         daemon.send(signal.SIGHUP)
         daemon.wait_event("daemon_reloaded")
         assert fetch(daemon.port()).strip().isdigit()
+
+
+def test_a_reload_without_the_default_file_of_the_start_is_rejected(tmp_path: Path) -> None:
+    """The file that was read at the start must not be missing later: its access rules would be lost."""
+    config = tmp_path / "daytimed.toml"
+    config.write_text('[[listener]]\naddress = "127.0.0.1:0"\n')
+    script = (
+        f"from daytimed.config import load; load.DEFAULT_PATH = {str(config)!r}; from daytimed import cli; cli.main()"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", script, "--log-format", "json"], env=clean_environment(), stderr=subprocess.PIPE
+    )
+    assert process.stderr
+    try:
+        events = (json.loads(line) for line in process.stderr)
+        next(event for event in events if event["event"] == "daemon_ready")
+        config.unlink()
+        process.send_signal(signal.SIGHUP)
+        rejected = next(event for event in events if event["event"] in {"reload_rejected", "daemon_reloaded"})
+        assert f"{config}: No such file or directory" in rejected["error"]
+    finally:
+        process.terminate()
+        process.communicate(timeout=DEADLINE_S)
 
 
 def test_a_reload_that_runs_out_of_descriptors_changes_nothing(tmp_path: Path) -> None:

@@ -20,12 +20,12 @@ PACKAGE = Path(daytimed.__file__).parent
 
 #: From the lowest to the highest. A folder is in the layer of its name.
 LAYERS = {
-    "pure": "errors reasons addresses clock formats config respawn phases budget",
+    "pure": "errors reasons addresses nearest tz clock formats config respawn phases budget",
     "mechanisms": "systemd socketfile peers listeners datagram signals counters networks sample rates gate log pidfile "
     "privileges deferral cpus loader",
     "serving": "ring session backlog worker",
     "supervision": "team generation sockets children reporter lookout master",
-    "process": "respite inetd daemonize cli __main__",
+    "process": "arguments respite inetd daemonize cli __main__",
 }
 HEIGHTS = {noun: height for height, nouns in enumerate(LAYERS.values()) for noun in nouns.split()}
 
@@ -52,7 +52,7 @@ PROBE_ORDER = ["daytimed.probe"] + [
     )
 ]
 #: The modules of the daemon that the probe may import.
-PROBE_MAY_IMPORT = {"daytimed", "daytimed.addresses", "daytimed.formats"}
+PROBE_MAY_IMPORT = {"daytimed", "daytimed.addresses", "daytimed.formats", "daytimed.nearest", "daytimed.tz"}
 
 
 def module_name(path: Path) -> str:
@@ -140,7 +140,7 @@ def code_lines(name: str) -> int:
 
 @pytest.mark.parametrize("name", PROBE)
 def test_probe_knows_nothing_of_the_daemon(name: str) -> None:
-    """The probe imports only addresses and formats of the daemon, and the standard library."""
+    """The probe imports only addresses, formats, nearest and tz of the daemon, and the standard library."""
     found = {each for each in imports_of(name) if not each.startswith("daytimed.probe")}
     foreign = {each for each in found if each.partition(".")[0] not in sys.stdlib_module_names}
     assert [] == sorted(foreign - PROBE_MAY_IMPORT)

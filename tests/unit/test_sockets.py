@@ -111,7 +111,7 @@ def test_listeners_with_port_0_stay_apart() -> None:
 
 def without_addresses(wanted: Config, *positions: int) -> Config:
     """Return a configuration whose listeners at these positions have no address."""
-    listeners = [replace(each, address=None) if at in positions else each for at, each in enumerate(wanted.listeners)]  # type: ignore[arg-type]
+    listeners = [replace(each, address=None) if at in positions else each for at, each in enumerate(wanted.listeners)]
     return replace(wanted, listeners=tuple(listeners))
 
 
