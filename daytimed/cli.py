@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import cache, partial
 from typing import Any
 
-from daytimed import signals, systemd
+from daytimed import charset, signals, systemd
 from daytimed.addresses import printable
 from daytimed.arguments import parse
 from daytimed.config import load, toml
@@ -57,11 +57,12 @@ def complain(line: str) -> None:
     """Report an error in one line on standard error, or in the system log if standard error leads to a client."""
     descriptor = error_descriptor()
     if descriptor is None:
-        syslog_sink()("error", printable(line).encode(errors="backslashreplace"))
+        syslog_sink()("error", charset.encode(printable(line), utf8=True))
         return
     # if standard error cannot be written, the exit code still reports the failure
     with contextlib.suppress(OSError):
-        stream_sink(descriptor)("error", f"daytimed: {printable(line)}".encode(errors="backslashreplace"))
+        line = f"daytimed: {printable(line)}"
+        stream_sink(descriptor)("error", charset.encode(line, charset.is_utf8(os.environ)))
 
 
 def _run(options: argparse.Namespace) -> int:

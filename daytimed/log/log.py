@@ -7,11 +7,13 @@ events again. Each generation has its own `Log`, which its workers inherit: no l
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from typing import Any
 
 import structlog
 
+from daytimed import charset
 from daytimed.log import rendering
 from daytimed.log.events import EVENTS, SEVERITIES
 from daytimed.log.sinks import Journal, Sink
@@ -36,7 +38,7 @@ class Log:
         self._least = SEVERITIES[level]
         self._on_lost = on_lost
         self._logger: Any = structlog.wrap_logger(
-            _Writer(sink, form),
+            _Writer(sink, form, "ascii" if form == "console" and not charset.is_utf8(os.environ) else "utf-8"),
             processors=rendering.processors(form, colors),
             wrapper_class=_Logger,
             context_class=dict,
@@ -73,10 +75,10 @@ class _Logger(structlog.BoundLoggerBase):
 class _Writer:
     """The inner logger: passes a rendered event, whole, to the sink."""
 
-    def __init__(self, sink: Any, form: str) -> None:
+    def __init__(self, sink: Any, form: str, encoding: str) -> None:
         for level in SEVERITIES:
-            setattr(self, level, sink if form == "journal" else self._line_writer(sink, level))
+            setattr(self, level, sink if form == "journal" else self._line_writer(sink, level, encoding))
 
     @staticmethod
-    def _line_writer(sink: Sink, level: str) -> Callable[[str], bool]:
-        return lambda rendered: sink(level, rendered.encode(errors="backslashreplace"))
+    def _line_writer(sink: Sink, level: str, encoding: str) -> Callable[[str], bool]:
+        return lambda rendered: sink(level, rendered.encode(encoding, "backslashreplace"))

@@ -54,10 +54,14 @@ def _name_as_logger(logger: object, method: str, fields: Fields) -> Fields:
     return fields
 
 
-def _escaper(*kept: str) -> Callable[[object, str, Fields], Fields]:
-    """Escape what could control a terminal or start a new line, except in the fields `kept`: a traceback has lines."""
+def _escaper(*lines: str) -> Callable[[object, str, Fields], Fields]:
+    """Escape what could control a terminal or start a new line, except the lines of the fields `lines`: a traceback."""
+
+    def escape(key: str, value: str) -> str:
+        return "\n".join(map(printable, value.split("\n"))) if key in lines else printable(value)
+
     return lambda logger, method, fields: {
-        key: printable(value) if isinstance(value, str) and key not in kept else value for key, value in fields.items()
+        key: escape(key, value) if isinstance(value, str) else value for key, value in fields.items()
     }
 
 

@@ -7,7 +7,7 @@ import os
 import re
 
 from daytimed import __version__, addresses
-from daytimed.probe import survey, tally, verdict, zones
+from daytimed.probe import parsers, survey, tally, verdict, zones
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -215,7 +215,13 @@ def survey_of(options: argparse.Namespace, servers: int) -> survey.Survey:
     limits = verdict.Limits(
         is_judged, options.warning, options.critical, options.response_warning, options.response_critical
     )
-    return survey.Survey(options.send, options.timeout, options.max_bytes, options.count, gap_s, zone, limits)
+    # judged replies are short; the others are kept only for output that shows all of them
+    is_shown = not options.quiet and (options.output in {"raw", "json"} or (options.output == "text" and servers == 1))
+    kept = parsers.LONGEST_REPLY if is_judged or not is_shown else options.max_bytes
+    kept_if_refused = kept if options.output == "raw" else parsers.LONGEST_REPLY
+    return survey.Survey(
+        options.send, options.timeout, options.max_bytes, options.count, gap_s, zone, limits, kept, kept_if_refused
+    )
 
 
 def addresses_of(options: argparse.Namespace) -> list[addresses.Address]:

@@ -9,8 +9,8 @@ from __future__ import annotations
 import os
 import sys
 
-from daytimed import addresses
 from daytimed.probe import arguments
+from daytimed.probe.streams import Streams, WriteError
 from daytimed.probe.tally import Tally
 from daytimed.probe.verdict import EXIT_CODES, UNKNOWN, judge, worst_of
 
@@ -18,8 +18,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable, Sequence
-    from typing import TextIO
 
+    from daytimed.addresses import Address
     from daytimed.probe.client import Answer
     from daytimed.probe.offset import Interval
     from daytimed.probe.survey import Survey
@@ -31,168 +31,163 @@ _UNKNOWN = EXIT_CODES[UNKNOWN]
 def main(given: Sequence[str] | None = None) -> int:
     """Run the probe; return its exit code."""
     words = list(sys.argv[1:] if given is None else given)
+    streams = Streams()
     try:
         try:
-            return _run(words)
+            return _run(words, streams)
         except arguments.UsageError as error:
-            _refuse(words, str(error))
+            _refuse(words, f"{error}; see daytime-get --help", streams)
     except KeyboardInterrupt:
-        _complain("interrupted")
-    except OSError as error:
-        # network errors are answers, so this one comes from the output
-        _complain(f"standard output: cannot write: {error.strerror}")
-        _forget_output()
-    except Exception:
-        # Python would exit with 1, which means WARNING
-        sys.excepthook(*sys.exc_info())
+        streams.complain("interrupted")
+    except WriteError as error:
+        streams.complain(f"standard output: {error}")
     return _UNKNOWN
 
 
-def _run(words: list[str]) -> int:
+def _run(words: list[str], streams: Streams) -> int:
     options = arguments.parse(words)
-    if sys.stdout is None and (options.told or not options.quiet):
-        _complain("standard output is closed; use -q to get only the exit status")
+    if not streams.is_open and (options.told or not options.quiet):
+        streams.complain("standard output is closed; use -q to get only the exit status")
         return _UNKNOWN
     if options.told:
-        _write(options.told.rstrip("\n"))
+        streams.write(options.told.rstrip("\n"))
         return 0
     asked = arguments.addresses_of(options)
     plan = arguments.survey_of(options, len(asked))
-    verdicts: list[Verdict] = []
-    try:
-        if len(asked) == 1:
-            verdicts.append(plan.check(asked[0], _each(options, plan)))
-        else:
-            live = not options.quiet and _is_terminal(sys.stderr)
-            verdicts += plan.check_all(asked, _show_outstanding if live else _ignore)
-        if not options.quiet:
-            _print(verdicts, options, plan)
-    except BrokenPipeError:
-        # a reader that leaves, such as head, wants no more output
-        _forget_output()
+    if len(asked) == 1:
+        verdicts = [plan.check(asked[0], _each(options, plan, streams))]
+    else:
+        verdicts = _check_all(asked, options, plan, streams)
+    if not options.quiet:
+        _print(verdicts, options, plan, streams)
     return EXIT_CODES[worst_of(verdict.state for verdict in verdicts)]
 
 
-def _refuse(words: list[str], reason: str) -> None:
+def _check_all(asked: list[Address], options: argparse.Namespace, plan: Survey, streams: Streams) -> list[Verdict]:
+    def show_outstanding(count: int) -> None:
+        from daytimed.probe import screen
+
+        streams.show(screen.outstanding(count))
+
+    live = not options.quiet and sys.stderr is not None and sys.stderr.isatty() and _is_smart()
+    progress = show_outstanding if live else _ignore
+    verdicts = []
+    for verdict in plan.check_all(asked, progress):
+        if options.output == "raw" and not options.quiet and verdict.tally.last:
+            # now, because the replies of many servers need much memory
+            progress(0)
+            _print_raw(verdict.tally.last, streams)
+            _complain_of(verdict, streams)
+        verdicts.append(verdict)
+    return verdicts
+
+
+def _refuse(words: list[str], reason: str, streams: Streams) -> None:
     if not arguments.wants_plugin(words):
-        _complain(f"{reason}; see daytime-get --help")
-    elif sys.stdout is not None:
+        streams.complain(reason)
+    elif streams.is_open:
         from daytimed.probe import report
 
-        _write(report.as_plugin_error(f"{reason}; see daytime-get --help"))
+        streams.write(report.as_plugin_error(reason))
 
 
 # -- output ----------------------------------------------------------------------------------------------------------
 
 
-def _each(options: argparse.Namespace, plan: Survey) -> Callable[[Tally, Answer, Interval | None], None] | None:
-    """Return a function that prints each sample as it arrives, or None if the output shows results only."""
+def _each(
+    options: argparse.Namespace, plan: Survey, streams: Streams
+) -> Callable[[Tally, Answer, Interval | None], bool] | None:
+    """
+    Return a function that prints each sample as it arrives, or None if the output shows results only.
+
+    It returns whether there is a reader for more.
+    """
     if options.quiet:
         return None
     if options.output == "raw":
-        return lambda tally, answer, interval: _write_raw(answer.reply)
+
+        def raw(tally: Tally, answer: Answer, interval: Interval | None) -> bool:
+            _print_raw(answer, streams)
+            return streams.has_reader
+
+        return raw
     if options.output == "text" and plan.count != 1:
         from daytimed.probe import screen
 
-        def line(tally: Tally, answer: Answer, interval: Interval | None) -> None:
-            _write(screen.sample(tally.sent, answer, interval, tally.failure if plan.limits.is_judged else None))
+        def line(tally: Tally, answer: Answer, interval: Interval | None) -> bool:
+            streams.write(screen.sample(tally.sent, answer, interval, tally.failure if plan.limits.is_judged else None))
+            return streams.has_reader
 
         return line
     if options.output == "json" and not plan.count:
         from daytimed.probe import report
 
-        def alone(tally: Tally, answer: Answer, interval: Interval | None) -> None:
+        def alone(tally: Tally, answer: Answer, interval: Interval | None) -> bool:
             single = Tally(tally.address)
             single.add(answer, plan.zone)
-            _write(report.as_json(judge(single, plan.limits)))
+            streams.write(report.as_json(judge(single, plan.limits)))
+            return streams.has_reader
 
         return alone
     return None
 
 
-def _print(verdicts: list[Verdict], options: argparse.Namespace, plan: Survey) -> None:
+def _print(verdicts: list[Verdict], options: argparse.Namespace, plan: Survey, streams: Streams) -> None:
     if options.output == "text":
-        _print_text(verdicts, options, plan)
+        _print_text(verdicts, options, plan, streams)
     elif options.output == "raw":
-        for verdict in verdicts:
-            if len(verdicts) > 1 and verdict.tally.last:
-                _write_raw(verdict.tally.last.reply)
-            _complain_of(verdict)
+        if len(verdicts) == 1:
+            _complain_of(verdicts[0], streams)
     else:
         from daytimed.probe import report
 
         if options.output == "nagios":
-            _write(report.as_plugin_output(verdicts, plan.limits, plan.timeout_s))
+            streams.write(report.as_plugin_output(verdicts, plan.limits, plan.timeout_s))
         elif options.output == "prometheus":
-            _write(report.as_metrics(verdicts))
+            streams.write(report.as_metrics(verdicts), is_utf8=True)
         elif plan.count:
             for verdict in verdicts:
-                _write(report.as_json(verdict))
+                streams.write(report.as_json(verdict))
 
 
-def _print_text(verdicts: list[Verdict], options: argparse.Namespace, plan: Survey) -> None:
+def _print_text(verdicts: list[Verdict], options: argparse.Namespace, plan: Survey, streams: Streams) -> None:
     from daytimed.probe import screen
 
     if len(verdicts) > 1:
-        _write(screen.table(verdicts, colour=_is_terminal(sys.stdout) and not os.environ.get("NO_COLOR")))
+        colour = streams.is_terminal and _is_smart() and not os.environ.get("NO_COLOR")
+        streams.write(screen.table(verdicts, colour))
     elif plan.count != 1:
-        _write(screen.summary(verdicts[0]))
+        streams.write(screen.summary(verdicts[0]))
     elif verdicts[0].reply:
-        _write(screen.visible(verdicts[0].reply))
+        streams.write(screen.visible(verdicts[0].reply))
     if options.verbose:
         for verdict in verdicts:
-            _write(screen.details(verdict))
+            streams.write(screen.details(verdict))
     if len(verdicts) == 1:
-        _complain_of(verdicts[0])
+        _complain_of(verdicts[0], streams)
 
 
-def _is_terminal(stream: TextIO | None) -> bool:
-    return stream is not None and stream.isatty() and os.environ.get("TERM") != "dumb"
+def _print_raw(answer: Answer, streams: Streams) -> None:
+    """Print the bytes of a reply, on a terminal with escapes for those that would control it; keep none of them."""
+    if not streams.is_terminal:
+        streams.write_bytes(answer.reply)
+    elif answer.reply:
+        from daytimed.probe import screen
 
-
-def _complain_of(verdict: Verdict) -> None:
-    # the reason of an OK verdict is a note on how the reply was read
-    if verdict.reason:
-        _complain(f"{verdict.tally.address}: {verdict.reason}")
-
-
-def _write(text: str) -> None:
-    """Write a line and flush it; characters that the encoding of the output lacks become escapes."""
-    line = f"{text}\n"
-    try:
-        data = line.encode(sys.stdout.encoding)
-    except UnicodeEncodeError:
-        data = line.replace("±", "+/-").encode(sys.stdout.encoding, errors="backslashreplace")
-    _write_raw(data)
-
-
-def _write_raw(data: bytes) -> None:
-    sys.stdout.buffer.write(data)
-    sys.stdout.buffer.flush()
-
-
-def _show_outstanding(count: int) -> None:
-    from daytimed.probe import screen
-
-    _write_error(screen.outstanding(count))
+        streams.write(screen.visible(answer.reply))
+    answer.keep(0)
 
 
 def _ignore(count: int) -> None:
     return
 
 
-def _forget_output() -> None:
-    """Keep the interpreter from flushing, and failing, again at exit."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+def _is_smart() -> bool:
+    """Return whether a terminal understands escape sequences."""
+    return os.environ.get("TERM") != "dumb"
 
 
-def _complain(line: str) -> None:
-    _write_error(f"daytime-get: {addresses.printable(line)}\n")
-
-
-def _write_error(text: str) -> None:
-    try:
-        os.write(2, text.encode(errors="backslashreplace"))
-    except OSError:
-        # nobody reads standard error; the exit status remains
-        return
+def _complain_of(verdict: Verdict, streams: Streams) -> None:
+    # the reason of an OK verdict is a note on how the reply was read
+    if verdict.reason:
+        streams.complain(f"{verdict.tally.address}: {verdict.reason}")

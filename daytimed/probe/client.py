@@ -40,8 +40,8 @@ class Answer:
     """The result of one question."""
 
     __slots__ = (
-        "_left_at", "address", "after_ns", "before_ns", "connect_s", "family", "is_local", "place", "reason", "reply",
-        "total_s",
+        "_left_at", "address", "after_ns", "before_ns", "connect_s", "dropped", "family", "is_local", "place", "reason",
+        "reply", "total_s",
     )  # fmt: skip
 
     def __init__(self, address: Address) -> None:
@@ -50,6 +50,9 @@ class Answer:
         """The socket address that was connected to."""
         self.family: str | None = None
         self.reply = b""
+        """The reply, or as many bytes from its beginning as are kept."""
+        self.dropped = 0
+        """How many bytes of the reply are not kept."""
         self.before_ns = 0
         """Our clock when the connection attempt began or the datagram left; nanoseconds since 1970-01-01 UTC."""
         self._left_at = 0
@@ -62,6 +65,17 @@ class Answer:
         """Why it failed; None for a complete reply that is not empty."""
         self.is_local = False
         """Whether the reason lies on this host, not on the server: a shortage, or an unknown service name."""
+
+    @property
+    def size(self) -> int:
+        """The length of the reply."""
+        return len(self.reply) + self.dropped
+
+    def keep(self, most: int) -> None:
+        """Keep at most this many bytes from the beginning of the reply."""
+        size = self.size
+        self.reply = self.reply[:most]
+        self.dropped = size - len(self.reply)
 
     def leave(self) -> None:
         """Note the time before which the server cannot have read its clock."""
@@ -81,7 +95,14 @@ class _AskError(Exception):
         self.is_local = is_local
 
 
-def ask(address: Address, request: bytes, timeout_s: float, max_bytes: int, place: Place | None = None) -> Answer:
+def ask(
+    address: Address,
+    request: bytes,
+    timeout_s: float,
+    max_bytes: int,
+    place: Place | None = None,
+    kept: int | None = None,
+) -> Answer:
     """
     Ask one server.
 
@@ -91,8 +112,10 @@ def ask(address: Address, request: bytes, timeout_s: float, max_bytes: int, plac
         timeout_s: The deadline for everything, in seconds from now.
         max_bytes: The length of the longest reply.
         place: A socket address found before. With it the same server is asked again, without name resolution.
+        kept: How many bytes of the reply are kept; None for all. The others are read and counted.
     """
     answer = Answer(address)
+    kept = max_bytes if kept is None else min(kept, max_bytes)
     started = time.monotonic()
     deadline = started + timeout_s
     try:
@@ -102,8 +125,8 @@ def ask(address: Address, request: bytes, timeout_s: float, max_bytes: int, plac
         else:
             with _connect(places, deadline, answer) as connection:
                 answer.connect_s = time.monotonic() - started
-                _read_stream(connection, request, deadline, max_bytes, answer)
-        if not answer.reply:
+                _read_stream(connection, request, deadline, max_bytes, kept, answer)
+        if not answer.size:
             udp = address.transport == "udp"
             raise _AskError("the server sent an empty datagram" if udp else "the server closed without sending a byte")
     except _AskError as error:
@@ -111,11 +134,12 @@ def ask(address: Address, request: bytes, timeout_s: float, max_bytes: int, plac
     except _ResolvingError:
         answer.reason = f"cannot resolve {address.host} within {_seconds(timeout_s)}"
     except TimeoutError:
-        came = f"{len(answer.reply)} bytes but no end of file" if answer.reply else "no reply"
+        came = f"{answer.size} bytes but no end of file" if answer.size else "no reply"
         answer.reason = f"{came if answer.connect_s is not None else 'no connection'} within {_seconds(timeout_s)}"
     except OSError as error:
         answer.reason = _REASONS.get(error.errno or 0) or error.strerror or str(error)
         answer.is_local = error.errno in _LOCAL
+    answer.keep(kept)
     answer.total_s = time.monotonic() - started
     return answer
 
@@ -230,8 +254,11 @@ def _connect_queued(connection: socket.socket, target: Any, deadline: float) -> 
             time.sleep(min(0.01, _left(deadline)))
 
 
-def _read_stream(connection: socket.socket, request: bytes, deadline: float, max_bytes: int, answer: Answer) -> None:
+def _read_stream(
+    connection: socket.socket, request: bytes, deadline: float, max_bytes: int, kept: int, answer: Answer
+) -> None:
     reply = bytearray()
+    size = 0
     try:
         if request:
             connection.settimeout(_left(deadline))
@@ -239,16 +266,18 @@ def _read_stream(connection: socket.socket, request: bytes, deadline: float, max
         while True:
             connection.settimeout(_left(deadline))
             # one byte beyond the limit, to detect a longer reply
-            chunk = connection.recv(min(_CHUNK, max_bytes + 1 - len(reply)))
+            chunk = connection.recv(min(_CHUNK, max_bytes + 1 - size))
             if not chunk:
                 return
-            if not reply:
+            if not size:
                 answer.arrive()
-            reply += chunk
-            if len(reply) > max_bytes:
+            reply += chunk[: kept - len(reply)]
+            size += len(chunk)
+            if size > max_bytes:
                 raise _AskError(f"the reply is longer than {max_bytes} bytes; see --max-bytes")
     finally:
-        answer.reply = bytes(reply[:max_bytes])
+        answer.reply = bytes(reply)
+        answer.dropped = size - len(reply)
 
 
 def _exchange_datagrams(

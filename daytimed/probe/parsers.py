@@ -36,20 +36,22 @@ class Unreadable:
         self.reason = reason
 
 
-def parse(reply: bytes, now_ns: int, zone: Offsets) -> Reading | Unreadable:
+def parse(reply: bytes, now_ns: int, zone: Offsets, dropped: int = 0) -> Reading | Unreadable:
     """
     Find the instant that a reply names.
 
     Args:
-        reply: The whole reply.
+        reply: The reply.
         now_ns: Ambiguities are resolved to the instant nearest to this; nanoseconds since 1970-01-01 UTC.
         zone: Assumed if the reply names none.
+        dropped: How many bytes followed that were not kept.
 
     Returns:
         A `Reading`, or an `Unreadable` with the reason. Never raises.
     """
-    if len(reply) > LONGEST_REPLY:
-        return Unreadable(f"it has {len(reply)} bytes; a daytime reply has at most {LONGEST_REPLY}")
+    size = len(reply) + dropped
+    if size > LONGEST_REPLY:
+        return Unreadable(f"it has {size} bytes; a daytime reply has at most {LONGEST_REPLY}")
     try:
         reading = _parse_binary(reply, now_ns) or _parse_text(reply, now_ns, zone)
     except RefusedError as error:

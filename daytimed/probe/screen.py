@@ -102,7 +102,7 @@ def sample(number: int, answer: Answer, interval: Interval | None, failure: str 
     """
     if answer.reason:
         return f"{answer.address}: seq={number} {answer.reason}"
-    said = f"{len(answer.reply)} bytes from {answer.address}: seq={number}"
+    said = f"{answer.size} bytes from {answer.address}: seq={number}"
     shown = f"offset {measured(interval)}" if interval else failure or _line(answer.reply)
     return f"{said} {shown} time {duration(answer.total_s)}"
 

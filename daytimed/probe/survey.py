@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import time
+from _thread import allocate_lock, stack_size, start_new_thread
 
 from daytimed.probe.client import Answer, ask
+from daytimed.probe.parsers import LONGEST_REPLY
 from daytimed.probe.tally import Tally
 from daytimed.probe.verdict import Limits, Verdict, judge
 
@@ -47,10 +49,19 @@ def spread(count: int, interval_s: float | None) -> float:
 class Survey:
     """The questions to ask and the limits to judge by."""
 
-    __slots__ = ("count", "gap_s", "limits", "max_bytes", "request", "timeout_s", "zone")
+    __slots__ = ("count", "gap_s", "kept", "kept_if_refused", "limits", "max_bytes", "request", "timeout_s", "zone")
 
     def __init__(
-        self, request: bytes, timeout_s: float, max_bytes: int, count: int, gap_s: float, zone: Offsets, limits: Limits
+        self,
+        request: bytes,
+        timeout_s: float,
+        max_bytes: int,
+        count: int,
+        gap_s: float,
+        zone: Offsets,
+        limits: Limits,
+        kept: int = LONGEST_REPLY,
+        kept_if_refused: int = LONGEST_REPLY,
     ) -> None:
         self.request = request
         self.timeout_s = timeout_s
@@ -61,6 +72,10 @@ class Survey:
         self.gap_s = gap_s
         self.zone = zone
         self.limits = limits
+        self.kept = kept
+        """How many bytes of a reply are kept, for the output: no reply with a time is longer than the default."""
+        self.kept_if_refused = kept_if_refused
+        """The same for a reply that is incomplete or too long."""
 
     def samples(self, address: Address) -> Iterator[Answer]:
         """Ask one server, as often as requested and as the timeout allows."""
@@ -74,14 +89,17 @@ class Survey:
                 return
             asked = time.monotonic()
             try:
-                answer = ask(address, self.request, share_s, self.max_bytes, place)
+                answer = ask(address, self.request, share_s, self.max_bytes, place, self.kept)
             except KeyboardInterrupt:
                 if self.count == 1:
                     raise
                 yield _unanswered(address, time.monotonic() - asked)
                 return
             place = answer.place or place
-            longest_s = max(longest_s, answer.total_s if answer.reason is None else 0.0)
+            if answer.reason is None:
+                longest_s = max(longest_s, answer.total_s)
+            else:
+                answer.keep(self.kept_if_refused)
             yield answer
             number += 1
             if number == self.count:
@@ -107,42 +125,42 @@ class Survey:
             return 0.0
         return left if number == self.count - 1 else min(left, max(left / 2, 2 * longest_s))
 
-    def check(self, address: Address, each: Callable[[Tally, Answer, Interval | None], None] | None = None) -> Verdict:
+    def check(self, address: Address, each: Callable[[Tally, Answer, Interval | None], bool] | None = None) -> Verdict:
         """
         Ask one server, and judge it.
 
         Args:
             address: The server.
-            each: Called with every answer once it is counted, and with the offset that it shows.
+            each: Called with every answer once it is counted, and with the offset that it shows; returns whether
+                anybody waits for more. Without that, samples without an end have one; their state is that of all.
         """
         tally = Tally(address)
         try:
             for answer in self.samples(address):
                 interval = tally.add(answer, self.zone)
-                if each:
-                    each(tally, answer, interval)
+                if each and not each(tally, answer, interval) and not self.count:
+                    break
         except KeyboardInterrupt:
             # this ends samples without an end; the answers so far are judged
             if not tally.sent:
                 raise
         return judge(tally, self.limits, self.count)
 
-    def check_all(self, addresses: Sequence[Address], progress: Callable[[int], None]) -> list[Verdict]:
+    def check_all(self, addresses: Sequence[Address], progress: Callable[[int], None]) -> Iterator[Verdict]:
         """
-        Ask many servers side by side.
+        Ask many servers side by side; yield their verdicts in the given order, each as soon as those before it.
 
         Args:
             addresses: The servers.
             progress: Called with the number of outstanding servers whenever it changes.
         """
         # only for several servers
-        import threading
         from queue import SimpleQueue
 
         begun = time.monotonic()
         waiting = iter(range(len(addresses)))
         done: SimpleQueue[tuple[int, Verdict | BaseException]] = SimpleQueue()
-        guard = threading.Lock()
+        guard = allocate_lock()
 
         def run() -> None:
             while True:
@@ -156,30 +174,36 @@ class Survey:
                     done.put((number, error))
 
         # with the default stack of 8 MiB, many threads would not fit where memory is limited
-        threading.stack_size(_STACK_BYTES)
+        stack_size(_STACK_BYTES)
         for started in range(min(len(addresses), _most_at_once())):
             try:
-                # a daemon thread, so that an interrupt does not wait for it
-                threading.Thread(target=run, daemon=True).start()
+                # an interrupt does not wait for such a thread
+                start_new_thread(run, ())
             except RuntimeError:
                 # at the limit of processes, the threads started so far do the work; without any, this one does
                 if not started:
                     run()
                 break
         verdicts: dict[int, Verdict] = {}
+        finished = 0
+        is_interrupted = False
         try:
-            while len(verdicts) < len(addresses):
-                progress(len(addresses) - len(verdicts))
-                number, result = done.get()
-                if isinstance(result, BaseException):
-                    raise result
-                verdicts[number] = result
-        except KeyboardInterrupt:
-            if not verdicts:
-                raise
+            for number, address in enumerate(addresses):
+                try:
+                    while number not in verdicts and not is_interrupted:
+                        progress(len(addresses) - finished)
+                        ready, result = done.get()
+                        if isinstance(result, BaseException):
+                            raise result
+                        verdicts[ready] = result
+                        finished += 1
+                except KeyboardInterrupt:
+                    if not finished:
+                        raise
+                    is_interrupted = True
+                yield verdicts.pop(number) if number in verdicts else self._missing(address, begun)
         finally:
             progress(0)
-        return [verdicts.get(number) or self._missing(address, begun) for number, address in enumerate(addresses)]
 
     def _missing(self, address: Address, begun: float) -> Verdict:
         tally = Tally(address)

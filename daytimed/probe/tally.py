@@ -68,7 +68,7 @@ class Tally:
         self.longest_s = max(self.longest_s, answer.total_s)
         self.total_sum_s += answer.total_s
         self.connect_sum_s += answer.connect_s or 0.0
-        found = parsers.parse(answer.reply, answer.after_ns, zone)
+        found = parsers.parse(answer.reply, answer.after_ns, zone, answer.dropped)
         if isinstance(found, parsers.Unreadable):
             self.unreadable += 1
             self.failure = f"cannot read the reply: {found.reason}"

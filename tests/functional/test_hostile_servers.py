@@ -112,6 +112,11 @@ def gigabyte(client: socket.socket) -> None:
         client.sendall(chunk)
 
 
+def much_and_no_end(client: socket.socket) -> None:
+    client.sendall(b"x" * (1 << 20))
+    silence(client)
+
+
 NO_END = rf"\d+ bytes? but no end of file within {TIMEOUT_S} s"
 TOO_LONG = r"the reply is longer than 1048576 bytes; see --max-bytes"
 RESET = "the server reset the connection"
@@ -421,3 +426,20 @@ def test_many_hostile_servers_take_one_deadline(tmp_path: Path) -> None:
     assert runs[2].out.count("|") == 1
     assert [each for each in metrics if not METRIC.fullmatch(each)] == []
     assert f'daytime_up{{address="{asked[-1]}"}} 1' in metrics
+
+
+@pytest.mark.parametrize("fault", ["1 GiB", "the longest reply", "a reset after much", "much, and no end"])
+@pytest.mark.parametrize("arguments", [["-n", "1"], ["--any", "-n", "1"]], ids=["judged", "any"])
+def test_many_long_replies_are_not_kept(fault: str, arguments: list[str], good: dict[str, int], tmp_path: Path) -> None:
+    """Replies of a hundred servers that are refused, for any reason, take little memory: an excerpt of each is kept."""
+    behave = {key: value for key, (value, _) in FAULTS.items()}.get(fault, much_and_no_end)
+    with stream_server(behave, host="0.0.0.0") as address:
+        asked = [f"127.0.1.{number}:{address.port}" for number in range(1, 101)]
+        runs = measured_all(tmp_path, "-t", "2" if fault == "much, and no end" else "20", *arguments, *asked)
+    is_accepted = "--any" in arguments and fault == "the longest reply"
+    assert [done.code for done in runs] == [0 if is_accepted else 2] * len(runs)
+    # JSON shows all of an accepted reply, so it keeps what it reads until the reply is refused
+    more = {done.output: done.memory - good[done.output] for done in runs}
+    if "--any" in arguments:
+        del more["json"]
+    assert max(more.values()) < 40 << 20, more

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,12 @@ def manifest() -> Any:
     # a dependency of lightkube
     yaml = pytest.importorskip("yaml", reason=NO_LIGHTKUBE)
     return yaml.safe_load((EXAMPLES / "kubernetes.yaml").read_text())
+
+
+def test_the_program_of_the_examples_is_written_once(tmp_path: Path) -> None:
+    """Asking for the probe again leaves the file alone, which a shell that has just started may not have read yet."""
+    os.utime(installed(tmp_path), (0, 0))
+    assert Path(installed(tmp_path)).stat().st_mtime == 0
 
 
 def test_kubernetes_schema() -> None:

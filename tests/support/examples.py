@@ -18,11 +18,13 @@ INSTALLED = "/usr/bin/daytime-get"
 
 
 def installed(folder: Path) -> str:
-    """Return the path of a program that runs the probe under test."""
+    """Return the path of a program that runs the probe under test; write it once."""
     path = folder / "bin" / "daytime-get"
-    path.parent.mkdir(exist_ok=True)
-    path.write_text(f'#!/bin/sh\nexec {shlex.join(DAYTIME_GET)} "$@"\n')
-    path.chmod(0o755)
+    # a shell that has just started may not have read it yet: if it found the file empty, it would exit with 0
+    if not path.exists():
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(f'#!/bin/sh\nexec {shlex.join(DAYTIME_GET)} "$@"\n')
+        path.chmod(0o755)
     return str(path)
 
 

@@ -27,10 +27,10 @@ class Place(str):
 
 
 @contextlib.contextmanager
-def stream_server(*behaviours: Behaviour, path: Path | None = None) -> Iterator[Place]:
+def stream_server(*behaviours: Behaviour, path: Path | None = None, host: str = "127.0.0.1") -> Iterator[Place]:
     """Run a server that handles clients in parallel; each gets the next behaviour, in a cycle."""
     if path is None:
-        listener = socket.create_server(("127.0.0.1", 0), backlog=64)
+        listener = socket.create_server((host, 0), backlog=256)
     else:
         listener = socket.socket(socket.AF_UNIX)
         listener.bind(str(path))

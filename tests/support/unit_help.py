@@ -25,14 +25,14 @@ OS_TEXT = st.binary(max_size=40).map(lambda data: os.fsdecode(data.replace(b"\0"
 
 
 @contextlib.contextmanager
-def caught_errors() -> Iterator[Callable[[], str]]:
-    """Replace standard error with a file; yield a function that reads it."""
-    before, file = os.dup(2), os.memfd_create("errors")
-    os.dup2(file, 2)
+def caught_errors(descriptor: int = 2) -> Iterator[Callable[[], str]]:
+    """Replace standard error, or another descriptor, with a file; yield a function that reads it."""
+    before, file = os.dup(descriptor), os.memfd_create("errors")
+    os.dup2(file, descriptor)
     try:
         yield lambda: os.pread(file, 1 << 20, 0).decode()
     finally:
-        os.dup2(before, 2)
+        os.dup2(before, descriptor)
         os.close(before)
         os.close(file)
 

@@ -20,7 +20,7 @@ PACKAGE = Path(daytimed.__file__).parent
 
 #: From the lowest to the highest. A folder is in the layer of its name.
 LAYERS = {
-    "pure": "errors reasons addresses nearest tz clock formats config respawn phases budget",
+    "pure": "errors reasons addresses charset nearest tz clock formats config respawn phases budget",
     "mechanisms": "systemd socketfile peers listeners datagram signals counters networks sample rates gate log pidfile "
     "privileges deferral cpus loader",
     "serving": "ring session backlog worker",
@@ -41,6 +41,7 @@ PROBE_ORDER = ["daytimed.probe"] + [
         "parsers",
         "offset",
         "client",
+        "streams",
         "tally",
         "verdict",
         "survey",
@@ -52,7 +53,7 @@ PROBE_ORDER = ["daytimed.probe"] + [
     )
 ]
 #: The modules of the daemon that the probe may import.
-PROBE_MAY_IMPORT = {"daytimed", "daytimed.addresses", "daytimed.formats", "daytimed.nearest", "daytimed.tz"}
+PROBE_MAY_IMPORT = {"daytimed"} | {f"daytimed.{each}" for each in ("addresses", "charset", "formats", "nearest", "tz")}
 
 
 def module_name(path: Path) -> str:
@@ -140,7 +141,7 @@ def code_lines(name: str) -> int:
 
 @pytest.mark.parametrize("name", PROBE)
 def test_probe_knows_nothing_of_the_daemon(name: str) -> None:
-    """The probe imports only addresses, formats, nearest and tz of the daemon, and the standard library."""
+    """The probe imports only addresses, charset, formats, nearest and tz of the daemon, and the standard library."""
     found = {each for each in imports_of(name) if not each.startswith("daytimed.probe")}
     foreign = {each for each in found if each.partition(".")[0] not in sys.stdlib_module_names}
     assert [] == sorted(foreign - PROBE_MAY_IMPORT)
@@ -164,13 +165,10 @@ def test_only_command_lines_exit() -> None:
 
 
 def test_only_children_end_at_once() -> None:
-    """Only the modules that fork call os._exit(), and all do."""
-    assert ["daytimed.children", "daytimed.daemonize", "daytimed.loader"] == sorted(
-        name for name in FILES if "os._exit" in calls_in(name)
-    )
-    assert ["daytimed.children", "daytimed.daemonize", "daytimed.loader"] == sorted(
-        name for name in FILES if "os.fork" in calls_in(name)
-    )
+    """Only the modules that fork, and the probe after a crash, call os._exit()."""
+    forking = {"daytimed.children", "daytimed.daemonize", "daytimed.loader"}
+    assert forking | {"daytimed.probe.__main__"} == {name for name in FILES if "os._exit" in calls_in(name)}
+    assert forking == {name for name in FILES if "os.fork" in calls_in(name)}
 
 
 def test_core_is_pure() -> None:
@@ -211,6 +209,7 @@ ALWAYS = {
     "tally",
     "verdict",
     "client",
+    "streams",
     "offset",
     "parsers",
     "reading",
@@ -239,8 +238,8 @@ def test_run_loads_only_what_it_uses(arguments: list[str], more: set[str]) -> No
     sock = socket.create_server(("127.0.0.1", 0))
     with stream_server(sock, lambda client: client.sendall(b"1795348800")):
         words = [*arguments, f"127.0.0.1:{sock.getsockname()[1]}"]
-        script = f"sys.stdout = open('/dev/null', 'w'); cli.main({words}); sys.stdout = sys.__stdout__"
-        loaded = modules_after(f"from daytimed.probe import cli; {script}")
+        script = f"out = os.dup(1); os.dup2(os.open('/dev/null', 1), 1); cli.main({words}); os.dup2(out, 1)"
+        loaded = modules_after(f"import os; from daytimed.probe import cli; {script}")
     rare = {"json", "zoneinfo", "threading", "queue", "struct", "ipaddress", "datetime", "typing", "shutil"}
     rare |= {"dataclasses", "inspect", "_colorize"}
     own = {each.removeprefix("daytimed.probe.") for each in loaded if each.startswith("daytimed.probe.")}

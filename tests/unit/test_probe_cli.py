@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import io
 import json
 import os
 import re
@@ -21,7 +20,7 @@ from hypothesis import strategies as st
 from unit_help import OS_TEXT, caught_errors, read_to_end, reset, stream_server
 
 from daytimed import __version__
-from daytimed.probe import arguments, cli
+from daytimed.probe import arguments, cli, survey
 
 REPLY = b"The Date Time is: 2026-11-22 12:00:00.123456789 +0530 IST\r\n"
 SHOWN = REPLY.replace(b"\r\n", b"\n")
@@ -278,10 +277,9 @@ def test_any_words_are_a_question_or_one_sentence(words: list[str]) -> None:
             arguments.survey_of(options, len(arguments.addresses_of(options)))
             assert [] not in [value for name, value in vars(options).items() if name != "addresses"]
     except arguments.UsageError:
-        out = io.TextIOWrapper(io.BytesIO(), "utf-8")
-        with caught_errors() as told, contextlib.redirect_stdout(out):
+        with caught_errors() as told, caught_errors(1) as printed:
             assert cli.main(words) == 3
-            line = told() + out.buffer.getvalue().decode()
+            line = told() + printed()
         assert re.fullmatch(r"(daytime-get|DAYTIME UNKNOWN): [^\n]+; see daytime-get --help\n", line)
         assert line[:-1].isprintable()
 
@@ -390,11 +388,19 @@ def test_request_is_sent(capfdbinary: Capture) -> None:
 # -- as a program ----------------------------------------------------------------------------------------------------
 
 
+PROBE = (sys.executable, "-m", "daytimed.probe")
+
+
+def shell(redirection: str, *words: str) -> subprocess.CompletedProcess[bytes]:
+    """Run a command in a shell, for redirections that Python does not have."""
+    return subprocess.run(
+        ["sh", "-c", f'"$@" {redirection}', "sh", *words], capture_output=True, check=False, timeout=60
+    )
+
+
 def program(redirection: str, *arguments: str) -> subprocess.CompletedProcess[bytes]:
-    """Run the probe in a shell, for redirections that Python does not have."""
-    words = [sys.executable, "-m", "daytimed.probe", *arguments]
-    command = ["sh", "-c", f'"$@" {redirection}', "sh", *words]
-    return subprocess.run(command, capture_output=True, check=False, timeout=60)
+    """Run the probe in a shell."""
+    return shell(redirection, *PROBE, *arguments)
 
 
 def test_program() -> None:
@@ -452,27 +458,89 @@ def test_standard_error_that_cannot_be_written(redirection: str) -> None:
     assert [2, 3] == [failed.returncode, wrong.returncode]
 
 
+@contextlib.contextmanager
+def leaving_reader(kind: str) -> Iterator[int]:
+    """Yield a standard output that nobody reads."""
+    if kind == "pipe":
+        reading, writing = os.pipe()
+        os.close(reading)
+        yield writing
+        os.close(writing)
+        return
+    ours, its = socket.socketpair()
+    with its:
+        ours.close()
+        yield its.fileno()
+
+
+TAKING = [
+    [],
+    ["-v"],
+    ["-n", "3"],
+    ["-n", "0", "-i", "0.01"],
+    ["-n", "0", "-o", "json", "-i", "0.01"],
+    ["-n", "5", "-i", "0.05"],
+    ["-n", "3", "-o", "raw"],
+    ["-o", "json"],
+    ["-o", "nagios"],
+    ["-o", "prometheus"],
+]
+
+
+@pytest.mark.parametrize("kind", ["pipe", "socket"])
+@pytest.mark.parametrize("words", TAKING, ids=" ".join)
+def test_exit_status_does_not_depend_on_the_reader(words: list[str], kind: str) -> None:
+    """Without a reader the exit status is that of the servers, for any output and number of samples and servers."""
+    port = refused_port()
+    for hosts in (1,) if "0" in words else (1, 2):
+        command = [*PROBE, *words, *[f"127.0.0.{host}:{port}" for host in range(1, hosts + 1)]]
+        with leaving_reader(kind) as out:
+            done = subprocess.run(command, stdout=out, stderr=subprocess.PIPE, check=False, timeout=60)
+        assert done.returncode == 2
+        assert b"cannot write" not in done.stderr
+
+
+@pytest.mark.parametrize("parent", [signal.SIG_IGN, signal.SIG_DFL])
 @pytest.mark.parametrize(("second", "expected"), [(REPLY, 0), (None, 2)])
-def test_reader_that_goes_away(second: bytes | None, expected: int) -> None:
+def test_reader_that_goes_away(second: bytes | None, expected: int, parent: signal.Handlers) -> None:
     """A reader that leaves, such as head, causes no error, and the exit status is still that of the servers."""
-    reading, writing = os.pipe()
-    os.close(reading)
-    with server(second) as port:
+    with server(second) as port, leaving_reader("pipe") as out:
         done = subprocess.run(
-            [sys.executable, "-m", "daytimed.probe", f"{LOOPBACK}:{port}"],
-            stdout=writing, stderr=subprocess.PIPE, check=False, timeout=60,
+            [*PROBE, f"{LOOPBACK}:{port}"], stdout=out, stderr=subprocess.PIPE, check=False, timeout=60,
+            preexec_fn=lambda: signal.signal(signal.SIGPIPE, parent),
         )  # fmt: skip
-    os.close(writing)
     complaint = b"" if second else f"daytime-get: tcp://{LOOPBACK}:{port}: the server reset the connection\n".encode()
     assert (expected, complaint) == (done.returncode, done.stderr)
 
 
+def test_reader_that_goes_away_in_the_middle_of_a_table() -> None:
+    """A reader that takes the first line of a long table changes nothing about the exit status."""
+    dead = refused_port()
+    words = [f"127.0.{high}.{low}:{dead}" for high in range(2, 6) for low in range(1, 200)]
+    with subprocess.Popen([*PROBE, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout
+        assert process.stdout.read(10) == b"STATE     "
+        process.stdout.close()
+        assert process.wait(60) == 2
+
+
+def test_slow_reader_of_a_pipe_that_does_not_block() -> None:
+    """If the parent has set O_NONBLOCK on the pipe, a slow reader still gets everything."""
+    reply = b"x" * 300_000
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    with server(reply) as port, open(reading, "rb") as reader:
+        process = subprocess.Popen([*PROBE, "-o", "raw", f"{LOOPBACK}:{port}"], stdout=writing)
+        os.close(writing)
+        assert (reader.read(), process.wait(60)) == (reply, 0)
+
+
 def test_reader_of_samples_that_goes_away() -> None:
-    """A run without an end stops when its reader leaves."""
+    """A run without an end stops when its reader leaves, with the state of its samples."""
     reading, writing = os.pipe()
     with server(*[REPLY] * 50) as port:
-        words = [sys.executable, "-m", "daytimed.probe", "-n", "0", "-i", "0.001", f"{LOOPBACK}:{port}"]
-        process = subprocess.Popen(words, stdout=writing, stderr=subprocess.PIPE)
+        words = ["--any", "-n", "0", "-i", "0.001", f"{LOOPBACK}:{port}"]
+        process = subprocess.Popen([*PROBE, *words], stdout=writing, stderr=subprocess.PIPE)
         os.close(writing)
         os.read(reading, 1)
         os.close(reading)
@@ -480,26 +548,40 @@ def test_reader_of_samples_that_goes_away() -> None:
     assert (0, b"") == (process.returncode, err)
 
 
-def test_a_crash_of_the_probe_is_unknown(monkeypatch: pytest.MonkeyPatch, capfdbinary: Capture) -> None:
-    """After an exception the exit status is 3, not the 1 of Python, which would be WARNING."""
-
-    def fail(*_: object) -> None:
-        raise RuntimeError("broken")
-
-    monkeypatch.setattr(arguments, "survey_of", fail)
-    code, out, err = run(capfdbinary)
-    assert (3, b"", True) == (code, out, "RuntimeError: broken" in err)
+@pytest.mark.parametrize("redirection", ["", "2>&-", "2>/dev/full"])
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        ("RuntimeError('broken')", b"RuntimeError: broken\n"),
+        ("MemoryError", b"daytime-get: this host is out of memory\n"),
+        ("OSError(24, 'Too many open files')", b"daytime-get: cannot start: [Errno 24] Too many open files\n"),
+        ("SystemExit(1)", b"SystemExit: 1\n"),
+    ],
+)
+def test_a_crash_of_the_probe_is_unknown(error: str, told: bytes, redirection: str) -> None:
+    """After any exception the exit status is 3, not the 1 of Python, which would be WARNING."""
+    script = f"""
+import sys
+from daytimed.probe import __main__, arguments
+def fail(*_):
+    raise {error}
+arguments.parse = fail
+sys.exit(__main__.main())
+"""
+    done = shell(redirection, sys.executable, "-c", script)
+    assert (3, b"") == (done.returncode, done.stdout)
+    assert redirection or done.stderr.endswith(told)
 
 
 def test_fewer_threads_than_servers(monkeypatch: pytest.MonkeyPatch, capfdbinary: Capture) -> None:
     """If no thread can be started, the servers are asked one after the other."""
 
-    def fail(_: object) -> None:
+    def fail(*_: object) -> None:
         raise RuntimeError("can't start new thread")
 
     with server(b"first\n") as first, server(b"last\n") as last, monkeypatch.context() as patch:
         # the servers of the test have their threads already
-        patch.setattr("threading.Thread.start", fail)
+        patch.setattr(survey, "start_new_thread", fail)
         code, out, _ = run(capfdbinary, "--any", "-o", "raw", f"{LOOPBACK}:{first}", f"{LOOPBACK}:{last}")
     assert (0, b"first\nlast\n") == (code, out)
 

@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from unit_help import reset, stream_server, within
@@ -122,13 +123,11 @@ def interrupted(monkeypatch: pytest.MonkeyPatch, after: int) -> None:
     """Press Ctrl-C during the question after a number of others."""
     asked: list[Address] = []
 
-    def ask_until(
-        address: Address, request: bytes, timeout_s: float, max_bytes: int, place: client.Place | None
-    ) -> client.Answer:
+    def ask_until(address: Address, *arguments: Any) -> client.Answer:
         if len(asked) == after:
             raise KeyboardInterrupt
         asked.append(address)
-        return client.ask(address, request, timeout_s, max_bytes, place)
+        return client.ask(address, *arguments)
 
     monkeypatch.setattr(survey, "ask", ask_until)
 
@@ -167,7 +166,7 @@ def test_interrupt_of_many_servers(monkeypatch: pytest.MonkeyPatch) -> None:
             raise KeyboardInterrupt
 
     with within(LONG_S), stream_server(sock, good):
-        verdicts = plan(1).check_all([other, address], progress)
+        verdicts = list(plan(1).check_all([other, address], progress))
     silent.close()
     assert [verdict.state for verdict in verdicts] == ["CRITICAL", "OK"]
     assert str(verdicts[0].reason).startswith("no reply yet after ")
