@@ -15,9 +15,9 @@ from collections.abc import Iterator, Sequence
 from types import ModuleType
 from typing import Any
 
-#: structlog and dataclasses import these, but daytimed does not use them. asyncio loads ssl and OpenSSL; threading runs
-#: code in every forked process; `stdlib` serves the loggers of `logging`; `threadlocal` uses uuid.
-UNUSED = ("asyncio", "inspect", "logging", "threading", "structlog.stdlib", "structlog.threadlocal")
+#: structlog, dataclasses and socket import these, but daytimed does not use them. asyncio loads ssl and OpenSSL;
+#: threading runs code in every forked process; `stdlib` serves the loggers of `logging`; `threadlocal` uses uuid.
+UNUSED = ("asyncio", "inspect", "logging", "selectors", "threading", "structlog.stdlib", "structlog.threadlocal")
 #: structlog uses these, where installed, to render tracebacks; daytimed passes it none.
 OPTIONAL = ("rich", "better_exceptions", "twisted")
 
