@@ -73,6 +73,14 @@ class Generation:
             if passed and not is_used and settings.address not in reported:
                 self.log.event("listener_address_ignored", listener=settings.name, address=str(settings.address))
 
+    def rehearse(self) -> None:
+        """Run the code of a client before the first fork; this counts nowhere and writes no event."""
+        team = next((each for each in self.teams if not each.listener.is_datagram), None)
+        if team:
+            scratch = Counters()
+            worker = self.make_worker(team, scratch, 0)
+            worker.rehearse(self.make_client_log(team, scratch, 0, self.log.muted()))
+
     def make_worker(self, team: Team, counters: Counters, slot: int) -> Worker:
         """Make a worker of a team."""
         access, settings = self.config.access, team.settings
@@ -90,14 +98,14 @@ class Generation:
             own_ports=self._own_ports,
         )
 
-    def make_client_log(self, team: Team, counters: Counters, slot: int) -> ClientLog:
-        """Make the client log of a worker."""
+    def make_client_log(self, team: Team, counters: Counters, slot: int, log: Log) -> ClientLog:
+        """Make the client log of a worker, which logs to `log`."""
         settings = self.config.log
         allowance = None
         if settings.client_rate:
             budget = Budget(counters.head, LOG_BUDGET, settings.client_rate, settings.client_burst)
             allowance = Allowance(budget, counters.head, counters.slot(slot))
-        return ClientLog(self.log, team.settings.name, settings.clients, self._quiet, allowance)
+        return ClientLog(log, team.settings.name, settings.clients, self._quiet, allowance)
 
 
 def compile_replies(config: Config) -> dict[tuple[str, str], formats.Reply]:
