@@ -56,6 +56,8 @@ class _Parser(argparse.ArgumentParser):
 
 def make_parser() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
+    # argparse would look for translations of its words, and load the names of all locales for that
+    argparse._ = lambda text: text  # type: ignore[attr-defined]
     parser = _Parser(
         prog="daytimed",
         description="Send the date and time to every client (RFC 867). Without options, listen on TCP port 6000.",

@@ -109,7 +109,7 @@ class Children:
                 return
             try:
                 own = generation.make_worker(team, self._counters, slot)
-                client_log = generation.make_client_log(team, self._counters, slot)
+                client_log = generation.make_client_log(team, self._counters, slot, generation.log)
             except Exception as error:
                 # out of memory, or a bug of ours: the existing workers continue to serve
                 if number == 0:

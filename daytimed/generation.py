@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -130,6 +131,16 @@ class Generation:
         """Return what answers clients by this configuration without a worker."""
         return Backlog(self.config, self.replies, counters)
 
+    def rehearse(self) -> None:
+        """Run the code of a client before the first fork; this counts nowhere and writes no event."""
+        team = next((each for each in self.teams if not each.listener.is_datagram), None)
+        # what fails here fails again in a worker, which logs it
+        with contextlib.suppress(Exception):
+            if team:
+                scratch = Counters()
+                worker = self.make_worker(team, scratch, 0)
+                worker.rehearse(self.make_client_log(team, scratch, 0, self.log.muted()))
+
     def make_worker(self, team: Team, counters: Counters, slot: int) -> Worker:
         """Make a worker of a team."""
         settings = team.settings
@@ -144,15 +155,15 @@ class Generation:
             own_ports=self._own_ports,
         )
 
-    def make_client_log(self, team: Team, counters: Counters, slot: int) -> ClientLog:
-        """Make the client log of a worker."""
+    def make_client_log(self, team: Team, counters: Counters, slot: int, log: Log) -> ClientLog:
+        """Make the client log of a worker, which logs to `log`."""
         settings = self.config.log
         allowance = None
         if settings.client_rate:
             budget = Budget(counters.head, LOG_BUDGET, settings.client_rate, settings.client_burst)
             allowance = Allowance(budget, counters.head, counters.slot(slot))
         name_scope = partial(name_interface, team.listener.socket)
-        return ClientLog(self.log, team.settings.name, settings.clients, self._quiet, allowance, name_scope)
+        return ClientLog(log, team.settings.name, settings.clients, self._quiet, allowance, name_scope)
 
 
 def _read_zones(config: Config) -> dict[str, bytes]:

@@ -121,8 +121,12 @@ def resolve(address: Address) -> list[Place]:
         return []
     wanted = {"4": socket.AF_INET, "6": socket.AF_INET6}.get(address.scheme[-1], socket.AF_UNSPEC)
     kind = socket.SOCK_DGRAM if address.transport == "udp" else socket.SOCK_STREAM
+    host: str | bytes = address.host
+    if address.host.isascii() and (":" in address.host or address.host.replace(".", "").isdigit()):
+        # for a name, Python loads its tables of Unicode (idna); an IP address does not need them
+        host = address.host.encode()
     try:
-        found = socket.getaddrinfo(address.host or None, address.port, wanted, kind, 0, socket.AI_PASSIVE)
+        found = socket.getaddrinfo(host or None, address.port, wanted, kind, 0, socket.AI_PASSIVE)
     except (socket.gaierror, UnicodeError) as error:
         reason = error.strerror if isinstance(error, socket.gaierror) else "not a host name"
         raise ListenError(f"{address}: cannot resolve: {reason}") from None

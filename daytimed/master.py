@@ -120,6 +120,7 @@ class Master:
         self._log.event("daemon_starting", version=__version__, pid=os.getpid(), **self._about)
         self._close_unused()
         self._pending.log_listeners(None)
+        self._pending.rehearse()
         # from here on the workers share this memory; a garbage collection in one of them must not copy it
         gc.collect()
         gc.freeze()

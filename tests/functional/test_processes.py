@@ -398,6 +398,20 @@ def test_a_worker_that_hangs_before_it_is_ready_is_replaced(tmp_path: Path) -> N
         assert fetch(daemon.port())
 
 
+def test_a_rehearsal_that_fails_does_not_fail_the_start() -> None:
+    """If the clients that the master makes before the fork fail, the daemon starts, and counts only the others."""
+    script = (
+        "import os, sys\n"
+        "from daytimed import cli, session\n"
+        "master, real = os.getpid(), session.time_ns\n"
+        "session.time_ns = lambda: 1 // 0 if os.getpid() == master else real()\n"
+        "sys.exit(cli.main())\n"
+    )
+    with serving("-w", "1", program=[sys.executable, "-c", script]) as daemon:
+        assert fetch(daemon.port())
+        assert daemon.statistics(1)["served"] == 1
+
+
 def test_datagrams_are_answered_through_reloads() -> None:
     """Through 20 reloads, every datagram gets its reply."""
     with serving("-l", "udp4://127.0.0.1:0", env={"DAYTIMED_ACCESS_RATE": "1000000"}) as daemon:

@@ -7,6 +7,7 @@ import errno
 import ipaddress
 import json
 import os
+import resource
 import socket
 import struct
 import threading
@@ -41,7 +42,7 @@ from daytimed.networks import NetworkSet
 from daytimed.peers import NAMELESS, Peer
 from daytimed.rates import RateLimit
 from daytimed.reasons import RATE, REASONS, RESET
-from daytimed.worker import PAUSE_S, Worker
+from daytimed.worker import PAUSE_S, REHEARSED, Worker
 
 REPLY = b"reply\r\n"
 
@@ -257,6 +258,44 @@ def connect(listener: Listener) -> socket.socket:
         client.connect(listener.requested.path)
         return client
     return socket.create_connection(("127.0.0.1", listener.port))
+
+
+@contextlib.contextmanager
+def few_descriptors(more: int) -> Iterator[None]:
+    """Let this process open only so many more descriptors."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    lowest = os.dup(0)
+    os.close(lowest)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (lowest + more, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+@pytest.mark.parametrize("scheme", ["tcp4", "unix"])
+@pytest.mark.parametrize(("descriptors", "expected"), [(100, REHEARSED), (4, None), (1, 0)])
+def test_a_rehearsal_leaves_nothing_behind(
+    scheme: str, descriptors: int, expected: int | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A rehearsal serves its clients, ends its timer, keeps no descriptor open, and needs none to be free."""
+    intervals = [0.0]
+    monkeypatch.setattr(signals, "set_timer", intervals.append)
+    address = f"unix://{tmp_path}/socket" if scheme == "unix" else "tcp4://127.0.0.1:0"
+    with opened(address) as listener:
+        bench, events = Bench(listener), Events()
+        before = os.listdir("/proc/self/fd")
+        with few_descriptors(descriptors), within(20):
+            bench.worker.rehearse(ClientLog(events.log(), "daytime", "all", NOBODY, None))
+        assert before == os.listdir("/proc/self/fd")
+        counted = bench.counted()
+        assert expected in (None, counted.get("served", 0))
+        assert counted.get("accepted", 0) == len(events.seen)
+        assert intervals[-1] == 0
+        # afterwards it serves as before
+        with connect(listener) as client:
+            bench.run(1)
+            assert REPLY == read_to_end(client)
 
 
 @pytest.mark.parametrize("scheme", ["tcp4", "tcp", "unix"])
