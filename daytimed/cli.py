@@ -42,12 +42,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _report(error: DaytimedError, options: argparse.Namespace) -> None:
-    """Report why the start has failed: as an event to the journal or in JSON, otherwise in lines for a person."""
+    """Report why the start has failed: to the journal as an event, otherwise in lines for a person; in JSON as both."""
     form = vars(options).get("log.format") or os.environ.get(f"{ENVIRONMENT_PREFIX}LOG_FORMAT")
     output = make_output(error_descriptor())
     if form == "json" or output.is_journal_stream:
         log = output.make_log("json" if form == "json" else "auto", "error", lambda: None)
-        if log.event("start_failed", error="; ".join(error.problems)):
+        if log.event("start_failed", error="; ".join(error.problems)) and form != "json":
             return
     for problem in error.problems:
         complain(problem)

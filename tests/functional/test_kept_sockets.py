@@ -222,7 +222,7 @@ def test_reload_to_an_address_that_overlaps(manager: Manager, folder: Path) -> N
         ask(f"tcp4://127.0.0.1:{port}")
         reloaded(daemon, folder, [f"tcp4://:{port}", f"tcp4://127.0.0.1:{port}"])
         rejected = daemon.wait_events("reload_rejected", 2)[1]["error"]
-        assert rejected.endswith(f"the configuration has tcp4://127.0.0.1:{port} too: remove one of the two")
+        assert rejected.endswith(f"tcp4://127.0.0.1:{port} overlaps tcp4://:{port} of listener[0]")
         ask(f"tcp4://127.0.0.1:{port}")
 
 

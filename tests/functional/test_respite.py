@@ -140,7 +140,7 @@ def test_json_has_the_event_start_failed(activation: Activation, source: str) ->
         activation.start("--log-format", "json") if source == "flag" else activation.start(DAYTIMED_LOG_FORMAT="json")
     )
     _, errors = process.communicate(timeout=DEADLINE_S)
-    event = json.loads(errors)
+    event = json.loads(errors.splitlines()[0])
     assert (event["event"], event["level"]) == ("start_failed", "error")
     assert event["error"] == f"{activation.config}: {REASON}"
 
