@@ -257,7 +257,7 @@ def test_a_dash_begins_a_number(shell: Shell) -> None:
 @pytest.mark.parametrize("shell", ["zsh", "fish"], indirect=True)
 def test_descriptions(shell: Shell) -> None:
     """Each option is shown with the first words of its text in the manual page; bash shows no descriptions."""
-    assert shell.shows("daytimed --p", "Write the process ID to file and keep it locked")
+    assert shell.shows("daytimed --p", "Write the process ID to file")
     assert shell.shows("daytime-get --response-", "WARNING if the response time is beyond range")
 
 
