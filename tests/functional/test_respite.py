@@ -157,6 +157,15 @@ def test_a_bug_or_an_upgrade_takes_a_second_too(activation: Activation, bug: str
     assert time.monotonic() - begun >= 1
 
 
+def test_wrong_options_take_a_second_too(activation: Activation) -> None:
+    """An error in the command line of the unit does not exceed the trigger limit of systemd either."""
+    begun = time.monotonic()
+    process = activation.start("--nonsense")
+    process.communicate(timeout=DEADLINE_S)
+    assert process.returncode == 2
+    assert time.monotonic() - begun >= 1
+
+
 def test_a_descriptor_that_is_no_socket_takes_a_second_too(activation: Activation) -> None:
     """The reason is another one; the delay is the same."""
     activation.config.write_text("")
