@@ -72,6 +72,31 @@ def unmap(host: str) -> str:
     return host[7:] if host.startswith("::ffff:") and "." in host else host
 
 
+def overlap(one: Address, other: Address) -> bool:
+    """Return whether two listeners cannot have these addresses. Names are compared, not resolved."""
+    if one.transport != other.transport or one.port != other.port or not (one.port or one.path):
+        return False
+    if one.path or other.path:
+        return one.path == other.path
+    (families, host), (others, other_host) = _reach(one), _reach(other)
+    if host == other_host:
+        return bool(families & others)
+    # a name has addresses of one family or of both
+    return (host == "" and families >= others) or (other_host == "" and others >= families)
+
+
+def _reach(address: Address) -> tuple[set[str], str]:
+    """Return the families of an address, and its host in one form: empty for all addresses of these families."""
+    import ipaddress  # deferred, as in _check_v6
+
+    families = {address.scheme[-1]} & {"4", "6"} or {"4", "6"}
+    try:
+        ip = ipaddress.ip_address(address.host)
+    except ValueError:
+        return families, address.host
+    return {str(ip.version)}, "" if ip.is_unspecified else str(ip)
+
+
 def parse(text: str, default_port: int | None = None) -> Address:
     """
     Parse an address.
@@ -85,6 +110,7 @@ def parse(text: str, default_port: int | None = None) -> Address:
     """
     scheme, separator, rest = text.partition("://")
     if not separator:
+        _refuse_other_ways(text)
         scheme, rest = "tcp", text
     elif scheme not in SCHEMES:
         raise ValueError(f"{text!r} has the unknown scheme {scheme!r}; use one of {' '.join(SCHEMES)}")
@@ -97,10 +123,39 @@ def parse(text: str, default_port: int | None = None) -> Address:
         raise ValueError(f"{text!r} has the invalid host {host!r}; use a host name or an IP address")
     if port is None:
         if default_port is None:
-            example = join_host_port(host or "localhost", 6000)
+            example = f"{text}://:6000" if text in SCHEMES else join_host_port(host or "localhost", 6000)
             raise ValueError(f"{text!r} has no port; write HOST:PORT, for example {example}")
         return Address(scheme, host, default_port)
     return Address(scheme, host, _check_port(text, port))
+
+
+def _refuse_other_ways(text: str) -> None:
+    """Refuse a scheme that is not before ://, which would be taken for a host, and a path without its scheme."""
+    word, colon, rest = text.partition(":")
+    scheme = word.rstrip("/").lower()
+    if colon and scheme in SCHEMES:
+        meant = _guess(scheme, rest.lstrip("/"))
+        is_host = word.isalnum() and rest.isascii() and rest.isdigit()
+        host = f" For a host named {word}, write tcp://{text}" if is_host else ""
+        raise ValueError(f"{text!r} has no // after the scheme; did you mean {meant}?{host}")
+    if text.startswith("/"):
+        raise ValueError(f"{text!r} is a path; did you mean {_guess('unix', text.lstrip('/'))}?")
+    place, slash, scheme = text.rpartition("/")
+    if slash and scheme in SCHEMES:
+        raise ValueError(f"{text!r} has its scheme at the end; did you mean {_guess(scheme, place)}?")
+
+
+def _guess(scheme: str, rest: str) -> str:
+    """Return the address that was probably meant; an example if that is none."""
+    if scheme == "unix":
+        meant, example = f"unix:///{rest}", "unix:///run/daytimed.sock"
+    else:
+        is_port = rest == "daytime" or (rest.isascii() and rest.isdigit())
+        meant, example = f"{scheme}://{':' if is_port else ''}{rest}", f"{scheme}://:6000"
+    try:
+        return str(parse(meant, 6000))
+    except ValueError:
+        return example
 
 
 def _parse_path(text: str, path: str) -> Address:

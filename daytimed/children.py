@@ -1,7 +1,7 @@
 """
-The children of the master: every fork, signal and wait of a worker process.
+The children of the master: every fork, signal and wait.
 
-The master decides which workers it wants; this module starts, stops, kills and reaps them.
+The master decides which workers it wants and when to load; this module starts, stops, kills and reaps them.
 """
 
 from __future__ import annotations
@@ -9,18 +9,19 @@ from __future__ import annotations
 import os
 import signal
 import traceback
-from collections.abc import Iterator, Sequence
-from typing import NoReturn
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NoReturn
 
 from daytimed import clock, signals, worker
 from daytimed.counters import LOG_LOST, READY, SERVED, Cells, Counters
-from daytimed.errors import EXIT_INTERNAL
+from daytimed.errors import EXIT_INTERNAL, StartError
 from daytimed.generation import Generation
+from daytimed.loader import Loader, Note
 from daytimed.log.clients import ClientLog
 from daytimed.log.log import Log
 from daytimed.respawn import HEALTHY_AFTER_S
 from daytimed.sockets import Sockets
-from daytimed.team import Child, Team
+from daytimed.team import LOOK_S, Child, Team
 
 #: A leaving worker gets SIGTERM again after a delay that doubles, and SIGKILL at the deadline.
 FIRST_REPEAT_S = 0.01
@@ -45,10 +46,37 @@ class Children:
         self.log: Log
         self.all: dict[int, Child] = {}
         self.leaving: dict[int, Child] = {}
+        self.loader: Loader | None = None
+        """The load that is going on."""
 
     def count_lost(self) -> None:
         """Count an event that the log of this process has lost."""
         self._cells[LOG_LOST] += 1
+
+    def load(self, load: Callable[[Note], Any], now: float) -> Loader:
+        """
+        Start a loader.
+
+        Raises:
+            StartError: If no descriptor is left for it.
+        """
+        try:
+            self.loader = Loader(load, now, self._prctl)
+        except OSError as error:
+            raise StartError(f"the configuration cannot be loaded: {error.strerror}") from None
+        return self.loader
+
+    def stop_loading(self) -> None:
+        """End the load that is going on, if one is."""
+        if self.loader:
+            self.loader.kill()
+            self.loader = None
+
+    def kill_stuck(self, child: Child) -> None:
+        """Kill a worker that makes no progress."""
+        seconds = round(child.still * LOOK_S)
+        self.log.event("worker_stuck", pid=child.pid, listener=child.team.settings.name, seconds=seconds)
+        self.kill(child)
 
     def start(self, generation: Generation, now: float, *, is_trial: bool) -> list[Child]:
         """
@@ -81,7 +109,7 @@ class Children:
                 return
             try:
                 own = generation.make_worker(team, self._counters, slot)
-                client_log = generation.make_client_log(team, self._counters, slot)
+                client_log = generation.make_client_log(team, self._counters, slot, generation.log)
             except Exception as error:
                 # out of memory, or a bug of ours: the existing workers continue to serve
                 if number == 0:
@@ -161,6 +189,11 @@ class Children:
         times = [each.kill_at if each.killed else min(each.signal_at, each.kill_at) for each in self.leaving.values()]
         return min(times, default=None)
 
+    @property
+    def is_any_held(self) -> bool:
+        """Whether a worker is stopped, or makes no progress."""
+        return any(child.stopped or child.still for child in self.all.values())
+
     def hurry(self, now: float) -> None:
         """Kill all workers at the next `urge`."""
         for child in self.all.values():
@@ -187,14 +220,15 @@ class Children:
             if pid == 0:
                 return moved
             child = self.all.get(pid)
-            if child is None:
-                # not a worker: a process that became this one by exec may have left a child
-                continue
             if os.WIFSTOPPED(status) or os.WIFCONTINUED(status):
-                child.stopped = os.WIFSTOPPED(status)
-                moved = True
-            else:
+                if child:
+                    child.stopped = os.WIFSTOPPED(status)
+                    moved = True
+            elif child:
                 self._bury(child, status, now)
+            elif self.loader and pid == self.loader.pid:
+                self.loader.note_exit(status)
+            # else: a process that became this one by exec may have left a child
 
     def _bury(self, child: Child, status: int, now: float) -> None:
         code = os.waitstatus_to_exitcode(status)

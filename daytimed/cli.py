@@ -1,8 +1,4 @@
-"""
-The command line of the daemon; `main` turns every error into an exit code.
-
-The table of settings defines the flags that set a value; the other flags choose a mode.
-"""
+"""The ways to run the daemon; `main` turns every error into an exit code."""
 
 from __future__ import annotations
 
@@ -12,19 +8,19 @@ import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache, partial
-from typing import Any, NoReturn
+from typing import Any
 
-from daytimed import __version__, addresses, charset, systemd
+from daytimed import charset, signals, systemd
 from daytimed.addresses import printable
-from daytimed.config import load, settings, toml
-from daytimed.config.settings import SETTINGS, Config, Setting
-from daytimed.errors import EXIT_INTERNAL, EXIT_OK, DaytimedError, UsageError
+from daytimed.arguments import parse
+from daytimed.config import load, toml
+from daytimed.config.settings import ENVIRONMENT_PREFIX, SETTINGS, Config
+from daytimed.errors import EXIT_INTERNAL, EXIT_OK, DaytimedError, StartError
 from daytimed.log.log import Log
 from daytimed.log.output import Output
 from daytimed.log.sinks import Journal, error_descriptor, stream_sink, syslog_sink
 from daytimed.master import Master
-
-DEFAULT_PIDFILE = "/run/daytimed.pid"
+from daytimed.respite import Respite
 
 _STDERR = 2
 
@@ -32,16 +28,29 @@ _STDERR = 2
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the daemon; return its exit code."""
     _open_standard_descriptors()
+    options = argparse.Namespace()
     try:
-        return _run(_parse(sys.argv[1:] if arguments is None else arguments))
+        options = parse(sys.argv[1:] if arguments is None else arguments)
+        return _run(options)
     except DaytimedError as error:
-        for problem in error.problems:
-            complain(problem)
+        _report(error, options)
         return error.exit_code
     except OSError as error:
         # expected errors have their own sentences; this one means that the system lacks a resource
-        complain(f"cannot start: {error}")
+        _report(StartError(f"cannot start: {error}"), options)
         return EXIT_INTERNAL
+
+
+def _report(error: DaytimedError, options: argparse.Namespace) -> None:
+    """Report why the start has failed: to the journal as an event, otherwise in lines for a person; in JSON as both."""
+    form = vars(options).get("log.format") or os.environ.get(f"{ENVIRONMENT_PREFIX}LOG_FORMAT")
+    output = make_output(error_descriptor())
+    if form == "json" or output.is_journal_stream:
+        log = output.make_log("json" if form == "json" else "auto", "error", lambda: None)
+        if log.event("start_failed", error="; ".join(error.problems)) and form != "json":
+            return
+    for problem in error.problems:
+        complain(problem)
 
 
 def complain(line: str) -> None:
@@ -59,6 +68,7 @@ def complain(line: str) -> None:
 def _run(options: argparse.Namespace) -> int:
     if options.check or options.print_config:
         return _show_config(options)
+    signals.write_from_background()
     if options.inetd:
         from daytimed import inetd  # deferred, like daemonize: only one mode needs it
 
@@ -68,16 +78,28 @@ def _run(options: argparse.Namespace) -> int:
 
         make_master = partial(_make_master, options)
         return daemonize.run(make_master, options.pidfile, options.user, options.group, complain)
-    passed = systemd.take_passed(os.environ)
-    notifier = systemd.Notifier(os.environ)
+    return _serve(options)
+
+
+def _serve(options: argparse.Namespace) -> int:
+    """Serve in the foreground, under systemd or in a terminal."""
+    environ = dict(os.environ)
+    respite = Respite(systemd.take_passed(os.environ), options.config or load.DEFAULT_PATH, environ)
+    notifier = systemd.Notifier({})
     try:
+        notifier = systemd.Notifier(os.environ)
         master = _make_master(options, _STDERR, notifier)
-        master.open(passed)
-        return master.run(private=notifier.descriptors)
+        if master.open(respite.passed, respite.client):
+            respite.end()
+            master.run(private=notifier.descriptors)
+        return EXIT_OK
     except DaytimedError as error:
+        _report(error, options)
         # `systemctl status` shows these
-        notifier.send(STATUS=str(error), ERRNO=error.errno)
-        raise
+        notifier.send(STATUS="; ".join(error.problems), ERRNO=error.errno)
+        notifier.extend_timeout(respite.longest_s)
+        respite.take()
+        return error.exit_code
 
 
 def _make_master(
@@ -89,11 +111,14 @@ def _make_master(
     def make_log(loaded: Config, on_lost: Callable[[], None]) -> Log:
         return output().make_log(loaded.log.format, loaded.log.level, on_lost)
 
-    about: dict[str, str] = {"config": options.config or _default_file() or "built-in defaults"}
-    unknown = load.unknown_variables(os.environ)
-    if unknown:
-        about["ignored_variables"] = " ".join(unknown)
-    return Master(lambda: _load(options), make_log, about, notifier or systemd.Notifier({}))
+    # while an editor replaces the file, a reload must not fall back to the defaults
+    options.config = options.config or _default_file()
+    about: dict[str, str] = {"config": options.config or "built-in defaults"}
+    if notifier is None:
+        notifier = systemd.Notifier({})
+    if ignored := [*load.unknown_variables(os.environ), *notifier.ignored]:
+        about["ignored_variables"] = " ".join(ignored)
+    return Master(lambda: _load(options), make_log, about, notifier)
 
 
 def make_output(descriptor: int | None) -> Output:
@@ -140,92 +165,3 @@ def _open_standard_descriptors() -> None:
     while (descriptor := os.open(os.devnull, os.O_RDWR)) <= _STDERR:
         os.set_inheritable(descriptor, True)
     os.close(descriptor)
-
-
-class _Parser(argparse.ArgumentParser):
-    """Reports an error in one line."""
-
-    def error(self, message: str) -> NoReturn:
-        raise UsageError(f"{message}; see {self.prog} --help")
-
-
-def _option(setting: Setting) -> Callable[[str], Any]:
-    def check(text: str) -> Any:
-        try:
-            return load.check_option(setting, text)
-        except ValueError as error:
-            raise argparse.ArgumentTypeError(str(error)) from None
-
-    return check
-
-
-def _path(text: str) -> str:
-    if not text:
-        raise argparse.ArgumentTypeError("the path is empty")
-    try:
-        return os.path.abspath(text)
-    except OSError as error:
-        raise argparse.ArgumentTypeError(
-            f"{text!r}: cannot read the current directory: {error.strerror}; use an absolute path"
-        ) from None
-
-
-def _address(text: str) -> addresses.Address:
-    try:
-        return addresses.parse(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
-
-
-def make_parser() -> argparse.ArgumentParser:
-    """Return the parser of the command line."""
-    parser = _Parser(
-        prog="daytimed",
-        description="Send the date and time to every client (RFC 867). Without options, listen on TCP port 6000.",
-        epilog="Exit status: 0 stopped on request, 2 usage error, 69 cannot bind a listener, 70 cannot start a worker,"
-        " 77 no permission, 78 configuration error. Signals: TERM and INT stop, HUP reloads, USR1 logs statistics.",
-        allow_abbrev=False,
-        # without a width, argparse loads shutil for each option, to find the width of the terminal
-        formatter_class=partial(argparse.HelpFormatter, width=78),
-    )
-    parser.add_argument(
-        "-c", "--config", metavar="FILE", type=_path,
-        help=f"configuration file (default: {load.DEFAULT_PATH}, if it exists)",
-    )  # fmt: skip
-    parser.add_argument(
-        *settings.LISTEN_FLAGS, metavar="ADDRESS", type=_address, action="append",
-        help="listen on this address instead of those in the file; can be repeated: "
-        + settings.SECTIONS["listener"]["address"].help.partition(": ")[2],
-    )  # fmt: skip
-    for setting in SETTINGS:
-        if setting.flags:
-            parser.add_argument(
-                *setting.flags, dest=setting.path, metavar=setting.metavar, type=_option(setting),
-                help=f"{setting.help} (default: {setting.default})".replace("%", "%%"),
-            )  # fmt: skip
-    modes = parser.add_mutually_exclusive_group()
-    modes.add_argument("--check", action="store_true", help="check the configuration, report every error, and exit")
-    modes.add_argument("--print-config", action="store_true", help="print the merged configuration and exit")
-    modes.add_argument("--inetd", action="store_true", help="answer the client on standard input and exit")
-    modes.add_argument("--daemon", action="store_true", help="detach from the terminal (for hosts without systemd)")
-    parser.add_argument(
-        "--pidfile", metavar="FILE", type=_path, help=f"with --daemon: pid file (default: {DEFAULT_PIDFILE})"
-    )
-    parser.add_argument("--user", metavar="U", help="with --daemon: run as this user")
-    parser.add_argument("--group", metavar="G", help="with --daemon: run as this group (default: the user's)")
-    parser.add_argument("--version", action="version", version=f"daytimed {__version__}")
-    return parser
-
-
-def _parse(arguments: Sequence[str]) -> argparse.Namespace:
-    options = make_parser().parse_args(arguments)
-    for name, value in vars(options).items():
-        # argparse up to Python 3.12 returns this for -c-- and --config=--; as in probe/arguments.py
-        if value in ([], [[]]):
-            raise UsageError(f"argument --{name.replace('.', '-')}: expected one argument; see daytimed --help")
-    if not options.daemon:
-        for name in ("pidfile", "user", "group"):
-            if getattr(options, name) is not None:
-                raise UsageError(f"argument --{name}: only valid with --daemon; see daytimed --help")
-    options.pidfile = options.pidfile or DEFAULT_PIDFILE
-    return options

@@ -1,14 +1,16 @@
 """
 Time sources: zones of the civil calendar, and the state of the kernel clock.
 
-A zone is a function from seconds since 1970-01-01 UTC to a `time.struct_time` with `tm_gmtoff` and `tm_zone` set. It
-keeps no state between calls, so a stepped clock cannot make it wrong.
+A zone is a function from seconds since 1970-01-01 UTC to a `time.struct_time` with `tm_gmtoff` and `tm_zone` set. Its
+result does not depend on earlier calls, so a stepped clock cannot make it wrong.
 """
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import errno
+import io
 import os
 import time
 from collections.abc import Callable
@@ -16,6 +18,10 @@ from datetime import UTC, datetime, timedelta, tzinfo
 from typing import NamedTuple
 
 Zone = Callable[[int], time.struct_time]
+Identity = tuple[int, ...]
+
+#: The zone of this host, unless TZ is set; localtime(5).
+LOCALTIME = "/etc/localtime"
 
 #: Status bits of adjtimex(2), <sys/timex.h>.
 STA_INS = 0x0010
@@ -53,23 +59,43 @@ class _Timex(ctypes.Structure):
     )
 
 
-def load_zone(name: str) -> Zone:
+def load_zone(name: str, data: bytes | None = None) -> Zone:
     """
-    Return a zone by name: `local` (TZ or /etc/localtime), `UTC`, or an IANA name.
+    Return a zone by name: `local` (TZ, or /etc/localtime and its changes), `UTC`, or an IANA name.
+
+    Args:
+        data: What `read_zone` has returned for this name; without it, the zone is read from the disk.
 
     Raises:
         ValueError: If the system has no such zone.
     """
     if name == "local":
         # the C library keeps one for the whole process: see read_local_zone
-        return time.localtime
+        return time.localtime if "TZ" in os.environ else _follow_local_zone()
     if name == "UTC":
         return _zone_of(UTC)
     from zoneinfo import ZoneInfo  # deferred: it loads Python's build configuration, which is slow
 
+    return _zone_of(ZoneInfo.from_file(io.BytesIO(read_zone(name) if data is None else data), name))
+
+
+def read_zone(name: str) -> bytes:
+    """
+    Return the TZif data (RFC 8536) of a zone with an IANA name.
+
+    Raises:
+        ValueError: If the system has no such zone.
+    """
+    import importlib.resources
+    import zoneinfo
+
     try:
-        # no_cache: a reload must see an updated database
-        return _zone_of(ZoneInfo.no_cache(name))
+        # it checks the name and the data; no_cache: a reload must see an updated database
+        zoneinfo.ZoneInfo.no_cache(name)
+        for folder in zoneinfo.TZPATH:
+            with contextlib.suppress(FileNotFoundError), open(os.path.join(folder, name), "rb") as file:
+                return file.read()
+        return importlib.resources.files("tzdata").joinpath("zoneinfo", name).read_bytes()
     except (OSError, ValueError, LookupError):
         raise ValueError(
             f"{name!r} is not a time zone on this system; "
@@ -87,6 +113,45 @@ def read_local_zone() -> None:
     else:
         os.environ["TZ"] = name
     time.tzset()
+
+
+def _follow_local_zone() -> Zone:
+    """Return the local zone of the C library, which rereads a changed /etc/localtime within a second."""
+    looked_at = -1
+    read: Identity = (-1,)
+
+    def civil(seconds: int) -> time.struct_time:
+        nonlocal looked_at, read
+        # once a second: `nist` asks for the rest of the month in each
+        now = int(time.time())
+        if now != looked_at:
+            looked_at = now
+            # not after reading: a change in between is seen by the next look
+            found = _identify(LOCALTIME)
+            if found != read and _can_open(LOCALTIME):
+                read_local_zone()
+                read = found
+        return time.localtime(seconds)
+
+    return civil
+
+
+def _identify(path: str) -> Identity:
+    """Return what differs between two files, and after a file has changed; empty without a file."""
+    try:
+        status = os.stat(path)
+    except OSError:
+        return ()
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
+
+
+def _can_open(path: str) -> bool:
+    """Return False while the C library would take a lack of descriptors or memory for a missing file, which is UTC."""
+    try:
+        os.close(os.open(path, os.O_RDONLY))
+    except OSError as error:
+        return error.errno not in (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
+    return True
 
 
 def _zone_of(zone: tzinfo) -> Zone:

@@ -8,25 +8,22 @@ reason and exits with the code of the daemon. python-daemon does the detaching.
 from __future__ import annotations
 
 import contextlib
-import grp
 import os
-import pwd
 import select
 import stat
 import sys
 import traceback
 from collections.abc import Callable
-from typing import NamedTuple, NoReturn
+from typing import NoReturn
 
 import daemon
 
-from daytimed import signals
-from daytimed.errors import EXIT_INTERNAL, EXIT_OK, DaytimedError, NoPermissionError, UsageError
+from daytimed import privileges, signals
+from daytimed.errors import EXIT_INTERNAL, EXIT_OK, DaytimedError, StartError, UsageError
 from daytimed.master import Master
 from daytimed.pidfile import PidFile
+from daytimed.privileges import Owner
 
-#: A service manager sets these for its child process and expects that process to serve, not a detached one.
-_MANAGED = ("NOTIFY_SOCKET", "LISTEN_PID")
 _STDERR = 2
 
 
@@ -50,17 +47,16 @@ def run(
     Raises:
         DaytimedError: For every error before the fork.
     """
-    for variable in _MANAGED:
-        if variable in os.environ:
-            raise UsageError(f"--daemon: a service manager runs this process ({variable} is set); remove --daemon")
-    owner = _find_owner(user, group)
+    _refuse_under_a_manager()
+    owner = privileges.find_owner(user, group)
     # a terminal goes away with its session, and the reader of a pipe would wait for the daemon to end: in both cases
     # the system log is used instead
     keep_stderr = not os.isatty(_STDERR) and not stat.S_ISFIFO(os.fstat(_STDERR).st_mode)
     lock = PidFile(pidfile)
     try:
         master = make_master(_STDERR if keep_stderr else None)
-        master.open()
+        if not master.open():
+            raise StartError("--daemon: stopped before it served")
         reading, writing = os.pipe()
         pid = os.fork()
     except BaseException:
@@ -73,12 +69,27 @@ def run(
     return _wait_for(reading, complain)
 
 
-def _serve(master: Master, lock: PidFile, writing: int, owner: Owner, keep_stderr: bool) -> NoReturn:
+def _refuse_under_a_manager() -> None:
+    """Refuse to detach from a service manager, which expects its own child process to serve."""
+    # a parent can have left its LISTEN_PID
+    for variable, is_set in (
+        ("NOTIFY_SOCKET", "NOTIFY_SOCKET" in os.environ),
+        ("LISTEN_PID", os.environ.get("LISTEN_PID") == str(os.getpid())),
+    ):
+        if is_set:
+            raise UsageError(f"--daemon: a service manager runs this process ({variable} is set); remove --daemon")
+
+
+def _serve(master: Master, lock: PidFile, writing: int, owner: Owner | None, keep_stderr: bool) -> NoReturn:
     code = EXIT_INTERNAL
     try:
-        _detach([*master.descriptors, lock.fd, writing], owner, keep_stderr)
+        private = [*lock.descriptors, writing]
+        _detach([*master.sockets.descriptors, *private], keep_stderr)
         lock.write()
-        code = master.run(on_ready=lambda: _report(writing, EXIT_OK, ""), private=[lock.fd, writing])
+        if owner is not None:
+            privileges.become(owner)
+        master.run(on_ready=lambda: _report(writing, EXIT_OK, ""), private=private)
+        code = EXIT_OK
     except DaytimedError as error:
         code = error.exit_code
         _report(writing, code, str(error))
@@ -93,22 +104,17 @@ def _serve(master: Master, lock: PidFile, writing: int, owner: Owner, keep_stder
         os._exit(code)
 
 
-def _detach(keep: list[int], owner: Owner, keep_stderr: bool) -> None:
+def _detach(keep: list[int], keep_stderr: bool) -> None:
     for name, descriptor in (("stdin", 0), ("stdout", 1), ("stderr", 2)):
         if getattr(sys, name) is None:
             # python-daemon redirects the streams of `sys`, which are None for descriptors closed at the start of Python
             setattr(sys, name, open(descriptor, "r" if name == "stdin" else "w", closefd=False))  # noqa: SIM115
-    if owner.name is not None:
-        # python-daemon's own initgroups does not change the group id
-        os.initgroups(owner.name, owner.gid)
     daemon.DaemonContext(
         # by default, python-daemon does not detach if standard input is a socket, as under inetd
         detach_process=True,
         files_preserve=keep,
         umask=0o022,
         signal_map={},
-        uid=owner.uid,
-        gid=owner.gid,
         stderr=sys.stderr if keep_stderr else None,
     ).open()
 
@@ -131,33 +137,3 @@ def _wait_for(reading: int, complain: Callable[[str], None]) -> int:
     for line in message.splitlines():
         complain(line)
     return int(code)
-
-
-class Owner(NamedTuple):
-    """The user and group to run as; `name` is set only if root gave --user."""
-
-    name: str | None
-    uid: int
-    gid: int
-
-
-def _find_owner(user: str | None, group: str | None) -> Owner:
-    if user is None and group is None:
-        return Owner(None, os.getuid(), os.getgid())
-    name, uid, gid = None, os.getuid(), os.getgid()
-    try:
-        if user is not None:
-            account = pwd.getpwnam(user)
-            name, uid, gid = account.pw_name, account.pw_uid, account.pw_gid
-    except KeyError:
-        raise UsageError(f"argument --user: this system has no user {user!r}") from None
-    try:
-        if group is not None:
-            gid = grp.getgrnam(group).gr_gid
-    except KeyError:
-        raise UsageError(f"argument --group: this system has no group {group!r}") from None
-    if os.geteuid() == 0:
-        return Owner(name, uid, gid)
-    if (uid, gid) != (os.getuid(), os.getgid()):
-        raise NoPermissionError("--user and --group: only root can change user or group; start daytimed as root")
-    return Owner(None, uid, gid)

@@ -15,10 +15,13 @@ from collections.abc import Iterator, Sequence
 from types import ModuleType
 from typing import Any
 
-#: structlog, dataclasses and ctypes import these, but daytimed does not use them. asyncio loads ssl and OpenSSL;
-#: threading runs code in every forked process; `stdlib` serves the loggers of `logging`; `threadlocal` uses uuid; the
-#: ctypes of Python 3.14 uses sysconfig on other systems.
-UNUSED = ("asyncio", "inspect", "logging", "sysconfig", "threading", "structlog.stdlib", "structlog.threadlocal")
+#: structlog, dataclasses, socket and ctypes import these, but daytimed does not use them. asyncio loads ssl and
+#: OpenSSL; threading runs code in every forked process; `stdlib` serves the loggers of `logging`; `threadlocal` uses
+#: uuid; ctypes uses sysconfig on other systems (from Python 3.14).
+UNUSED = (
+    *("asyncio", "inspect", "logging", "selectors", "sysconfig", "threading"),
+    *("structlog.stdlib", "structlog.threadlocal"),
+)
 #: structlog uses these, where installed, to render tracebacks; daytimed passes it none.
 OPTIONAL = ("rich", "better_exceptions", "twisted")
 

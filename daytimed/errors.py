@@ -6,6 +6,9 @@ Every error that a person can cause is one of these, with one sentence that stat
 
 from __future__ import annotations
 
+import traceback
+from typing import Any
+
 EXIT_OK = 0
 EXIT_USAGE = 2
 EXIT_UNAVAILABLE = 69
@@ -19,11 +22,13 @@ class DaytimedError(Exception):
 
     exit_code = EXIT_INTERNAL
 
-    def __init__(self, message: str, errno: int = 0) -> None:
+    def __init__(self, message: str, errno: int = 0, trace: str = "") -> None:
         super().__init__(message)
         self.problems = [message]
         self.errno = errno
         """The errno(3) of the failed system call; 0 if none failed."""
+        self.trace = trace
+        """The traceback, if the cause is a bug."""
 
 
 class UsageError(DaytimedError):
@@ -41,6 +46,9 @@ class ConfigError(DaytimedError):
         super().__init__("\n".join(problems))
         self.problems = problems
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.problems,)
+
 
 class ListenError(DaytimedError):
     """A listener cannot be bound or adopted."""
@@ -56,3 +64,14 @@ class NoPermissionError(DaytimedError):
 
 class StartError(DaytimedError):
     """No worker can start."""
+
+
+def load_error(error: Exception) -> DaytimedError:
+    """Return the error to report for a load that failed with this exception; call it in the `except` clause."""
+    if isinstance(error, DaytimedError):
+        # the frames of a traceback would hold the memory of the load
+        return error.with_traceback(None)
+    if isinstance(error, MemoryError):
+        return StartError("there is not enough memory for the configuration")
+    # a bug of ours
+    return StartError(f"the configuration cannot be loaded: {error!r}", trace=traceback.format_exc())

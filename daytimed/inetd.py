@@ -10,15 +10,17 @@ from __future__ import annotations
 import os
 import socket
 import time
+from functools import partial
 
 from daytimed import clock, formats, session
 from daytimed.config.settings import Config
 from daytimed.datagram import CONTROL_SPACE, ask_for_destinations
 from daytimed.errors import EXIT_OK, UsageError
 from daytimed.gate import Gate
-from daytimed.log.clients import NAMELESS, ClientLog, Peer
+from daytimed.log.clients import ClientLog
 from daytimed.log.output import Output
 from daytimed.networks import NetworkSet
+from daytimed.peers import NAMELESS, Peer, name_interface
 from daytimed.ring import Ring
 
 _STDIN = 0
@@ -51,7 +53,8 @@ def run(config: Config, output: Output) -> int:
         answered = _serve_stream(client, gate, reply)
     if answered:
         log = output.make_log(config.log.format, config.log.level, lambda: None)
-        client_log = ClientLog(log, settings.name, config.log.clients, NetworkSet(config.log.quiet), None)
+        quiet, name_scope = NetworkSet(config.log.quiet), partial(name_interface, _STDIN)
+        client_log = ClientLog(log, settings.name, config.log.clients, quiet, None, name_scope)
         peer, (size, dropped) = answered
         client_log.record(peer, 0, size, dropped)
     return EXIT_OK

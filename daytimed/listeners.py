@@ -1,22 +1,24 @@
 """
 Listeners: bind or adopt sockets, and describe each.
 
-The master binds a socket and its workers share it. Nobody shuts it down: a worker that stops closes its own copy. Only
-the process that bound a unix socket removes its path, and only while the path still leads to that socket.
+The master binds a socket and its workers share it. A worker that stops closes its own copy. The path of a unix socket
+that was bound here is removed with its listener, and only while it still leads to that socket.
 """
 
 from __future__ import annotations
 
 import contextlib
 import errno
-import os
 import socket
-import stat
+from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
+from daytimed import socketfile
 from daytimed.addresses import Address, join_host_port, printable
 from daytimed.datagram import ask_for_destinations
 from daytimed.errors import DaytimedError, ListenError, NoPermissionError
+from daytimed.peers import host_of, name_interface
 
 #: The kernel caps it at net.core.somaxconn.
 BACKLOG = 65535
@@ -24,14 +26,28 @@ BACKLOG = 65535
 #: input, and without a bound the kernel grants up to 6 MiB to a client that keeps writing.
 RECEIVE_BUFFER = 32768
 
-#: This host lacks the IPv6 address, or its kernel lacks the family.
-_NO_SUCH_ADDRESS = frozenset({errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT})
+Place = tuple[int, tuple[Any, ...]]
+"""Where to bind: an address family and a socket address of it, as getaddrinfo(3) returns them."""
+
+#: This host lacks the IPv6 address, its kernel lacks the family, or a sandbox forbids it (SocketBindDeny=, seccomp).
+_NO_IPV6 = frozenset({errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT, errno.EACCES, errno.EPERM})
+_EVERYWHERE = frozenset({"0.0.0.0", "::"})
+#: Ports below this one need a privilege, capabilities(7).
+_UNPRIVILEGED = 1024
 
 
 class Listener:
     """A bound socket."""
 
-    def __init__(self, sock: socket.socket, requested: Address, opening: object, name: str | None = None) -> None:
+    def __init__(
+        self,
+        sock: socket.socket,
+        requested: Address,
+        *,
+        name: str | None = None,
+        number: int = 0,
+        identity: socketfile.Identity | None = None,
+    ) -> None:
         self.socket = sock
         # read once, in the master: each access to these properties creates an enum
         self.kind = int(sock.family), int(sock.type), sock.proto
@@ -41,17 +57,21 @@ class Listener:
         self.requested = requested
         self.name = name
         """The name given by the service manager that bound it; None if it was bound here."""
-        self.opening = opening
-        """The same object for all listeners of one `open_listeners` call: a host name can have several addresses."""
-        self._identity = _identity(requested.path) if requested.path and name is None else None
+        self.number = number
+        """Counts the listeners of a configuration with this address: several can have port 0."""
+        self.identity = identity
+        """The file of a unix socket that was bound here."""
+        self.kept_as = ""
+        """The name under which systemd keeps a copy of it; empty if it keeps none."""
 
     @property
     def address(self) -> str:
         """The bound address, as tcp://HOST:PORT with the actual port, or unix:///PATH."""
         if self.requested.scheme == "unix":
             return str(self.requested)
-        host, port = self.socket.getsockname()[:2]
-        return f"{self.requested.transport}://{join_host_port(host, port)}"
+        place = self.socket.getsockname()
+        host = host_of(place, partial(name_interface, self.socket))
+        return f"{self.requested.transport}://{join_host_port(host, place[1])}"
 
     @property
     def port(self) -> int:
@@ -61,73 +81,134 @@ class Listener:
     @property
     def is_reachable(self) -> bool:
         """False if the path of a unix socket that was bound here no longer leads to it."""
-        return self._identity is None or _identity(self.requested.path) == self._identity
+        if not self.is_unix or self.name is not None:
+            return True
+        return self.identity is not None and socketfile.identify(self.requested.path) == self.identity
 
     def is_bound_to(self, address: Address) -> bool:
         """Return whether it is bound to an address; names are compared, not resolved."""
-        everywhere = {"unix": "", "tcp4": "0.0.0.0", "udp4": "0.0.0.0"}.get(address.scheme, "::")
-        wanted = (address.transport, address.host or everywhere, address.port, address.path)
-        return wanted == (self.requested.transport, self.requested.host, self.port, self.requested.path)
+        everywhere = {"4": {"0.0.0.0"}, "6": {"::"}}.get(address.scheme[-1], {"::", "0.0.0.0", ""})
+        place = (self.requested.transport, self.port, self.requested.path)
+        hosts = {address.host} if address.host else everywhere
+        return self.requested.host in hosts and place == (address.transport, address.port, address.path)
 
-    def leave_path(self) -> None:
-        """Keep the path of the socket on close: another process continues to use it."""
-        self._identity = None
+    def blocks(self, address: Address, places: Sequence[Place]) -> bool:
+        """Return whether no other socket can be bound to these places of an address while this one is open."""
+        if self.is_unix or self.requested.transport != address.transport:
+            return False
+        host, port = self.socket.getsockname()[:2]
+        return any(port == place[1] and (host == place[0] or {host, place[0]} & _EVERYWHERE) for _, place in places)
 
     def close(self) -> None:
-        """Close the socket and remove its path; in a directory that this user cannot write, a stale path stays."""
+        """Close the socket; remove its path, unless systemd keeps a copy for the next start."""
         self.socket.close()
-        if self._identity and _identity(self.requested.path) == self._identity:
-            with contextlib.suppress(OSError):
-                os.unlink(self.requested.path)
+        if self.identity and not self.kept_as:
+            socketfile.remove(self.requested.path, self.identity)
 
 
-def open_listeners(address: Address) -> list[Listener]:
+def resolve(address: Address) -> list[Place]:
+    """
+    Look up a host name; this can wait for a name server.
+
+    Returns:
+        One place for each IP address, IPv6 first. No host means all addresses of this machine, by family. A unix socket
+        has none.
+
+    Raises:
+        ListenError: If the name stands for nothing.
+    """
+    if address.scheme == "unix":
+        return []
+    wanted = {"4": socket.AF_INET, "6": socket.AF_INET6}.get(address.scheme[-1], socket.AF_UNSPEC)
+    kind = socket.SOCK_DGRAM if address.transport == "udp" else socket.SOCK_STREAM
+    host: str | bytes = address.host
+    if address.host.isascii() and (":" in address.host or address.host.replace(".", "").isdigit()):
+        # for a name, Python loads its tables of Unicode (idna); an IP address does not need them
+        host = address.host.encode()
+    try:
+        found = socket.getaddrinfo(host or None, address.port, wanted, kind, 0, socket.AI_PASSIVE)
+    except (socket.gaierror, UnicodeError) as error:
+        reason = error.strerror if isinstance(error, socket.gaierror) else "not a host name"
+        raise ListenError(f"{address}: cannot resolve: {reason}") from None
+    places: list[Place] = [(int(family), place) for family, _, _, _, place in found]
+    # without a host, IPv6 comes first: its socket takes IPv4 too
+    places.sort(key=lambda each: each[0] != socket.AF_INET6)
+    return [*dict.fromkeys(places)]
+
+
+def open_listeners(address: Address, places: Sequence[Place], number: int = 0) -> list[Listener]:
     """
     Bind an address and listen: one socket for each IP address of its host name.
 
-    No host means all addresses of this machine. For `tcp` and `udp`, one socket then takes IPv4 and IPv6, or IPv4 alone
-    if the kernel has no IPv6.
+    For `tcp` and `udp` without a host, one socket takes IPv4 and IPv6, or IPv4 alone if there is no IPv6 here.
+
+    Args:
+        address: The address of the configuration.
+        places: What `resolve` has returned for it.
+        number: See `Listener.number`.
 
     Raises:
-        ListenError, NoPermissionError: With one sentence.
+        ListenError, NoPermissionError: With one sentence. Nothing is left open.
     """
+    if address.scheme == "unix":
+        return [_open_unix(address, number)]
     opened: list[Listener] = []
-    opening = object()
-    skipped: OSError | None = None
+    skipped: DaytimedError | None = None
     try:
-        if address.scheme == "unix":
-            return [_open_unix(address)]
-        for family, place in _resolve(address):
+        for family, place in places:
             try:
-                opened.append(Listener(_bind(address, family, place), address, opening))
+                opened.append(Listener(_bind(address, family, place), address, number=number))
             except OSError as error:
-                if family != socket.AF_INET6 or error.errno not in _NO_SUCH_ADDRESS:
-                    raise
-                skipped = error
+                explained = _explain(address, error, place)
+                if family != socket.AF_INET6 or error.errno not in _NO_IPV6:
+                    raise explained from None
+                skipped = explained
             else:
                 if not address.host:
                     break
-        if not opened and skipped:
-            raise skipped
-    except OSError as error:
+        if not opened:
+            raise skipped or ListenError(f"{address}: cannot listen: the name stands for no address")
+    except BaseException:
         for listener in opened:
             listener.close()
-        raise _explain(address, error) from None
+        raise
     return opened
 
 
-def adopt(name: str, descriptor: int, requested: Address | None = None) -> Listener:
+def adopt(name: str, descriptor: int) -> Listener:
     """
-    Adopt a descriptor that was passed to this process.
+    Adopt a socket that a service manager has bound.
 
     Args:
         name: Its FileDescriptorName=.
         descriptor: Any descriptor; one that is not a listening or datagram socket is rejected.
-        requested: The address of the configuration, for a socket that daytimed itself bound and stored.
 
     Raises:
         ListenError: If it cannot serve clients.
     """
+    sock, requested = _take(name, descriptor)
+    return Listener(sock, requested, name=name)
+
+
+def adopt_kept(name: str, descriptor: int) -> Listener:
+    """
+    Adopt a socket that was bound here before a restart, for the address that it is bound to.
+
+    Args:
+        name: The name under which it was kept.
+        descriptor: Its descriptor.
+
+    Raises:
+        ListenError: If it cannot serve clients.
+    """
+    sock, bound = _take(name, descriptor)
+    listener = Listener(sock, bound)
+    listener.kept_as = name
+    return listener
+
+
+def _take(name: str, descriptor: int) -> tuple[socket.socket, Address]:
+    """Check and prepare a descriptor; return its socket and the address that it is bound to."""
     where = f"LISTEN_FDS: descriptor {descriptor} ({printable(name)})"
     try:
         # without a family here, Python asks the kernel for it
@@ -143,34 +224,17 @@ def adopt(name: str, descriptor: int, requested: Address | None = None) -> Liste
             ask_for_destinations(sock)
         elif sock.family != socket.AF_UNIX:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
-        if requested:
-            listener = Listener(sock, requested, opening=name)
-            listener.leave_path()
-            return listener
         place = sock.getsockname()
     except OSError as error:
         raise ListenError(f"{where} is not a usable socket: {error.strerror}; check the socket unit") from None
     if sock.family == socket.AF_UNIX:
         path = "@" + place[1:].decode(errors="replace") if isinstance(place, bytes) else place
-        return Listener(sock, Address("unix", path=path), object(), name)
-    return Listener(sock, Address("udp" if datagram else "tcp", place[0], place[1]), object(), name)
+        return sock, Address("unix", path=path)
+    host = host_of(place, partial(name_interface, sock))
+    return sock, Address("udp" if datagram else "tcp", host, place[1])
 
 
-def _resolve(address: Address) -> list[tuple[socket.AddressFamily, Any]]:
-    wanted = {"4": socket.AF_INET, "6": socket.AF_INET6}.get(address.scheme[-1], socket.AF_UNSPEC)
-    kind = socket.SOCK_DGRAM if address.transport == "udp" else socket.SOCK_STREAM
-    try:
-        found = socket.getaddrinfo(address.host or None, address.port, wanted, kind, 0, socket.AI_PASSIVE)
-    except (socket.gaierror, UnicodeError) as error:
-        reason = error.strerror if isinstance(error, socket.gaierror) else "not a host name"
-        raise ListenError(f"{address}: cannot resolve: {reason}") from None
-    places: list[tuple[socket.AddressFamily, Any]] = [(family, place) for family, _, _, _, place in found]
-    # without a host, IPv6 comes first: its socket takes IPv4 too
-    places.sort(key=lambda each: each[0] != socket.AF_INET6)
-    return list(dict.fromkeys(places)) if address.host else places
-
-
-def _bind(address: Address, family: socket.AddressFamily, place: Any) -> socket.socket:
+def _bind(address: Address, family: int, place: tuple[Any, ...]) -> socket.socket:
     datagram = address.transport == "udp"
     sock = socket.socket(family, socket.SOCK_DGRAM if datagram else socket.SOCK_STREAM)
     try:
@@ -205,60 +269,45 @@ def _use_plain_congestion_control(sock: socket.socket) -> None:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, b"reno")
 
 
-def _open_unix(address: Address) -> Listener:
+def _open_unix(address: Address, number: int) -> Listener:
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
-        try:
-            sock.bind(address.path)
-        except OSError as error:
-            if error.errno != errno.EADDRINUSE or not _is_stale(address.path):
-                raise
-            os.unlink(address.path)
-            sock.bind(address.path)
-        # everyone may ask for the time; the mode of the directory restricts access
-        os.chmod(address.path, 0o666)
-        sock.listen(BACKLOG)
-    except BaseException:
+        identity = socketfile.bind(sock, address.path, BACKLOG)
+    except OSError as error:
         sock.close()
-        raise
-    return Listener(sock, address, object())
+        raise _explain(address, error) from None
+    return Listener(sock, address, number=number, identity=identity)
 
 
-def _is_stale(path: str) -> bool:
-    """Return whether a path is a socket that no process listens on."""
-    if not stat.S_ISSOCK(os.stat(path, follow_symlinks=False).st_mode):
-        return False
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
-        # a listener with a full backlog is alive, but would block this connect
-        client.setblocking(False)
-        return client.connect_ex(path) == errno.ECONNREFUSED
-
-
-def _identity(path: str) -> tuple[int, int] | None:
-    try:
-        status = os.stat(path, follow_symlinks=False)
-    except OSError:
-        return None
-    return status.st_dev, status.st_ino
-
-
-def _explain(address: Address, error: OSError) -> DaytimedError:
+def _explain(address: Address, error: OSError, place: tuple[Any, ...] = ("", 0)) -> DaytimedError:
     text, number = f"{address}: cannot listen: {error.strerror}", error.errno or 0
     if error.errno in (errno.EACCES, errno.EPERM):
-        hint = "use the socket unit or CAP_NET_BIND_SERVICE for a port below 1024"
         if address.scheme == "unix":
             hint = "this user may not create a socket there"
+        elif 0 < place[1] < _UNPRIVILEGED:
+            hint = "use the socket unit or CAP_NET_BIND_SERVICE for a port below 1024"
+        else:
+            hint = (
+                "a sandbox or a security policy forbids it (see SocketBindDeny= and RestrictAddressFamilies=:"
+                " systemctl cat daytimed)"
+            )
         return NoPermissionError(f"{text}; {hint}", number)
     if error.errno == errno.EADDRINUSE:
         found = f"lsof {address.path}" if address.scheme == "unix" else f"ss -lnp 'sport = :{address.port}'"
         hint = f"stop the program that uses it (find it with: {found}) or choose another address"
         return ListenError(f"{text}; {hint}", number)
-    if error.errno == errno.EAFNOSUPPORT and address.scheme != "unix":
-        hint = (
+    if address.scheme == "unix":
+        return ListenError(text, number)
+    hints = {
+        errno.EAFNOSUPPORT: (
             "this kernel lacks the address family, or systemd passed no socket to a unit that may not open its own"
             " (see: systemctl status daytimed.socket)"
-        )
-        return ListenError(f"{text}; {hint}", number)
-    if error.errno == errno.EADDRNOTAVAIL:
-        return ListenError(f"{text}; this machine has no such address (see: ip address)", number)
-    return ListenError(text, number)
+        ),
+        errno.EADDRNOTAVAIL: "this machine has no such address (see: ip address)",
+        errno.EINVAL: (
+            "write an fe80: address with its interface, for example [fe80::1%eth0]:6000,"
+            " and an IPv4 address without ::ffff:"
+        ),
+    }
+    hint = hints.get(number, "")
+    return ListenError(f"{text}; {hint}" if hint else text, number)

@@ -11,10 +11,8 @@ from collections.abc import Collection
 
 from daytimed.counters import WATCHED, Counters
 from daytimed.reporter import Reporter
-from daytimed.team import Child
+from daytimed.team import LOOK_S, Child
 
-#: The interval between two looks.
-LOOK_S = 1.0
 #: A worker is stuck after this many looks without progress. Looks are counted, not seconds: a machine that was paused
 #: must not lose all its workers when it resumes.
 STUCK_LOOKS = 5

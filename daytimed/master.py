@@ -1,8 +1,9 @@
 """
-The master: keeps the desired state and the actual workers, and reconciles them. It serves no client.
+The master: keeps the desired state and the actual workers, and reconciles them.
 
 `phases` says where it is, and where each event leads. It takes signals one by one from `signals.wait`, and nothing
-interrupts it. With nothing to do it sleeps until the next signal.
+interrupts it. With nothing to do it sleeps until the next signal. It answers no client but those that wait where no
+worker will accept them (`backlog`).
 """
 
 from __future__ import annotations
@@ -10,19 +11,21 @@ from __future__ import annotations
 import gc
 import math
 import os
+import socket
 import time
-import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from daytimed import __version__, clock, signals
+from daytimed.backlog import Backlog
 from daytimed.children import Children, let_go
 from daytimed.config.settings import Config
 from daytimed.counters import Counters
-from daytimed.errors import EXIT_OK, DaytimedError, StartError
-from daytimed.generation import Generation, compile_replies
+from daytimed.errors import DaytimedError, StartError, load_error
+from daytimed.generation import Generation, Loaded, compile_replies, complete
+from daytimed.loader import LOAD_DEADLINE_S, Loader
 from daytimed.log.log import Log
-from daytimed.lookout import LOOK_S, Lookout
+from daytimed.lookout import Lookout
 from daytimed.phases import Event, Phase, next_phase
 from daytimed.reporter import Reporter
 from daytimed.sockets import Sockets
@@ -56,8 +59,8 @@ class Master:
         self._notifier = notifier
         self._started_at = time.monotonic()
         self._counters = Counters()
-        self._sockets = Sockets(notifier)
-        self._children = Children(self._counters, self._sockets)
+        self.sockets = Sockets(notifier)
+        self._children = Children(self._counters, self.sockets)
         self._reporter = Reporter(self._counters, notifier, self._started_at)
         self._lookout = Lookout(self._counters, self._reporter)
         self._on_ready: Callable[[], None] = lambda: None
@@ -72,36 +75,39 @@ class Master:
         self._reload_wanted = False
         self._stop_signal = 0
 
-    def open(self, passed: Sequence[tuple[str, int]] = ()) -> None:
+    def open(self, passed: Sequence[tuple[str, int]] = (), client: tuple[socket.socket, str] | None = None) -> bool:
         """
-        Load the configuration and open every listener.
+        Load the configuration and open every listener; return False if a signal asks to stop meanwhile.
 
         Args:
             passed: Names and descriptors of sockets that a service manager has bound, or kept for us.
+            client: Taken from the queue of the passed socket with this name.
 
         Raises:
             DaytimedError: With one sentence for each problem.
         """
-        self._sockets.adopt(passed)
-        self._pending = self._make_generation(self._load())
-        # not earlier: Ctrl-C must end a start that waits for a name server
         signals.prepare_master()
+        self.sockets.adopt(passed)
+        loader = self._begin_to_load(time.monotonic())
+        while not loader.is_done(time.monotonic()):
+            taken = signals.wait(loader.deadline)
+            if signals.STOP.intersection(taken):
+                self._children.stop_loading()
+                return False
+            self._reload_wanted |= signals.RELOAD in taken
+            self._children.reap(time.monotonic())
+        self._pending = self._make_generation(loader)
+        if client:
+            self._pending.backlog(self._counters).answer(*client)
+        return True
 
-    @property
-    def descriptors(self) -> list[int]:
-        """The descriptors that stay open when the daemon detaches."""
-        return self._sockets.descriptors
-
-    def run(self, on_ready: Callable[[], None] = lambda: None, private: Sequence[int] = ()) -> int:
+    def run(self, on_ready: Callable[[], None] = lambda: None, private: Sequence[int] = ()) -> None:
         """
         Serve until stopped.
 
         Args:
             on_ready: Called once, when every listener has its workers.
             private: Descriptors that workers close.
-
-        Returns:
-            The exit code.
 
         Raises:
             StartError: If no worker can be started.
@@ -112,8 +118,9 @@ class Master:
         self._pending.log = self._make_log(self._pending.config, self._children.count_lost)
         self._log = self._children.log = self._pending.log
         self._log.event("daemon_starting", version=__version__, pid=os.getpid(), **self._about)
-        self._pending.log_listeners(None)
         self._close_unused()
+        self._pending.log_listeners(None)
+        self._pending.rehearse()
         # from here on the workers share this memory; a garbage collection in one of them must not copy it
         gc.collect()
         gc.freeze()
@@ -123,7 +130,6 @@ class Master:
                 self._handle(signals.wait(self._next_deadline()))
         finally:
             self._close()
-        return EXIT_OK
 
     def _handle(self, taken: list[int]) -> None:
         """Handle signals; the reconciliation comes last, when everything is known."""
@@ -139,7 +145,12 @@ class Master:
             workers = sum(generation.workers for generation in self._generations_alive())
             self._log.event("statistics", **self._reporter.figures(now), workers=workers)
         if self._lookout.look_at is not None and now >= self._lookout.look_at:
-            self._look(now)
+            for child in self._lookout.look(self._children.all.values(), now):
+                self._children.kill_stuck(child)
+            self._reporter.report_suppressed(self._log, now)
+            self._lookout.rest(now)
+        if self._children.loader and self._children.loader.is_done(now):
+            self._finish_load(self._children.loader)
         self._converge(now)
         self._report(now)
 
@@ -173,7 +184,7 @@ class Master:
             yield Event.RELOAD
         if not self._children.leaving:
             yield Event.GONE
-        if self._phase is Phase.LOADING:
+        if self._phase is Phase.LOADING and not self._children.loader:
             yield Event.LOADED if self._pending else Event.REJECTED
         elif self._pending and self._pending.is_ready:
             yield Event.READY
@@ -195,22 +206,21 @@ class Master:
         self._reload_wanted = False
         self._log.event("daemon_reloading")
         self._notifier.reloading()
-        failure, more = "", {}
         try:
-            generation = self._make_generation(self._load())
-            generation.log = self._make_log(generation.config, self._children.count_lost)
-            self._pending = generation
+            self._begin_to_load(now)
         except DaytimedError as error:
-            failure = "; ".join(str(error).splitlines())
-        except MemoryError:
-            failure = "there is not enough memory for the configuration"
+            self._reject(error)
+
+    def _finish_load(self, loader: Loader) -> None:
+        try:
+            self._pending = self._make_generation(loader)
+            self._pending.log = self._make_log(self._pending.config, self._children.count_lost)
         except Exception as error:
-            # a bug of ours: the existing workers continue to serve
-            failure, more = f"the configuration cannot be loaded: {error!r}", {"exception": traceback.format_exc()}
-        if failure:
+            self._pending, failure = None, load_error(error)
+        if not self._pending:
             # not before: the exception holds the memory of the load
             self._close_unused()
-            self._reject(failure, **more)
+            self._reject(failure)
 
     def _begin_trial(self, now: float) -> None:
         # loading may have taken longer than the trial may
@@ -234,7 +244,6 @@ class Master:
         generation = self._take_over(now)
         self._children.retire(before, now)
         generation.log_listeners(before)
-        self._close_unused()
 
     def _take_over(self, now: float) -> Generation:
         generation, self._pending = self._pending, None
@@ -250,12 +259,13 @@ class Master:
 
     def _finish_reload(self, now: float) -> None:
         """Report the reload: from now on every client is served by the new configuration."""
+        self._close_unused()
         if generation := self._current:
             self._log.event("daemon_reloaded", generation=generation.number, workers=generation.workers)
             self._reporter.notify_ready(len(generation.teams), generation.workers, now)
 
     def _withdraw(self, now: float) -> None:
-        self._reject("the workers of the new configuration do not start; the log says why")
+        self._reject(StartError("the workers of the new configuration do not start; the log says why"))
         pending, self._pending = self._pending, None
         if pending:
             self._children.retire(pending, now)
@@ -264,53 +274,46 @@ class Master:
     def _stop(self, now: float) -> None:
         self._log.event("daemon_stopping", signal=signals.name_of(self._stop_signal))
         self._notifier.send(STOPPING=1, STATUS="Stopping")
+        self._children.stop_loading()
         for generation in self._generations_alive():
             self._children.retire(generation, now)
 
-    def _reject(self, error: str, **more: str) -> None:
-        self._log.event("reload_rejected", error=error, **more)
-        self._reporter.notify_rejected(error)
+    def _reject(self, error: DaytimedError) -> None:
+        more = {"exception": error.trace} if error.trace else {}
+        self._log.event("reload_rejected", error="; ".join(error.problems), **more)
+        self._reporter.notify_rejected("; ".join(error.problems))
 
-    def _make_generation(self, config: Config) -> Generation:
-        replies = compile_replies(config)
-        assigned = self._sockets.open(config)
+    def _begin_to_load(self, now: float) -> Loader:
+        self._notifier.extend_timeout(LOAD_DEADLINE_S + RELOAD_DEADLINE_S)
+        return self._children.load(lambda note: complete(self._load(), self.sockets, note), now)
+
+    def _make_generation(self, loader: Loader) -> Generation:
+        self._children.loader = None
+        loaded: Loaded = loader.take()
+        replies = compile_replies(loaded.config, loaded.zones)
+        empty = Backlog(loaded.config, replies, self._counters).empty
+        assigned = self.sockets.open(loaded.config, loaded.places, empty)
         self._generations += 1
-        return Generation(self._generations, config, replies, assigned)
+        return Generation(self._generations, loaded.config, replies, assigned)
 
     # -- reports -----------------------------------------------------------------------------------------------------
-
-    def _look(self, now: float) -> None:
-        for child in self._lookout.look(self._children.all.values(), now):
-            seconds = round(child.still * LOOK_S)
-            self._log.event("worker_stuck", pid=child.pid, listener=child.team.settings.name, seconds=seconds)
-            self._children.kill(child)
-        self._reporter.report_suppressed(self._log, now)
-        self._lookout.rest(now)
 
     def _report(self, now: float) -> None:
         """Log losses, and notify the service manager of the workers."""
         self._reporter.report_losses(self._log)
         if self._current and self._phase is not Phase.STOPPING:
-            listeners, workers = len(self._current.teams), self._current.workers
-            self._reporter.notify_change(listeners, workers, now)
-            feed_at = self._reporter.feed_at
-            if feed_at is not None and now >= feed_at:
-                self._reporter.notify_health(self._is_healthy(self._current), listeners, workers, now)
+            is_healthy = self._current.is_complete and not self._children.is_any_held
+            self._reporter.notify_state(len(self._current.teams), self._current.workers, now, is_healthy=is_healthy)
 
     # -- state -------------------------------------------------------------------------------------------------------
-
-    def _is_healthy(self, current: Generation) -> bool:
-        """Return whether every wanted worker exists, and all make progress."""
-        if any(team.ready < team.wanted for team in current.teams):
-            return False
-        return not any(child.stopped or child.still for child in self._children.all.values())
 
     def _generations_alive(self) -> list[Generation]:
         return [generation for generation in (self._current, self._pending) if generation]
 
     def _close_unused(self) -> None:
-        used = {team.listener for generation in self._generations_alive() for team in generation.teams}
-        self._sockets.close_all_but(used, self._log)
+        alive = self._generations_alive()
+        used = {team.listener for generation in alive for team in generation.teams}
+        self.sockets.close_all_but(used, self._log, alive[0].backlog(self._counters).empty)
 
     def _next_deadline(self) -> float | None:
         """Return when there is something to do without a signal; None if there is nothing."""
@@ -321,12 +324,14 @@ class Master:
                 deadlines += [team.respawn.not_before for team in generation.teams if team.missing > 0]
         if self._phase is Phase.TRYING:
             deadlines.append(self._pending_until)
+        if self._children.loader:
+            deadlines.append(self._children.loader.deadline)
         return min((each for each in deadlines if each is not None), default=None)
 
     def _close(self) -> None:
         """Kill the remaining workers, close the listeners, and log the totals."""
         self._children.end()
-        self._sockets.close(self._log)
+        self.sockets.close(self._log)
         now = time.monotonic()
         self._reporter.report_suppressed(self._log, now, at_once=True)
         self._reporter.report_losses(self._log)

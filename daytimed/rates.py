@@ -12,6 +12,8 @@ from collections.abc import Sequence
 
 from daytimed.addresses import unmap
 from daytimed.budget import Cells, spend
+from daytimed.config.settings import AccessConfig
+from daytimed.counters import Counters
 
 #: The limit of a source over UDP, where an address can be forged, unless the configuration sets one.
 UDP_RATE = 10.0
@@ -47,7 +49,7 @@ class RateLimit:
         """Return the cell index of a host's source, and its tag; `take` updates the index when the source moves."""
         host = unmap(host)
         source = host.encode()
-        if ":" in host and not host.startswith(_WHOLE_ADDRESSES):
+        if ":" in host and "%" not in host and not host.startswith(_WHOLE_ADDRESSES):
             source = socket.inet_pton(socket.AF_INET6, host)[:8]
         # two hashes: each has 32 bits on a 32-bit Python
         first, tag = hash(self._secret + source) & 0xFFFF_FFFF, hash(source + self._secret) & 0xFFFF_FFFF
@@ -82,3 +84,11 @@ class RateLimit:
         self._times[at] = 0.0
         self._tags[at] = tag
         return at
+
+
+def limit(access: AccessConfig, counters: Counters, *, is_datagram: bool) -> RateLimit | None:
+    """Return the limit of a listener; None if it has none."""
+    rate = access.rate or (UDP_RATE if is_datagram else 0.0)
+    # counted separately: a forged UDP source must not use up the TCP rate of that address
+    secret = counters.secret + (b"udp" if is_datagram else b"")
+    return RateLimit(counters.rates, rate, access.burst, secret) if rate else None

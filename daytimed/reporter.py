@@ -105,16 +105,14 @@ class Reporter:
         self._rejection = f"The last reload was rejected: {error}"
         self._notifier.send(READY=1, STATUS=self._rejection)
 
-    def notify_health(self, healthy: bool, listeners: int, workers: int, now: float) -> None:
-        """Feed the watchdog, unless a worker is missing or makes no progress."""
-        self._fed_at = now
-        if healthy:
-            self._notifier.send(WATCHDOG=1, STATUS=self._status(listeners, workers, now))
-
-    def notify_change(self, listeners: int, workers: int, now: float) -> None:
-        """Update the status if the number of workers has changed."""
+    def notify_state(self, listeners: int, workers: int, now: float, *, is_healthy: bool) -> None:
+        """Update the status if the number of workers has changed; feed the watchdog if it is due and all is well."""
         if self._fed_at is not None and (listeners, workers) != self._shown:
             self._notifier.send(STATUS=self._status(listeners, workers, now))
+        if self.feed_at is not None and now >= self.feed_at:
+            self._fed_at = now
+            if is_healthy:
+                self._notifier.send(WATCHDOG=1, STATUS=self._status(listeners, workers, now))
 
     def _status(self, listeners: int, workers: int, now: float) -> str:
         self._shown = (listeners, workers)

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from daytimed.addresses import unmap
 from daytimed.datagram import is_loop, reply_source
 from daytimed.gate import Gate
+from daytimed.peers import host_of
 from daytimed.reasons import DENIED, NO_FD, NO_MEMORY, OS_ERROR, RESET, TIMEOUT
 from daytimed.ring import Ring, close
 
@@ -72,7 +73,7 @@ class Streams:
         - recvfrom and close, of the earlier client whose place in the ring this one takes.
         """
         descriptor, peer = client
-        if self._judge and (dropped := self._judge(peer[0], now_ns)) is not None:
+        if self._judge and (dropped := self._judge(host_of(peer), now_ns)) is not None:
             close(descriptor)
             return 0, dropped
         try:
@@ -116,7 +117,7 @@ class Datagrams:
     def serve(self, request: tuple[Any, ...], now_ns: int) -> Outcome:
         """Answer one datagram, as recvmsg returns it, with one; its content does not matter (RFC 867)."""
         _, control, _, peer = request
-        host, port = unmap(peer[0]), peer[1]
+        host, port = unmap(host_of(peer)), peer[1]
         source = reply_source(control)
         if source is None or is_loop(host, port, self._own_ports):
             return 0, DENIED

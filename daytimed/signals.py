@@ -32,6 +32,11 @@ _BLOCKED = MASTER | {TICK}
 _PR_SET_PDEATHSIG = 1
 
 
+def write_from_background() -> None:
+    """Let this process write to its terminal from the background: with `stty tostop`, SIGTTOU would stop it."""
+    signal.signal(signal.SIGTTOU, signal.SIG_IGN)
+
+
 def prepare_master() -> None:
     """Block the signals of the master."""
     # systemd 258 and later require a SIGHUP handler of a notify-reload service; SIGHUP is blocked, so it never runs

@@ -26,6 +26,8 @@ JOURNAL_SOCKET = "/run/systemd/journal/socket"
 _NOTIFY_TIMEOUT_S = 1.0
 #: More than any unit passes; a larger number is garbage.
 _MOST_PASSED = 4096
+#: Of an address of a unix socket, unix(7), in bytes.
+_LONGEST_PATH = 107
 #: Keeps absurd numbers out of sigtimedwait(2); notifying more often than required does no harm.
 _LONGEST_WATCHDOG_S = 86400.0
 
@@ -43,16 +45,14 @@ def take_passed(environ: MutableMapping[str, str]) -> list[tuple[str, int]]:
         ListenError: If the variables are invalid.
     """
     pid, count, names, identity = (environ.pop(f"LISTEN_{each}", "") for each in ("PID", "FDS", "FDNAMES", "PIDFDID"))
-    if not pid and not count:
+    if not pid or not count:
+        # as in sd_listen_fds(3), one without the other means nothing
         return []
-    if not (_is_number(pid) and _is_number(count) and int(count) <= _MOST_PASSED):
-        raise ListenError(
-            f"LISTEN_PID={pid[:20]!r} or LISTEN_FDS={count[:20]!r} is not a valid number;"
-            " check the program that starts daytimed"
-        )
-    if int(pid) != os.getpid() or not _is_own_identity(identity):
+    if _number("LISTEN_PID", pid) != os.getpid() or not _is_own_identity(identity):
         # they are meant for a parent of this process
         return []
+    if _number("LISTEN_FDS", count) > _MOST_PASSED:
+        raise ListenError(f"LISTEN_FDS={count}: more than {_MOST_PASSED}; check the program that starts daytimed")
     named = names.split(":") if names else ["unknown"] * int(count)
     if len(named) != int(count):
         raise ListenError(
@@ -70,8 +70,10 @@ def take_passed(environ: MutableMapping[str, str]) -> list[tuple[str, int]]:
     return passed
 
 
-def _is_number(text: str) -> bool:
-    return text.isascii() and text.isdigit() and len(text) < 20
+def _number(name: str, text: str) -> int:
+    if not (text.isascii() and text.isdigit() and len(text) <= 20):
+        raise ListenError(f"{name}={text[:20]!r} is not a number; check the program that starts daytimed")
+    return int(text)
 
 
 def _is_own_identity(identity: str) -> bool:
@@ -83,7 +85,7 @@ def _is_own_identity(identity: str) -> bool:
     except OSError:
         return True
     try:
-        return str(os.fstat(descriptor).st_ino) == identity
+        return os.fstat(descriptor).st_ino == _number("LISTEN_PIDFDID", identity)
     finally:
         os.close(descriptor)
 
@@ -96,7 +98,7 @@ class Notifier:
         Take NOTIFY_SOCKET and WATCHDOG_* out of the environment.
 
         Raises:
-            ListenError: If they are invalid.
+            ListenError: If WATCHDOG_USEC is invalid, and somebody waits for our messages.
         """
         path = environ.pop("NOTIFY_SOCKET", "")
         watchdog_us, watchdog_pid = environ.pop("WATCHDOG_USEC", ""), environ.pop("WATCHDOG_PID", "")
@@ -104,21 +106,22 @@ class Notifier:
         self._socket: socket.socket | None = None
         self.watchdog_s: float | None = None
         """The watchdog timeout; None if the service manager expects no `WATCHDOG=1`."""
-        if path:
-            if path[0] not in "/@":
-                raise ListenError(
-                    f"NOTIFY_SOCKET={path!r} is neither a path nor an abstract socket;"
-                    " check the program that starts daytimed"
-                )
-            self._address = "\0" + path[1:] if path[0] == "@" else path
-            self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-            self._socket.settimeout(_NOTIFY_TIMEOUT_S)
+        self.ignored: list[str] = []
+        """Variables that cannot be used: vsock and other families, or a path that is relative or too long."""
+        if not path:
+            return
+        if path[0] not in "/@" or len(os.fsencode(path)) > _LONGEST_PATH:
+            # nothing is lost by serving without notifications
+            self.ignored.append("NOTIFY_SOCKET")
+            return
+        self._address = "\0" + path[1:] if path[0] == "@" else path
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self._socket.settimeout(_NOTIFY_TIMEOUT_S)
         if watchdog_us and (not watchdog_pid or watchdog_pid == str(os.getpid())):
-            if not _is_number(watchdog_us) or int(watchdog_us) == 0:
-                raise ListenError(
-                    f"WATCHDOG_USEC={watchdog_us!r} is not a positive number; check the program that starts daytimed"
-                )
-            self.watchdog_s = min(int(watchdog_us) / 1_000_000, _LONGEST_WATCHDOG_S)
+            timeout_us = _number("WATCHDOG_USEC", watchdog_us)
+            if timeout_us == 0:
+                raise ListenError("WATCHDOG_USEC=0 is not a timeout; check the program that starts daytimed")
+            self.watchdog_s = min(timeout_us / 1_000_000, _LONGEST_WATCHDOG_S)
 
     def __bool__(self) -> bool:
         """Return whether there is a service manager to notify."""
@@ -149,6 +152,10 @@ class Notifier:
     def reloading(self) -> bool:
         """Announce a reload; systemd then waits for a READY=1 sent after this moment."""
         return self.send(RELOADING=1, MONOTONIC_USEC=time.monotonic_ns() // 1000)
+
+    def extend_timeout(self, seconds: float) -> bool:
+        """Announce a start or a reload that may take this long: it can wait for name servers."""
+        return self.send(EXTEND_TIMEOUT_USEC=round(seconds * 1_000_000))
 
 
 def _one_line(value: str | int) -> str:

@@ -9,6 +9,9 @@ from daytimed.counters import ACCEPTED, FINISHED, READY, Cells
 from daytimed.listeners import Listener
 from daytimed.respawn import Respawn
 
+#: The interval between two looks of the master at the slots.
+LOOK_S = 1.0
+
 
 @dataclass(slots=True)
 class Child:

@@ -10,8 +10,9 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
@@ -20,14 +21,19 @@ from daytimed.counters import ACCEPTED, DROPPED, FINISHED, READY, SERVED, SUPPRE
 from daytimed.datagram import CONTROL_SPACE
 from daytimed.gate import Gate
 from daytimed.listeners import Listener
-from daytimed.log.clients import NAMELESS, ClientLog
+from daytimed.log.clients import ClientLog
 from daytimed.log.log import Log
+from daytimed.peers import NAMELESS, Peer
 from daytimed.ring import Ring
 from daytimed.session import Datagrams, Streams
 
 #: The pause of a worker that is out of descriptors or memory, and the shortest time between two warnings about it.
 PAUSE_S = 0.1
 PAUSE_WARNING_S = 10.0
+
+#: Enough for Python to specialize the code of a client and to fill its caches.
+REHEARSED = 32
+_OURSELVES: Peer = ("127.0.0.1", 0)
 
 #: A client that has gone, and the network errors that accept(2) passes on: the next client is not affected.
 _CLIENT_ERRORS = frozenset(
@@ -77,6 +83,16 @@ class Worker:
         """Close the streams of earlier clients that are done."""
         self._ring.tick()
 
+    def rehearse(self, client_log: ClientLog) -> None:
+        """
+        Serve clients of our own, which count as any other.
+
+        Python specializes code as it runs, and caches what it looks up. After a rehearsal in the master, workers share
+        these pages; otherwise each of them writes its own.
+        """
+        with contextlib.suppress(StopIteration):
+            self._serve(self._streams, partial(next, _extras()), 1, client_log, lambda: None)
+
     def run(self, log: Log, client_log: ClientLog, wake: Callable[[], None]) -> None:
         """
         Serve until stopped.
@@ -88,11 +104,18 @@ class Worker:
             OSError: If the listener is broken; no client can cause that.
         """
         self._log = log
-        opened = self._open()
-        if opened is None:
-            return
+        if opened := self._open():
+            self._serve(*opened, client_log, wake)
+
+    def _serve(
+        self,
+        sessions: Streams | Datagrams,
+        receive: Callable[[], Any],
+        peer_at: int,
+        client_log: ClientLog,
+        wake: Callable[[], None],
+    ) -> None:
         # everything the loop uses is a local name: it runs for each client
-        sessions, receive, peer_at = opened
         serve, slot, head, monotonic_ns = sessions.serve, self.slot, self._head, time.monotonic_ns
         nameless = self.listener.is_unix
         record = client_log.record if client_log else None
@@ -176,6 +199,15 @@ class Worker:
             self._log.event("accept_resumed", pid=os.getpid(), listener=self.name, pauses=self._pauses)
         self._pause_logged = False
         self._pauses = 0
+
+
+def _extras() -> Iterator[tuple[int, Peer]]:
+    """Yield the clients of a rehearsal; fewer if the system lacks descriptors."""
+    with contextlib.suppress(OSError):
+        for _ in range(REHEARSED):
+            ours, theirs = socket.socketpair()
+            with theirs:
+                yield ours.detach(), _OURSELVES
 
 
 def main(worker: Worker, master: int, prctl: Callable[..., int], log: Log, client_log: ClientLog) -> int:

@@ -39,6 +39,7 @@ FILES = (
     ("{prefix}/share/doc/daytimed", "README.md"),
     ("{prefix}/share/doc/daytimed", "SECURITY.md"),
     ("{prefix}/share/doc/daytimed/examples", "systemd/examples/*"),
+    ("{prefix}/share/doc/daytimed/examples/second-listener", "systemd/examples/second-listener/*"),
     ("{prefix}/share/doc/daytimed/examples/monitoring", "packaging/monitoring/*"),
     ("{prefix}/share/doc/daytimed/examples/monitoring/haproxy", "packaging/monitoring/haproxy/*"),
     ("{prefix}/share/doc/daytimed/examples/monitoring/prometheus", "packaging/monitoring/prometheus/*"),
@@ -54,6 +55,44 @@ sys.path.insert(0, {modules!r})
 from {module} import main
 
 sys.exit(main())
+"""
+
+
+#: What comes next, by the kind of host.
+STAGED = """\
+Installed in {destdir}, for a host that has it as its root. There, run:
+    systemctl daemon-reload && systemctl enable --now daytimed.socket daytimed.service
+or, without systemd:
+    /etc/init.d/daytimed start
+"""
+SYSTEMD = """\
+Installed. Start it now and at every boot:
+    systemctl daemon-reload
+    systemctl enable --now daytimed.socket daytimed.service
+After an upgrade, use the new version:
+    systemctl restart daytimed
+"""
+SYSVINIT = """\
+Installed. Start it now:
+    /etc/init.d/daytimed restart
+And at every boot, on Debian:
+    update-rc.d daytimed defaults
+"""
+ANYWHERE = """\
+Ask it:
+    {prefix}/bin/daytime-get
+Configuration: {config}. Manual: man -M {prefix}/share/man daytimed
+"""
+REMOVED_SYSTEMD = """\
+Removed. End what still runs:
+    systemctl disable --now daytimed.socket daytimed.service
+    systemctl daemon-reload
+"""
+REMOVED_SYSVINIT = """\
+Removed. End what still runs:
+    kill $(cat /run/daytimed.pid)
+And on Debian, remove its links:
+    update-rc.d daytimed remove
 """
 
 
@@ -111,7 +150,7 @@ class Installation:
         """Install everything, or everything except the programs, over an earlier version."""
         data = self.data()
         files = {self._shipped: data[self._config], **data}
-        if not self._destdir and Path("/run/systemd/system").is_dir():
+        if not self._destdir and has_systemd():
             # useless under systemd, and `systemctl enable` would create links for it that nothing removes
             del files["/etc/init.d/daytimed"]
         if programs:
@@ -133,6 +172,7 @@ class Installation:
         self.put(files)
         for path in self._noted - self._read_record():
             self._unlink(path)
+        self._say((STAGED if self._destdir else SYSTEMD if has_systemd() else SYSVINIT) + ANYWHERE)
 
     def remove(self) -> None:
         """Remove the recorded files; keep a changed configuration, and directories with files of others."""
@@ -153,6 +193,11 @@ class Installation:
             place = self.place(path)
             if place.is_dir() and not any(place.iterdir()):
                 place.rmdir()
+        if not self._destdir:
+            self._say(REMOVED_SYSTEMD if has_systemd() else REMOVED_SYSVINIT)
+
+    def _say(self, text: str) -> None:
+        print(text.format(prefix=self.prefix, destdir=self._destdir, config=self._config), end="")
 
     def _programs(self) -> dict[str, tuple[bytes, int]]:
         # not the interpreter of a virtual environment, which may disappear
@@ -197,6 +242,11 @@ class Installation:
     def _is_config_changed(self) -> bool:
         config, shipped = self.place(self._config), self.place(self._shipped)
         return config.exists() and not (shipped.exists() and shipped.read_bytes() == config.read_bytes())
+
+
+def has_systemd() -> bool:
+    """Return whether this host runs systemd, sd_booted(3)."""
+    return Path("/run/systemd/system").is_dir()
 
 
 def remove_tree(folder: Path) -> None:

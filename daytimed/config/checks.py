@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 from daytimed import addresses, clock, formats
 from daytimed.addresses import Address, printable
+from daytimed.nearest import nearest
 
 #: Once in a quarter of an hour; more than one machine can serve.
 LEAST_RATE, MOST_RATE = 0.001, 1_000_000
@@ -77,10 +78,20 @@ def listener_name(value: Any) -> str:
 
 
 def address(value: Any) -> Address:
-    """Check an address; a number is a port."""
+    """Check the address of a listener; a number is a port."""
     if type(value) is int:
         value = str(value)
-    return addresses.parse(text(value))
+    address = addresses.parse(text(value))
+    if address.host == "*":
+        raise ValueError(
+            f"{value!r} names no host; for all addresses, write {Address(address.scheme, '', address.port)}"
+        )
+    # a client can ask such an address, but a socket that is for IPv6 only cannot be bound to it
+    mapped = ipaddress.IPv6Address(address.host).ipv4_mapped if ":" in address.host else None
+    if mapped:
+        meant = Address(address.transport, str(mapped), address.port)
+        raise ValueError(f"{value!r} is an IPv4 address in IPv6 notation; write {meant}")
+    return address
 
 
 def networks(value: Any) -> tuple[Network, ...]:
@@ -142,9 +153,7 @@ def show(value: Any) -> str:
     return shown if len(shown) <= 60 else shown[:57] + "..."
 
 
-def guess(word: Any, known: tuple[str, ...] | list[str]) -> str:
+def guess(word: Any, known: Collection[str]) -> str:
     """Return a hint at the known word that was probably meant, or an empty string."""
-    import difflib  # for errors only
-
-    close = difflib.get_close_matches(word, known, 1) if isinstance(word, str) else []
-    return f"; did you mean {close[0]}?" if close else ""
+    meant = nearest(word, known) if isinstance(word, str) else ""
+    return f"; did you mean {meant}?" if meant else ""

@@ -7,14 +7,13 @@ place: FILE: log.level: "loud" is not one of …
 
 from __future__ import annotations
 
-import os
-import stat
 from collections.abc import Mapping
 from typing import Any
 
-from daytimed import addresses
-from daytimed.addresses import Address
-from daytimed.config.checks import guess, list_from, show
+from daytimed import tz
+from daytimed.addresses import Address, overlap
+from daytimed.config import checks, source
+from daytimed.config.checks import list_from, show
 from daytimed.config.settings import (
     DEFAULT_ADDRESS,
     ENVIRONMENT_PREFIX,
@@ -29,12 +28,9 @@ from daytimed.config.settings import (
     LogConfig,
     Setting,
 )
-from daytimed.errors import ConfigError, NoPermissionError
+from daytimed.errors import ConfigError
 
 DEFAULT_PATH = "/etc/daytimed/daytimed.toml"
-
-#: Bytes; more than 1024 listeners need.
-LARGEST_FILE = 1 << 20
 
 
 def load(path: str | None, environ: Mapping[str, str], options: Mapping[str, Any], listen: list[Address]) -> Config:
@@ -43,7 +39,7 @@ def load(path: str | None, environ: Mapping[str, str], options: Mapping[str, Any
 
     Args:
         path: The file; None for the default one, which need not exist.
-        environ: The environment, with the DAYTIMED_* variables.
+        environ: The environment, with TZ and the DAYTIMED_* variables.
         options: Values from the command line by key path, already checked by `check_option`.
         listen: Addresses from the command line; they replace the listeners of the file and the environment.
 
@@ -52,8 +48,10 @@ def load(path: str | None, environ: Mapping[str, str], options: Mapping[str, Any
         NoPermissionError: If this user may not read the file.
     """
     problems: list[str] = []
-    document = _read_file(path, problems)
     where = path or DEFAULT_PATH
+    document: dict[str, Any] = {}
+    with _Collected(problems, where):
+        document = source.read(where, must_exist=path is not None)
     values = _check_document(document, where, problems)
     for variable, setting in VARIABLES.items():
         if variable in environ:
@@ -63,12 +61,15 @@ def load(path: str | None, environ: Mapping[str, str], options: Mapping[str, Any
     if not listen:
         for text in list_from(environ.get(LISTEN_VARIABLE, "")):
             with _Collected(problems, LISTEN_VARIABLE):
-                listen = [*listen, addresses.parse(text)]
+                listen = [*listen, checks.address(text)]
     if listen:
         tables = [{"address": address} for address in listen]
         where = "the list of addresses"
     values.update(options)
     listeners = _make_listeners(tables, values, where, problems)
+    if "local" in {values["timezone"], *(listener.timezone for listener in listeners)}:
+        with _Collected(problems, "TZ"):
+            tz.check(environ.get("TZ"))
     if problems:
         raise ConfigError(problems)
     return Config(
@@ -114,53 +115,29 @@ class _Collected:
         return True
 
 
-def _read_file(path: str | None, problems: list[str]) -> dict[str, Any]:
-    where = path or DEFAULT_PATH
-    try:
-        # opening a pipe would block until it has a writer
-        with open(where, "rb", opener=lambda path, flags: os.open(path, flags | os.O_NONBLOCK)) as file:
-            if stat.S_ISFIFO(os.fstat(file.fileno()).st_mode) and not where.startswith(("/dev/", "/proc/")):
-                raise ValueError("it is a pipe, which a reload cannot read again")
-            os.set_blocking(file.fileno(), True)
-            content = file.read(LARGEST_FILE + 1)
-        if len(content) > LARGEST_FILE:
-            raise ValueError(f"it is larger than {LARGEST_FILE} bytes")
-        import tomllib  # only for a daemon with a file
-
-        return tomllib.loads(content.decode())
-    except FileNotFoundError as error:
-        if path is not None:
-            raise ConfigError([f"{where}: {error.strerror}; pass the path of the file with -c"]) from None
-    except PermissionError as error:
-        raise NoPermissionError(f"{where}: {error.strerror}; this user may not read the configuration") from None
-    except OSError as error:
-        problems.append(f"{where}: {error.strerror}")
-    except UnicodeDecodeError as error:
-        problems.append(f"{where}: byte {error.start} is not UTF-8, as TOML requires")
-    except (ValueError, RecursionError) as error:
-        # tomllib's own errors are ValueErrors; so is a number of thousands of digits
-        problems.append(f"{where}: not TOML: {error}")
-    return {}
-
-
 def _check_document(document: dict[str, Any], where: str, problems: list[str]) -> dict[str, Any]:
     """Return the checked value of every setting by key path, and the tables of the listeners under "listener"."""
     values: dict[str, Any] = {each.path: each.check(each.default) for each in SETTINGS if each.section != "listener"}
     values["listener"] = []
-    names = [*SECTIONS[""], *(section for section in SECTIONS if section)]
     for key, value in document.items():
         if key == "listener":
             values["listener"] = _check_listener_tables(value, where, problems)
         elif key and key in SECTIONS:
             if isinstance(value, dict):
-                values.update(_check_table(value, SECTIONS[key], f"{where}: {key}.", problems))
+                values.update(_check_table(value, key, f"{where}: {key}.", problems))
             else:
                 problems.append(f"{where}: {key}: {show(value)} is not a table; write [{key}] with its keys below")
-        elif key in SECTIONS[""]:
-            values.update(_check_table({key: value}, SECTIONS[""], f"{where}: ", problems))
+        elif _is_section(value) and key not in SECTIONS[""]:
+            from daytimed.config import places  # for errors only
+
+            problems.append(f"{where}: {_show_key(key)}: unknown section{places.hint_at_section(key)}")
         else:
-            problems.append(f"{where}: {_show_key(key)}: unknown key{guess(key, names)}")
+            values.update(_check_table({key: value}, "", f"{where}: ", problems))
     return values
+
+
+def _is_section(value: Any) -> bool:
+    return isinstance(value, dict) or (isinstance(value, list) and any(isinstance(each, dict) for each in value))
 
 
 def _check_listener_tables(value: Any, where: str, problems: list[str]) -> list[dict[str, Any]]:
@@ -170,24 +147,27 @@ def _check_listener_tables(value: Any, where: str, problems: list[str]) -> list[
     tables = []
     for number, table in enumerate(value):
         prefix = f"{where}: listener[{number}]."
-        checked = _check_table(table, SECTIONS["listener"], prefix, problems)
+        checked = _check_table(table, "listener", prefix, problems)
         # an error must not look like a missing key, which has a default
-        faulty = dict.fromkeys(SECTIONS["listener"].keys() & {*table, "address"})
+        faulty = dict.fromkeys(SECTIONS["listener"].keys() & table.keys())
         tables.append(faulty | {path.rpartition(".")[2]: each for path, each in checked.items()})
-        if "address" not in table:
-            problems.append(f"{prefix}address: missing; write where to listen")
     return tables
 
 
-def _check_table(
-    table: dict[str, Any], settings: dict[str, Setting], prefix: str, problems: list[str]
-) -> dict[str, Any]:
+def _check_table(table: dict[str, Any], section: str, prefix: str, problems: list[str]) -> dict[str, Any]:
     values = {}
     for key, value in table.items():
         with _Collected(problems, prefix + _show_key(key)):
-            if key not in settings:
-                raise ValueError(f"unknown key{guess(key, list(settings))}")
-            values[settings[key].path] = settings[key].check(value)
+            setting = SECTIONS[section].get(key)
+            try:
+                if setting is None:
+                    raise ValueError("unknown key")
+                values[setting.path] = setting.check(value)
+            except ValueError as error:
+                from daytimed.config import places  # for errors only
+
+                hint = places.hint_at_value(value, setting) if setting else places.hint_at_key(key, section)
+                raise ValueError(f"{error}{hint}") from None
     return values
 
 
@@ -196,19 +176,25 @@ def _make_listeners(
 ) -> tuple[ListenerConfig, ...]:
     listeners: list[ListenerConfig] = []
     names: dict[str, int] = {}
-    places: dict[Address, int] = {}
+    places: dict[int, Address] = {}
     for number, table in enumerate(tables or [{"address": DEFAULT_ADDRESS}]):
         default_name = SECTIONS["listener"]["name"].default + (f"-{number + 1}" if number else "")
         listener = ListenerConfig(
             name=table.get("name", default_name),
-            address=table.get("address", DEFAULT_ADDRESS),
+            address=table.get("address"),
             format=table.get("format", values["format"]),
             workers=table.get("workers", values["workers"]),
             timezone=table.get("timezone", values["timezone"]),
         )
-        address = listener.address
-        if address and (address.port or address.path) and (first := places.setdefault(address, number)) != number:
-            problems.append(f"{where}: listener[{number}].address: {address} is also the address of listener[{first}]")
+        if address := listener.address:
+            problems += [
+                f"{where}: listener[{number}].address: {address} is also the address of listener[{first}]"
+                if other == address
+                else f"{where}: listener[{number}].address: {address} overlaps {other} of listener[{first}]"
+                for first, other in places.items()
+                if overlap(address, other)
+            ][:1]
+            places[number] = address
         if listener.name and (first := names.setdefault(listener.name, number)) != number:
             problems.append(
                 f'{where}: listener[{number}].name: "{listener.name}" is also the name of listener[{first}]'

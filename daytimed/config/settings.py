@@ -68,11 +68,12 @@ class ListenerConfig:
         ),
     ]  # fmt: skip
     address: Annotated[
-        Address,
+        Address | None,
         Setting(
             str(DEFAULT_ADDRESS), checks.address,
             "where to listen: [SCHEME://]HOST:PORT, :PORT, PORT, [V6]:PORT or unix:///PATH;"
-            " SCHEME is tcp tcp4 tcp6 udp udp4 udp6",
+            " SCHEME is tcp tcp4 tcp6 udp udp4 udp6"
+            "\nunder systemd, the socket unit decides (systemctl edit daytimed.socket), and this can be left out",
         ),
     ]  # fmt: skip
     format: Annotated[str, Setting(None, checks.format_name, "format of this listener (default: that of the daemon)")]
@@ -132,7 +133,12 @@ class LogConfig:
     client_burst: Annotated[int, Setting(200, _burst, "client events at once before the rate applies", int_from)]
     quiet: Annotated[
         tuple[Network, ...],
-        Setting([], checks.networks, "networks whose served clients are not logged (health checks)", list_from),
+        Setting(
+            [],
+            checks.networks,
+            "networks that are not logged when served, or when they reset (health checks)",
+            list_from,
+        ),
     ]
 
 
@@ -143,8 +149,8 @@ class Config:
     workers: Annotated[
         int,
         Setting(
-            0, _workers, "workers of each listener; 0 = one per usable CPU", int_from,
-            flags=("-w", "--workers"), metavar="N",
+            0, _workers, "workers of each listener; 0 = one per usable CPU, at most 8, and fewer with many listeners",
+            int_from, flags=("-w", "--workers"), metavar="N",
         ),
     ]  # fmt: skip
     timezone: Annotated[

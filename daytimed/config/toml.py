@@ -13,7 +13,8 @@ def to_toml(config: Config) -> str:
     lines = [f"{key} = {to_toml_value(getattr(config, key))}" for key in SECTIONS[""]]
     for listener in config.listeners:
         lines += ["", "[[listener]]"]
-        lines += [f"{key} = {to_toml_value(getattr(listener, key))}" for key in SECTIONS["listener"]]
+        set_here = {key: getattr(listener, key) for key in SECTIONS["listener"]}
+        lines += [f"{key} = {to_toml_value(value)}" for key, value in set_here.items() if value is not None]
     for section, values in (("access", config.access), ("log", config.log)):
         lines += ["", f"[{section}]"]
         lines += [f"{key} = {to_toml_value(getattr(values, key))}" for key in SECTIONS[section]]
@@ -32,7 +33,8 @@ def _commented_lines() -> Iterator[str]:
         elif section:
             yield f"\n[{section}]\n"
         for key, setting in settings.items():
-            yield f"# {setting.help}\n"
+            for line in setting.help.splitlines():
+                yield f"# {line}\n"
             yield f"# {key} =\n" if setting.default is None else f"{key} = {to_toml_value(setting.default)}\n"
 
 

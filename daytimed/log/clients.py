@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from daytimed import sample
 from daytimed.addresses import unmap
@@ -11,12 +12,8 @@ from daytimed.budget import Budget
 from daytimed.counters import PERIOD, SAMPLE, SLOT_CELLS, SUPPRESSED_DROPPED, SUPPRESSED_SERVED, Cells
 from daytimed.log.log import Log
 from daytimed.networks import NetworkSet
-from daytimed.reasons import REASONS
-
-Peer = tuple[Any, ...]
-"""Host and port first, as accept(2) returns them."""
-NAMELESS: Peer = ("", 0)
-"""The client of a unix socket."""
+from daytimed.peers import Peer, host_of
+from daytimed.reasons import REASONS, RESET
 
 #: Addresses that a worker remembers to be quiet, or not.
 REMEMBERED = 1024
@@ -36,8 +33,17 @@ class Allowance(NamedTuple):
 class ClientLog:
     """Logs clients."""
 
-    def __init__(self, log: Log, listener: str, clients: str, quiet: NetworkSet, allowance: Allowance | None) -> None:
+    def __init__(
+        self,
+        log: Log,
+        listener: str,
+        clients: str,
+        quiet: NetworkSet,
+        allowance: Allowance | None,
+        name_scope: Callable[[int], object] = int,
+    ) -> None:
         self._log = log
+        self._name_scope = name_scope
         self._listener = listener
         self._logs_served = clients == "all" and log.is_enabled("client_served")
         self._logs_dropped = clients != "none" and log.is_enabled("client_dropped")
@@ -63,23 +69,22 @@ class ClientLog:
             size: Bytes sent.
             dropped: None for a served client, or the reason for the drop, an index of REASONS.
         """
-        host = peer[0]
-        if dropped is None:
-            if not self._logs_served or (self._is_quiet and host and self._is_quiet(host)):
-                return
-        elif not self._logs_dropped:
+        if not (self._logs_served if dropped is None else self._logs_dropped):
             return
-        if now_ns < self._not_before_ns or (self._allowance and not self._take(self._allowance, host, now_ns)):
+        # many health checks close by a reset on purpose; a client without an address has port 0
+        if self._is_quiet and dropped in (None, RESET) and peer[1] and self._is_quiet(peer[0]):
+            return
+        if now_ns < self._not_before_ns or (self._allowance and not self._take(self._allowance, peer, now_ns)):
             self._slot[SUPPRESSED_SERVED if dropped is None else SUPPRESSED_DROPPED + dropped] += 1
             return
-        client, port = unmap(host) or "unix", peer[1]
+        client, port = unmap(host_of(peer, self._name_scope)) or "unix", peer[1]
         if dropped is None:
             self._log.event("client_served", client=client, port=port, listener=self._listener, bytes=size)
         else:
             reason = REASONS[dropped]
             self._log.event("client_dropped", client=client, port=port, listener=self._listener, reason=reason)
 
-    def _take(self, allowance: Allowance, host: str, now_ns: int) -> bool:
+    def _take(self, allowance: Allowance, peer: Peer, now_ns: int) -> bool:
         """Take one line from the allowance; if none is left, offer the client to the sample."""
         again_ns = allowance.budget.ask(now_ns)
         if not again_ns:
@@ -88,5 +93,5 @@ class ClientLog:
         if self._logs_served and not self._is_quiet:
             self.suppresses_until_ns = self._not_before_ns
         # only clients at which the budget is asked are offered: the others cost nothing
-        sample.offer(allowance.slot[SAMPLE : SAMPLE + sample.CELLS], host, allowance.head[PERIOD])
+        sample.offer(allowance.slot[SAMPLE : SAMPLE + sample.CELLS], host_of(peer), allowance.head[PERIOD])
         return False

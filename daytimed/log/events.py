@@ -75,8 +75,8 @@ EVENTS = {
     ),
     "listener_address_ignored": Event(
         "dc97a672c42a4942a048f595f8f07668",
-        "info",
-        "Ignoring the configured address {address} of {listener}: sockets were passed.",
+        "warning",
+        "Listener {listener}: {problem}",
     ),
     "worker_started": Event(
         "cb2c377c29c3417dbd2a9b0d706b4a5f",
@@ -127,5 +127,10 @@ EVENTS = {
         "01a8f40628ce4a18919c74d7e44da20e",
         "warning",
         "{lost} events could not be logged.",
+    ),
+    "start_failed": Event(
+        "b5c1f0c8a3e14d0c9d7e7f6a2c4b1e90",
+        "error",
+        "Cannot start: {error}",
     ),
 }

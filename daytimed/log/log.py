@@ -35,6 +35,8 @@ class Log:
             on_lost: Called for each event that the sink did not take.
             colors: Whether the console shows colours.
         """
+        self._how = form, level
+        self._colors = colors
         self._least = SEVERITIES[level]
         self._on_lost = on_lost
         self._logger: Any = structlog.wrap_logger(
@@ -44,6 +46,10 @@ class Log:
             context_class=dict,
             cache_logger_on_first_use=False,
         ).bind()
+
+    def muted(self) -> Log:
+        """Return a log that renders every event as this one does, and writes none."""
+        return Log(lambda *rendered: True, *self._how, self._on_lost, colors=self._colors)
 
     def is_enabled(self, name: str) -> bool:
         """Return whether an event of this name is logged."""

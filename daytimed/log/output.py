@@ -28,7 +28,7 @@ class Output:
             is_journal_stream: Whether `fd` is a stream to the journal.
         """
         self._find_journal = find_journal
-        self._is_journal_stream = is_journal_stream
+        self.is_journal_stream = is_journal_stream
         self._to_syslog = fd is None
         self._to_terminal = fd is not None and os.isatty(fd)
         self._sink = syslog_sink() if fd is None else stream_sink(fd)
@@ -40,7 +40,7 @@ class Output:
         `auto` is the journal under systemd, the console on a terminal, and otherwise JSON. `journal` without a journal
         is JSON too: a line in another form is better than no line.
         """
-        if form == "journal" or (form == "auto" and self._is_journal_stream):
+        if form == "journal" or (form == "auto" and self.is_journal_stream):
             journal = self._find_journal()
             if journal:
                 return Log(journal, "journal", level, on_lost)

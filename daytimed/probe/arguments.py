@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import re
 
 from daytimed import __version__, addresses
@@ -107,12 +108,51 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     Raises:
         UsageError: With the reason.
     """
-    options = make_parser().parse_intermixed_args(_join_negative(arguments))
+    parser = make_parser()
+    flags = [flag for action in parser._actions for flag in action.option_strings]
+    # argparse would take -zone for -z one
+    dashed = [each for each in arguments if each[:1] == "-" and f"-{each.partition('=')[0]}" in flags]
+    if dashed:
+        raise _unrecognized(dashed, flags)
+    options, left = parser.parse_known_intermixed_args(_join_negative(arguments))
+    if left:
+        raise _unrecognized(left, flags)
     for name, value in vars(options).items():
-        # argparse up to Python 3.12 returns this for -z-- and --zone=--; as in cli.py of the daemon
+        # argparse up to Python 3.12 returns this for -z-- and --zone=--; as in arguments.py of the daemon
         if value == [] and name != "addresses":
             raise UsageError(f"argument --{name.replace('_', '-')}: expected one argument")
     return options
+
+
+def _unrecognized(words: list[str], flags: list[str]) -> UsageError:
+    """Return the error of arguments that this program does not have, with what was probably meant by the first."""
+    from daytimed.nearest import hint_at_flag  # for errors only
+
+    #: What to use instead of the flags of other probes.
+    elsewhere = {
+        flag: meant
+        for meant, others in {
+            "-H HOST": "-a --address",
+            "-4": "--ipv4 --inet",
+            "-6": "--ipv6 --inet6",
+            "an address such as udp://HOST:PORT": "-u -U --udp",
+            "an address such as tcp://HOST:PORT": "--tcp",
+            "-o json": "-j --json",
+            "-o raw": "-r --raw",
+            "-o nagios": "--nagios",
+            "-o prometheus": "--prometheus",
+            "-o OUTPUT": "-f --format",
+            "-n COUNT": "-k --samples --tries",
+            "-v": "-d --debug",
+            "-z ZONE": "--tz --timezone",
+            "--send TEXT": "-s",
+            "--max-bytes N": "-m",
+            "--help": "-?",
+        }.items()
+        for flag in others.split()
+    }
+    hint = hint_at_flag(words[0], flags, elsewhere)
+    return UsageError(f"unrecognized arguments: {' '.join(words)}{hint}")
 
 
 _LONG_WITH_NEGATIVE = frozenset({"--warning", "--critical", "--response-warning", "--response-critical", "--zone"})
@@ -161,6 +201,13 @@ def survey_of(options: argparse.Namespace, servers: int) -> survey.Survey:
     planned_s = (options.count - 1) * gap_s
     if options.count and planned_s >= options.timeout:
         raise UsageError(f"{options.count} samples take {planned_s:.1f} s, too long for -t {options.timeout:g}")
+    if is_judged and options.zone == "local" and "TZ" in os.environ:
+        from daytimed import tz  # not for other runs
+
+        try:
+            tz.check(os.environ["TZ"])
+        except ValueError as error:
+            raise UsageError(f"TZ: {error}") from None
     try:
         zone = zones.load_offsets(options.zone)
     except ValueError as error:

@@ -15,7 +15,8 @@ from pathlib import Path
 
 import shtab
 
-from daytimed import cli, formats
+from daytimed import formats
+from daytimed.arguments import make_parser
 from daytimed.config.settings import LOG_FORMATS, LOG_LEVELS
 from daytimed.probe import arguments
 
@@ -84,8 +85,8 @@ def main() -> None:
     """Write the files to this folder, or to the one in the only argument."""
     folder = Path(sys.argv[1]) if len(sys.argv) > 1 else HERE
     man = HERE.parent / "man"
-    for make_parser, page in ((cli.make_parser, "daytimed.8"), (arguments.make_parser, "daytime-get.1")):
-        parser = described(make_parser(), man / page)
+    for make, page in ((make_parser, "daytimed.8"), (arguments.make_parser, "daytime-get.1")):
+        parser = described(make(), man / page)
         for shell, name in FILES.items():
             path = folder / name.format(parser.prog)
             path.parent.mkdir(parents=True, exist_ok=True)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import os
+import resource
 import shutil
 import signal
+import socket
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +15,19 @@ from pathlib import Path
 import pytest
 from aftermath import unharmed
 from clocks import LIBFAKETIME, forget_shift, needs_faketime
-from harness import UNTRACED, Daemon, fetch, needs, run, serving, wait_until
+from harness import (
+    DEADLINE_S,
+    UNTRACED,
+    Daemon,
+    fetch,
+    needs,
+    program,
+    run,
+    running,
+    serving,
+    skip_without_mounts,
+    wait_until,
+)
 from managers import Manager
 
 HOUR_S = 3600
@@ -224,7 +238,7 @@ def test_a_broken_zone_is_no_matter_until_it_is_loaded_and_rejected_then(tmp_pat
 
 @needs_zones
 def test_the_local_zone_is_that_of_the_last_load_too(tmp_path: Path) -> None:
-    """Like a named zone: if its file is missing, or a reload is rejected, workers keep the old zone."""
+    """A file that TZ names is like a named zone: if it is missing, or a reload is rejected, the old zone stays."""
     config, zone = tmp_path / "daytimed.toml", tmp_path / "localtime"
     text = 'format = "iso8601"\nworkers = 1\n[[listener]]\naddress = "127.0.0.1:0"\n'
     config.write_text(text)
@@ -241,3 +255,153 @@ def test_the_local_zone_is_that_of_the_last_load_too(tmp_path: Path) -> None:
             daemon.wait_events("reload_rejected", count)
             replace_worker(daemon)
             assert fetch(daemon.port()).endswith(KOLKATA)
+
+
+# -- the zone of the host --------------------------------------------------------------------------------------------
+
+
+class Host:
+    """A host with a folder /etc of its own, in a mount namespace, for programs without TZ."""
+
+    def __init__(self, folder: Path) -> None:
+        self.etc = folder / "etc"
+        self.etc.mkdir()
+        for name in ("passwd", "group", "ld.so.cache"):
+            shutil.copy(Path("/etc", name), self.etc)
+        self.localtime = self.etc / "localtime"
+        self.prefix = [
+            "unshare", "--mount", "--propagation", "private", "sh", "-c",
+            f'mount --bind {self.etc} /etc; exec env -u TZ "$@"', "sh",
+        ]  # fmt: skip
+
+    def set_timezone(self, name: str) -> None:
+        """Replace the link, as timedatectl(1) does."""
+        new = self.etc / "new"
+        new.symlink_to(ZONES / name)
+        new.rename(self.localtime)
+
+    def lead_to(self, path: Path) -> None:
+        """Let the link lead to another file."""
+        self.localtime.unlink()
+        self.localtime.symlink_to(path)
+
+
+def told_later(daemon: Daemon, listener: str = "daytime") -> bytes:
+    """Return the first reply of the next second."""
+    now = int(time.time())
+    wait_until(lambda: int(time.time()) != now, "a second passes")
+    return fetch(daemon.port(listener))
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> Host:
+    skip_without_mounts("unshare", "--mount")
+    return Host(tmp_path)
+
+
+@needs_zones
+@needs("unshare", "nsenter")
+def test_a_changed_zone_of_the_host_is_followed_by_the_next_second(host: Host, tmp_path: Path) -> None:
+    """Whatever changes /etc/localtime, the first reply of the next second is right, without a reload."""
+    own = tmp_path / "zone"
+    host.set_timezone("Asia/Kolkata")
+    with serving("-f", "iso8601", "-w", "1", prefix=host.prefix) as daemon, unharmed(daemon):
+        assert fetch(daemon.port()).endswith(KOLKATA)
+        # timedatectl set-timezone
+        host.set_timezone("Asia/Tokyo")
+        assert told_later(daemon).endswith(TOKYO)
+        # a link to another file, which a package replaces, which is then written to
+        shutil.copy(ZONES / "Asia/Kolkata", own)
+        host.lead_to(own)
+        assert told_later(daemon).endswith(KOLKATA)
+        shutil.copy(ZONES / "Asia/Tokyo", tmp_path / "new")
+        (tmp_path / "new").rename(own)
+        assert told_later(daemon).endswith(TOKYO)
+        shutil.copy(ZONES / "Asia/Kolkata", own)
+        assert told_later(daemon).endswith(KOLKATA)
+        # no file, and none behind the link, which is UTC
+        host.localtime.unlink()
+        assert told_later(daemon).endswith(b"+00:00\r\n")
+        host.set_timezone("Asia/Tokyo")
+        assert told_later(daemon).endswith(TOKYO)
+        host.lead_to(tmp_path / "nowhere")
+        assert told_later(daemon).endswith(b"+00:00\r\n")
+        # a copy instead of a link, and a file that is mounted over it
+        host.localtime.unlink()
+        shutil.copy(ZONES / "Asia/Tokyo", host.localtime)
+        assert told_later(daemon).endswith(TOKYO)
+        mount = ["mount", "--bind", str(ZONES / "Asia/Kolkata"), "/etc/localtime"]
+        assert run("nsenter", f"--target={daemon.process.pid}", "--mount", *mount).returncode == 0
+        assert told_later(daemon).endswith(KOLKATA)
+        replace_worker(daemon)
+        assert told_later(daemon).endswith(KOLKATA)
+
+
+@needs_zones
+@needs("unshare")
+def test_every_format_and_transport_follows_the_zone_of_the_host(host: Host, tmp_path: Path) -> None:
+    """So do all formats with a zone, over UDP too; a listener with a zone of its own keeps that."""
+    config = tmp_path / "daytimed.toml"
+    formats = {"sentence": b" +0900 JST\r\n", "rfc867": b"-JST\r\n", "strftime:%z": b"+0900\r\n", "iso8601": TOKYO}
+    tables = [f'[[listener]]\nname = "{name[:8]}"\nformat = "{name}"\naddress = "127.0.0.1:0"\n' for name in formats]
+    tables.append('[[listener]]\nname = "own"\naddress = "127.0.0.1:0"\nformat = "iso8601"\ntimezone = "Asia/Dubai"\n')
+    tables.append('[[listener]]\nname = "udp"\naddress = "udp://127.0.0.1:0"\nformat = "iso8601"\n')
+    config.write_text("workers = 1\n" + "".join(tables))
+    host.set_timezone("Asia/Kolkata")
+    with serving(config=config, prefix=host.prefix) as daemon:
+        before = {name: fetch(daemon.port(name[:8])) for name in formats}
+        assert not [name for name in formats if before[name].endswith(formats[name])]
+        host.set_timezone("Asia/Tokyo")
+        after = {name: told_later(daemon, name[:8]) for name in formats}
+        assert not [name for name in formats if not after[name].endswith(formats[name])]
+        assert told_later(daemon, "own").endswith(b"+04:00\r\n")
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+            client.settimeout(DEADLINE_S)
+            client.sendto(b"", ("127.0.0.1", daemon.port("udp")))
+            assert client.recv(2048).endswith(TOKYO)
+
+
+@needs_zones
+@needs("unshare", "strace")
+@pytest.mark.parametrize("form", ["iso8601", "sentence", "nist"])
+def test_the_zone_of_the_host_is_looked_at_once_a_second(host: Host, tmp_path: Path, form: str) -> None:
+    """Under load, a worker looks at /etc/localtime at most once a second, and reads it only if it has changed."""
+    host.set_timezone("Asia/Kolkata")
+    calls = tmp_path / "calls"
+    with serving("-f", form, "-w", "1", prefix=host.prefix, env=UNTRACED) as daemon:
+        fetch(daemon.port())
+        worker = daemon.live_workers()[0]
+        tracer = [program("strace"), "-p", str(worker), "-o", str(calls), "-e", "trace=file"]
+        with running(*tracer) as strace:
+            strace.wait_for("attached")
+            begun = int(time.time())
+            for _ in range(1000):
+                assert fetch(daemon.port())
+            host.set_timezone("Asia/Tokyo")
+            told_later(daemon)
+            seconds = int(time.time()) - begun + 1
+    lines = [line for line in calls.read_text().splitlines() if "/etc/localtime" in line]
+    looks = [line for line in lines if "stat" in line and "AT_EMPTY_PATH" not in line]
+    opened = [line for line in lines if "open" in line]
+    assert 1 <= len(looks) <= seconds
+    # once to see whether it can be read, once by the C library
+    assert len(opened) == 2
+
+
+@needs_zones
+@needs("unshare")
+def test_a_worker_without_descriptors_keeps_its_zone(host: Host) -> None:
+    """While no file can be opened, it answers in the zone that it has; then it follows."""
+    host.set_timezone("Asia/Kolkata")
+    with serving("-f", "iso8601", "-w", "1", prefix=host.prefix) as daemon:
+        assert fetch(daemon.port()).endswith(KOLKATA)
+        daemon.rest()
+        worker = daemon.live_workers()[0]
+        open_now = {int(name) for name in os.listdir(f"/proc/{worker}/fd")}
+        free = min({*range(len(open_now) + 1)} - open_now)
+        limit = resource.prlimit(worker, resource.RLIMIT_NOFILE)
+        resource.prlimit(worker, resource.RLIMIT_NOFILE, (free + 1, limit[1]))
+        host.set_timezone("Asia/Tokyo")
+        assert told_later(daemon).endswith(KOLKATA)
+        resource.prlimit(worker, resource.RLIMIT_NOFILE, limit)
+        assert told_later(daemon).endswith(TOKYO)

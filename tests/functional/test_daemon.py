@@ -10,11 +10,15 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 import pytest
 from harness import DAYTIMED, DEADLINE_S, clean_environment, fetch, process_state, run, wait_until
+
+#: Without coverage: another user could not write the data file.
+UNTRACEABLE = clean_environment({"COVERAGE_PROCESS_CONFIG": ""})
 
 
 def free_port() -> int:
@@ -23,12 +27,14 @@ def free_port() -> int:
 
 
 @contextlib.contextmanager
-def detached(pidfile: Path, *arguments: str, expect_gone: bool = True, **options: object) -> Iterator[int]:
+def detached(
+    pidfile: Path, *arguments: str, expect_gone: bool = True, prefix: Sequence[str] = (), **options: object
+) -> Iterator[int]:
     """Start a detached daemon, yield its pid, and stop it by the pid in its file."""
     log = pidfile.with_suffix(".log")
     with log.open("ab") as stderr:
         done = run(
-            *DAYTIMED, "--daemon", "--pidfile", str(pidfile), *arguments,
+            *prefix, *DAYTIMED, "--daemon", "--pidfile", str(pidfile), *arguments,
             stdout=subprocess.DEVNULL, stderr=stderr, **options,
         )  # fmt: skip
     print(log.read_text())
@@ -77,7 +83,7 @@ def test_it_keeps_only_what_it_needs(tmp_path: Path) -> None:
         assert os.read(reading, 1) == b"", "the daemon still has the pipe"
         worker = int(Path(f"/proc/{pid}/task/{pid}/children").read_text().split()[0])
         kinds = [str(each.readlink()) for each in Path(f"/proc/{worker}/fd").iterdir()]
-        assert not [kind for kind in kinds if kind.endswith("/pid")]
+        assert not [kind for kind in kinds if kind.endswith(("/pid", "/pid.lock"))]
         assert len([kind for kind in kinds if kind.startswith("socket:")]) == 1
     os.close(reading)
 
@@ -161,22 +167,108 @@ def test_workers_that_cannot_start_are_told_where_it_was_started(tmp_path: Path)
     assert not (tmp_path / "pid").exists()
 
 
+def credentials(process: str) -> dict[str, str]:
+    """Return the fields of proc_pid_status(5) that say what a process may do."""
+    fields = dict(line.split(":", 1) for line in Path(f"/proc/{process}/status").read_text().splitlines())
+    names = ("Uid", "Gid", "Groups", "CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb", "NoNewPrivs")
+    return {name: fields[name].strip().replace("\t", " ") for name in names}
+
+
+NOBODY = "65534 65534 65534 65534"
+NO_CAPABILITY = dict.fromkeys(("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"), "0" * 16)
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="becoming another user needs root")
-def test_it_becomes_the_user_and_group_asked_for(tmp_path: Path) -> None:
-    """Before the first client, --user and --group replace user, group and supplementary groups in all processes."""
+@pytest.mark.parametrize(
+    ("arguments", "uid", "gid", "groups"),
+    [
+        (["--user", "nobody", "--group", "nogroup"], NOBODY, NOBODY, "65534"),
+        (["--user", "nobody"], NOBODY, NOBODY, "65534"),
+        (["--user", "65534"], NOBODY, NOBODY, "65534"),
+        (["--user", "nobody", "--group", "daemon"], NOBODY, "1 1 1 1", "1"),
+        (["--group", "nogroup"], "0 0 0 0", NOBODY, "65534"),
+        (["--group", "65534"], "0 0 0 0", NOBODY, "65534"),
+    ],
+)
+def test_it_becomes_the_user_and_group_asked_for(
+    tmp_path: Path, arguments: list[str], uid: str, gid: str, groups: str
+) -> None:
+    """
+    Every privilege of its start is dropped, in all processes: user, group, supplementary groups, capabilities.
+
+    It is started with what a shell of root may have: groups, inheritable capabilities, and securebits that keep
+    capabilities when the user changes. Without --user it stays root.
+    """
     port, pidfile = free_port(), tmp_path / "pid"
+    start = ["setpriv", "--groups=4,24,27", "--inh-caps=+net_raw", "--securebits=+no_setuid_fixup"]
     with detached(
-        pidfile, "-l", f"127.0.0.1:{port}", "--user", "nobody", "--group", "nogroup", expect_gone=False
+        pidfile, "-l", f"127.0.0.1:{port}", *arguments, prefix=start, expect_gone=uid != NOBODY, env=UNTRACEABLE
     ) as pid:
         children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
         for process in (str(pid), *children):
-            status = Path(f"/proc/{process}/status").read_text()
-            assert re.search(r"^Uid:\s+65534\s+65534\s+65534\s+65534$", status, re.MULTILINE)
-            assert re.search(r"^Gid:\s+65534\s+65534\s+65534\s+65534$", status, re.MULTILINE)
-            assert re.search(r"^Groups:\s+65534 $", status, re.MULTILINE)
+            left = credentials(process)
+            assert (left["Uid"], left["Gid"], left["Groups"]) == (uid, gid, groups)
+            if uid == NOBODY:
+                assert left == {"Uid": uid, "Gid": gid, "Groups": groups, "NoNewPrivs": "1", **NO_CAPABILITY}
         assert fetch(port)
     # only root can write the directory: the file stays behind, empty, and blocks nothing
     assert not pidfile.exists() or pidfile.read_text() == ""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["--user", "nosuch"], 2, "argument --user: this system has no user 'nosuch'"),
+        (["--user", "4294967295"], 2, "argument --user: this system has no user '4294967295'"),
+        (["--group", ""], 2, "argument --group: this system has no group ''"),
+        (["--group", "99999999999"], 2, "argument --group: this system has no group '99999999999'"),
+        (["--group", "root"], 77, "--user and --group: only root can change user or group; start daytimed as root"),
+        (["--user", "root"], 77, "--user and --group: only root can change user or group; start daytimed as root"),
+    ],
+)
+def test_an_owner_it_cannot_have_is_told(tmp_path: Path, arguments: list[str], code: int, message: str) -> None:
+    """An unknown user or group, and any other one for a user who is not root, is one line before the start."""
+    prefix = ["setpriv", "--reuid=54323", "--regid=54323", "--clear-groups"] if os.geteuid() == 0 else []
+    done = run(
+        *prefix, *DAYTIMED, "--daemon", "--pidfile", str(tmp_path / "pid"), "-l", "127.0.0.1:0", *arguments,
+        env=UNTRACEABLE,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr.decode()) == (code, f"daytimed: {message}\n")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="becoming another user needs root")
+def test_a_root_that_cannot_become_a_user_is_told(tmp_path: Path) -> None:
+    """In a container whose root lacks CAP_SETUID, the start fails with 77 and one line, and serves nobody as root."""
+    done = run(
+        "setpriv", "--bounding-set=-setuid", *DAYTIMED, "--daemon", "--pidfile", str(tmp_path / "pid"),
+        "-l", "127.0.0.1:0", "--user", "nobody", env=UNTRACEABLE,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr.decode()) == (
+        77,
+        "daytimed: --daemon: cannot become user 65534 and group 65534: Operation not permitted;"
+        " root needs the capabilities CAP_SETUID and CAP_SETGID\n",
+    )
+    assert not (tmp_path / "pid").exists()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="becoming another user needs root")
+def test_its_own_user_cannot_keep_it_from_starting(tmp_path: Path) -> None:
+    """While another process of its user holds a lock on the pid file, a restart succeeds."""
+    tmp_path.chmod(0o755)
+    pidfile = tmp_path / "pid"
+    script = "exec 8<pid && flock -n 8 && echo locked && exec cat"
+    become = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
+    start = partial(detached, pidfile, "-l", "127.0.0.1:0", "--user", "nobody", expect_gone=False, env=UNTRACEABLE)
+    with start():
+        pass
+    with subprocess.Popen(
+        [*become, "sh", "-c", script], cwd=tmp_path, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as attack:
+        assert attack.stdout
+        assert attack.stdout.readline() == b"locked\n"
+        with start():
+            pass
+        attack.kill()
 
 
 def test_a_file_that_is_no_pid_file_is_not_touched(tmp_path: Path) -> None:
@@ -187,6 +279,18 @@ def test_a_file_that_is_no_pid_file_is_not_touched(tmp_path: Path) -> None:
     assert done.returncode == 69
     assert done.stderr.decode() == f"daytimed: {precious}: not a pid file; choose another path with --pidfile\n"
     assert precious.read_text() == "DATA\n"
+
+
+def test_the_variables_of_a_parent_do_not_matter(tmp_path: Path) -> None:
+    """A LISTEN_PID that names another process, as in a shell under socket activation, is no service manager."""
+    env = clean_environment({"LISTEN_PID": "1", "LISTEN_FDS": "1"})
+    with detached(tmp_path / "pid", "-l", "127.0.0.1:0", env=env):
+        pass
+    script = ["sh", "-c", 'LISTEN_PID=$$ LISTEN_FDS=1; export LISTEN_PID LISTEN_FDS; exec "$@"', "sh"]
+    done = run(*script, *DAYTIMED, "--daemon", "--pidfile", str(tmp_path / "pid"))
+    assert (done.returncode, done.stderr) == (
+        2, b"daytimed: --daemon: a service manager runs this process (LISTEN_PID is set); remove --daemon\n",
+    )  # fmt: skip
 
 
 def test_under_a_manager_it_is_refused(tmp_path: Path) -> None:
@@ -277,9 +381,7 @@ def test_a_unix_socket_in_a_folder_of_root_does_not_disturb_the_stop(tmp_path: P
     both = f'[[listener]]\naddress = "127.0.0.1:{port}"\n'
     config.write_text(f'{both}[[listener]]\naddress = "unix://{tmp_path}/socket"\n')
     log = tmp_path / "pid.log"
-    # without coverage: that user could not write the data file
-    env = clean_environment({"COVERAGE_PROCESS_CONFIG": ""})
-    with detached(pidfile, "-c", str(config), "--user", "nobody", expect_gone=False, env=env) as pid:
+    with detached(pidfile, "-c", str(config), "--user", "nobody", expect_gone=False, env=UNTRACEABLE) as pid:
         config.write_text(both)
         os.kill(pid, signal.SIGHUP)
         wait_until(lambda: '"daemon_reloaded"' in log.read_text() or "rejected" in log.read_text(), "it has reloaded")

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import pty
+import re
 import signal
 import socket
 import subprocess
+import sys
 import threading
 from pathlib import Path
 
 import pytest
-from harness import DAYTIMED, DEADLINE_S, clean_environment, fetch, serving, wait_until
+from aftermath import children
+from attacks import reset
+from harness import DAYTIMED, DEADLINE_S, clean_environment, fetch, process_state, serving, wait_until
 
 from daytimed.log.events import EVENTS
 
@@ -86,15 +91,22 @@ def be_denied(port: int) -> None:
 
 
 def test_quiet_networks_are_served_without_a_line(tmp_path: Path) -> None:
-    """Served clients of log.quiet are neither logged nor summed up; dropped ones are logged."""
+    """Clients of log.quiet that are served or reset are neither logged nor summed up; the others are logged."""
     config = config_file(tmp_path, '[access]\ndeny = ["127.0.0.9"]\n[log]\nquiet = ["127.0.0.0/8"]\n')
-    with serving(config=config) as daemon:
+    with serving("-w", "1", config=config) as daemon:
         fetch(daemon.port())
+        # they are gone before the worker can accept them
+        os.kill(daemon.live_workers()[0], signal.SIGSTOP)
+        for _ in range(30):
+            reset(socket.create_connection(("127.0.0.1", daemon.port())))
+        os.kill(daemon.live_workers()[0], signal.SIGCONT)
+        assert daemon.statistics(accepted=31)["reset"] == 30
         be_denied(daemon.port())
         daemon.wait_event("client_dropped", client="127.0.0.9")
         daemon.send(signal.SIGTERM)
         daemon.wait()
     assert daemon.find("client_served") == []
+    assert [event["reason"] for event in daemon.find("client_dropped")] == ["denied"]
     assert daemon.find("clients_suppressed") == []
     assert daemon.wait_event("daemon_stopped")["served"] == 1
 
@@ -253,3 +265,75 @@ def test_on_a_terminal_the_console_shows_sentence_and_name() -> None:
         assert b"Listening on tcp://127.0.0.1:" in shown
         assert b'"event"' not in shown
         assert (b"\x1b[" in shown) is coloured
+
+
+#: The leader of a session on a terminal runs its arguments, in the background if the first one says so.
+_ON_A_TERMINAL = """
+import os, sys, termios
+settings = termios.tcgetattr(2)
+settings[3] |= termios.TOSTOP
+termios.tcsetattr(2, termios.TCSANOW, settings)
+pid = os.fork()
+if pid == 0:
+    if sys.argv[1] == "background":
+        os.setpgid(0, 0)
+    os.execv(sys.argv[2], sys.argv[2:])
+os._exit(os.WIFSTOPPED(os.waitpid(pid, os.WUNTRACED)[1]))
+"""
+
+
+def on_a_terminal(place: str, *arguments: str) -> tuple[int, int]:
+    """Run the daemon on a terminal with `stty tostop`; return the pid of the leader, and the other end."""
+    leader, controller = pty.fork()
+    if leader == 0:
+        command = [sys.executable, "-c", _ON_A_TERMINAL, place, *DAYTIMED, "--log-format", "json", *arguments]
+        os.execve(command[0], command, clean_environment())
+    return leader, controller
+
+
+def read_until(controller: int, pattern: bytes) -> re.Match[bytes] | None:
+    """Read a terminal until a pattern, or until its processes have ended."""
+    shown = b""
+    with contextlib.suppress(OSError):
+        while not (found := re.search(pattern, shown)):
+            shown += os.read(controller, 4096)
+        return found
+    print(shown.decode())
+    return None
+
+
+def test_a_background_daemon_writes_to_its_terminal() -> None:
+    """With `stty tostop`, which stops background processes that write, the daemon logs, serves and stops."""
+    leader, controller = on_a_terminal("background", "-l", "127.0.0.1:0")
+    found = read_until(controller, b"daemon_ready")
+    assert found, "it was stopped"
+    pid, port = re.findall(rb'daemon_starting.*"pid": (\d+)|127\.0\.0\.1:(\d+)"', found.string)[:2]
+    assert fetch(int(port[1]))
+    assert read_until(controller, b"client_served"), "a worker was stopped"
+    os.kill(int(pid[0]), signal.SIGTERM)
+    assert read_until(controller, b"daemon_stopped")
+    assert os.waitstatus_to_exitcode(os.waitpid(leader, 0)[1]) == 0
+    os.close(controller)
+
+
+def test_a_failed_start_in_the_background_ends() -> None:
+    """With `stty tostop`, a background daemon that cannot start reports it and ends; it is not stopped instead."""
+    leader, controller = on_a_terminal("background", "-c", "/nonexistent/file")
+    assert read_until(controller, b"No such file or directory"), "it was stopped"
+    assert os.waitstatus_to_exitcode(os.waitpid(leader, 0)[1]) == 0
+    os.close(controller)
+
+
+def test_a_terminal_that_closes_is_a_reload() -> None:
+    """A terminal that closes sends HUP: the daemon reloads, serves on without its log, and stops as usual."""
+    leader, controller = on_a_terminal("foreground", "-l", "127.0.0.1:0")
+    found = read_until(controller, b"daemon_ready")
+    assert found
+    pid, port = re.findall(rb'daemon_starting.*"pid": (\d+)|127\.0\.0\.1:(\d+)"', found.string)[:2]
+    workers = children(int(pid[0]))
+    os.close(controller)
+    wait_until(lambda: not {*workers} & {*children(int(pid[0]))}, "it has reloaded")
+    assert fetch(int(port[1]))
+    os.kill(int(pid[0]), signal.SIGTERM)
+    wait_until(lambda: process_state(int(pid[0])) in ("", "Z"), "it has ended")
+    os.waitpid(leader, 0)

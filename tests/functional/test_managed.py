@@ -12,7 +12,10 @@ from pathlib import Path
 
 import pytest
 from harness import DAYTIMED, DEADLINE_S, Daemon, clean_environment, fetch, read_all, run, serving, wait_until
-from managers import Manager
+from managers import Manager, activated, passing
+
+from daytimed.addresses import Address
+from daytimed.sockets import kept_name
 
 
 @pytest.fixture
@@ -23,30 +26,6 @@ def manager(tmp_path: Path) -> Iterator[Manager]:
     for descriptors in made.kept.values():
         for descriptor in descriptors:
             os.close(descriptor)
-
-
-def passing(*sockets: tuple[str, int], pid: str = "$$") -> list[str]:
-    """Return a command prefix that passes these descriptors as 3, 4 and so on, sd_listen_fds(3)."""
-    names = ":".join(name for name, _ in sockets)
-    # move them away from each other first, then into place
-    high = " ".join(f"{50 + number}<&{descriptor} {descriptor}<&-" for number, (_, descriptor) in enumerate(sockets))
-    place = " ".join(f"{3 + number}<&{50 + number} {50 + number}<&-" for number in range(len(sockets)))
-    export = f"export LISTEN_PID={pid} LISTEN_FDS={len(sockets)} LISTEN_FDNAMES={names}"
-    return ["bash", "-c", f'exec {high}; {export}; exec "$@" {place}', "bash"]
-
-
-@contextlib.contextmanager
-def activated(*sockets: tuple[str, socket.socket], config: Path | None = None, **options: object) -> Iterator[Daemon]:
-    """Run a daemon with these passed sockets."""
-    descriptors = [(name, sock.fileno()) for name, sock in sockets]
-    arguments = ["-c", str(config)] if config else []
-    with Daemon(
-        *arguments,
-        prefix=passing(*descriptors),
-        pass_fds=[descriptor for _, descriptor in descriptors],
-        **options,  # type: ignore[arg-type]
-    ) as daemon:
-        yield daemon.ready()
 
 
 def test_passed_sockets_take_the_settings_of_their_names(tmp_path: Path) -> None:
@@ -85,7 +64,13 @@ def test_passed_sockets_take_the_settings_of_their_names(tmp_path: Path) -> None
                 "seconds", "other", "udp", "local",
             ]  # fmt: skip
             ignored = daemon.find("listener_address_ignored")
-            assert [(event["listener"], event["address"]) for event in ignored] == [("seconds", "tcp://:1")]
+            assert [(event["level"], event["listener"], event["address"]) for event in ignored] == [
+                ("warning", "seconds", "tcp://:1")
+            ]
+            assert ignored[0]["message"] == (
+                f"Listener seconds: not on tcp://:1, but on the passed tcp://127.0.0.1:{ports[0]};"
+                " change the socket unit (systemctl edit daytimed.socket), or see examples/own-sockets.conf."
+            )
             daemon.send(signal.SIGHUP)
             daemon.wait_event("daemon_reloaded")
             assert fetch(ports[0]).strip().isdigit()
@@ -101,6 +86,7 @@ def test_passed_sockets_take_the_settings_of_their_names(tmp_path: Path) -> None
         ("tcp", "", "::"),
         ("tcp", "[::]", "::"),
         ("tcp4", "", "0.0.0.0"),
+        ("tcp", "", "0.0.0.0"),
         ("tcp", "127.0.0.1", "127.0.0.1"),
         ("unix", "", ""),
     ],
@@ -123,6 +109,34 @@ def test_an_address_that_was_passed_as_it_is_configured_is_not_told(
             daemon.send(signal.SIGHUP)
             daemon.wait_event("daemon_reloaded")
             assert [event["address"] for event in daemon.find("listener_address_ignored")] == ["tcp4://:1"]
+
+
+@pytest.mark.parametrize(
+    ("listener", "is_told"),
+    [
+        ('address = "tcp://127.0.0.1:PORT"\n', False),
+        ('address = "tcp://127.0.0.1:PORT"\nformat = "unix"\n', True),
+        ('address = "tcp://127.0.0.1:1"\n', True),
+    ],
+)
+def test_a_listener_whose_name_no_socket_bears_is_told(tmp_path: Path, listener: str, is_told: bool) -> None:
+    """Settings that no passed socket takes are a warning, once; an address that is served with the defaults is none."""
+    config = tmp_path / "daytimed.toml"
+    with socket.create_server(("127.0.0.1", 0)) as sock:
+        listener = listener.replace("PORT", str(sock.getsockname()[1]))
+        config.write_text(f'[[listener]]\nname = "mine"\n{listener}')
+        with activated(("other", sock), config=config) as daemon:
+            daemon.send(signal.SIGHUP)
+            daemon.wait_event("daemon_reloaded")
+            assert [
+                (event["level"], event["message"]) for event in daemon.find("listener_address_ignored")
+            ] == is_told * [
+                (
+                    "warning",
+                    "Listener mine: no passed socket has this name, so its settings are not used;"
+                    " name one in its socket unit: FileDescriptorName=mine.",
+                )
+            ]
 
 
 def test_workers_know_nothing_of_systemd(tmp_path: Path, manager: Manager) -> None:
@@ -211,6 +225,23 @@ def test_a_failed_start_is_told_with_its_errno(manager: Manager) -> None:
     assert message.endswith("\nERRNO=98")
 
 
+@pytest.mark.parametrize(
+    "variables",
+    [
+        {"NOTIFY_SOCKET": "vsock:2:1234", "WATCHDOG_USEC": "100000"},
+        {"LISTEN_FDS": "1"},
+        {"LISTEN_FDS": "1", "LISTEN_PID": "1", "LISTEN_FDNAMES": "a:b"},
+        {"NOTIFY_SOCKET": "/nonexistent/notify"},
+    ],
+)
+def test_what_it_cannot_use_of_a_manager_is_no_error(variables: dict[str, str]) -> None:
+    """A manager out of reach, and sockets that were not passed to this process, change nothing; the log names them."""
+    with serving(env=variables, check_descriptors=False) as daemon:
+        assert fetch(daemon.port())
+        ignored = daemon.find("daemon_starting")[0].get("ignored_variables", "")
+        assert ignored == ("NOTIFY_SOCKET" if "vsock" in str(variables) else "")
+
+
 def test_own_sockets_are_kept_over_a_restart(tmp_path: Path, manager: Manager) -> None:
     """With the descriptor store, a client that connects between stop and start waits and is served; paths stay."""
     config, path = tmp_path / "daytimed.toml", tmp_path / "socket"
@@ -219,7 +250,8 @@ def test_own_sockets_are_kept_over_a_restart(tmp_path: Path, manager: Manager) -
     with serving(config=config, env=env) as daemon:
         port = daemon.port()
         manager.wait("READY=1")
-    assert set(manager.kept) == {"stored-tcp;//127.0.0.1;0", f"stored-unix;//{path}"}
+    names = [kept_name(Address("tcp", "127.0.0.1"), 0), kept_name(Address("unix", path=str(path)), 0)]
+    assert list(manager.kept) == names
     with (
         socket.create_connection(("127.0.0.1", port), timeout=DEADLINE_S) as waiting,
         socket.socket(socket.AF_UNIX) as local,
@@ -238,7 +270,7 @@ def test_own_sockets_are_kept_over_a_restart(tmp_path: Path, manager: Manager) -
             daemon.send(signal.SIGHUP)
             manager.wait("FDSTOREREMOVE=1")
             daemon.wait_event("listener_closed", address=f"unix://{path}")
-    assert list(manager.kept) == ["stored-tcp;//127.0.0.1;0"]
+    assert list(manager.kept) == names[:1]
 
 
 def test_json_where_there_is_no_journal() -> None:

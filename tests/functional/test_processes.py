@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import resource
 import select
@@ -30,6 +31,8 @@ from harness import (
     wait_until,
 )
 
+from daytimed.cpus import MOST_PER_LISTENER, usable_cpus
+
 
 def test_the_master_forks_the_workers_that_are_wanted_and_has_no_threads() -> None:
     """`-w 3` starts three workers for one listener; the master has one thread."""
@@ -40,9 +43,9 @@ def test_the_master_forks_the_workers_that_are_wanted_and_has_no_threads() -> No
 
 
 def test_workers_default_to_one_for_each_usable_cpu() -> None:
-    """Without a number, the daemon starts one worker for each CPU that it may use."""
+    """Without a number, the daemon starts one worker for each CPU that it may use, at most 8."""
     with serving() as daemon:
-        assert len(daemon.live_workers()) == len(os.sched_getaffinity(0))
+        assert len(daemon.live_workers()) == min(usable_cpus(), MOST_PER_LISTENER)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -275,14 +278,15 @@ def test_a_reload_keeps_every_port_that_the_kernel_chose(tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        ("workers = [", "not TOML"),
+        ("workers = [", "the [ in line 1 is not closed"),
+        ("", "it is empty"),
         ('format = "nosuch"\nworkers = -1', "format: 'nosuch' is not a format"),
         (None, "No such file or directory"),
         ('[[listener]]\naddress = "127.0.0.1:PORT"\n', "Address already in use"),
     ],
 )
 def test_a_reload_that_fails_changes_nothing(tmp_path: Path, text: str | None, reason: str) -> None:
-    """An invalid file, a missing file or an address in use: reload_rejected, and the same workers serve on."""
+    """An invalid, empty or missing file or an address in use: reload_rejected, and the same workers serve on."""
     config = tmp_path / "daytimed.toml"
     config.write_text('[[listener]]\naddress = "127.0.0.1:0"\n')
     with serving(config=config) as daemon, socket.create_server(("127.0.0.1", 0)) as taken:
@@ -302,6 +306,29 @@ def test_a_reload_that_fails_changes_nothing(tmp_path: Path, text: str | None, r
         daemon.send(signal.SIGHUP)
         daemon.wait_event("daemon_reloaded")
         assert fetch(daemon.port()).strip().isdigit()
+
+
+def test_a_reload_without_the_default_file_of_the_start_is_rejected(tmp_path: Path) -> None:
+    """The file that was read at the start must not be missing later: its access rules would be lost."""
+    config = tmp_path / "daytimed.toml"
+    config.write_text('[[listener]]\naddress = "127.0.0.1:0"\n')
+    script = (
+        f"from daytimed.config import load; load.DEFAULT_PATH = {str(config)!r}; from daytimed import cli; cli.main()"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", script, "--log-format", "json"], env=clean_environment(), stderr=subprocess.PIPE
+    )
+    assert process.stderr
+    try:
+        events = (json.loads(line) for line in process.stderr)
+        next(event for event in events if event["event"] == "daemon_ready")
+        config.unlink()
+        process.send_signal(signal.SIGHUP)
+        rejected = next(event for event in events if event["event"] in {"reload_rejected", "daemon_reloaded"})
+        assert f"{config}: No such file or directory" in rejected["error"]
+    finally:
+        process.terminate()
+        process.communicate(timeout=DEADLINE_S)
 
 
 def test_a_reload_that_runs_out_of_descriptors_changes_nothing(tmp_path: Path) -> None:
@@ -371,6 +398,20 @@ def test_a_worker_that_hangs_before_it_is_ready_is_replaced(tmp_path: Path) -> N
         assert fetch(daemon.port())
 
 
+def test_a_rehearsal_that_fails_does_not_fail_the_start() -> None:
+    """If the clients that the master makes before the fork fail, the daemon starts, and counts only the others."""
+    script = (
+        "import os, sys\n"
+        "from daytimed import cli, session\n"
+        "master, real = os.getpid(), session.time_ns\n"
+        "session.time_ns = lambda: 1 // 0 if os.getpid() == master else real()\n"
+        "sys.exit(cli.main())\n"
+    )
+    with serving("-w", "1", program=[sys.executable, "-c", script]) as daemon:
+        assert fetch(daemon.port())
+        assert daemon.statistics(1)["served"] == 1
+
+
 def test_datagrams_are_answered_through_reloads() -> None:
     """Through 20 reloads, every datagram gets its reply."""
     with serving("-l", "udp4://127.0.0.1:0", env={"DAYTIMED_ACCESS_RATE": "1000000"}) as daemon:
@@ -389,7 +430,7 @@ def test_datagrams_are_answered_through_reloads() -> None:
 
 
 def test_a_local_zone_that_is_replaced_is_read_again_at_a_reload(tmp_path: Path) -> None:
-    """A reload reads the file of the zone `local` again, as after `timedatectl set-timezone`."""
+    """A reload reads the file that TZ names again."""
     zone = tmp_path / "localtime"
     shutil.copy("/usr/share/zoneinfo/Asia/Kolkata", zone)
     with serving("-f", "iso8601", env={"TZ": f":{zone}"}) as daemon:

@@ -25,7 +25,8 @@ from typing import IO, NamedTuple, Protocol
 import pytest
 from harness import DEADLINE_S, clean_environment, program, run
 
-from daytimed import cli, formats
+from daytimed import formats
+from daytimed.arguments import make_parser
 from daytimed.config.settings import LOG_FORMATS, LOG_LEVELS
 from daytimed.probe import arguments
 
@@ -33,7 +34,7 @@ COMPLETIONS = Path(__file__).parents[2] / "packaging/completions"
 BASH_COMPLETION = Path("/usr/share/bash-completion/bash_completion")
 #: The beginning of an error message of a shell, or of a program that a completion runs.
 COMPLAINTS = re.compile(r"(?:bash|zsh|grep|cut|_shtab\w*|_daytime\w*):")
-PARSERS = {"daytimed": cli.make_parser(), "daytime-get": arguments.make_parser()}
+PARSERS = {"daytimed": make_parser(), "daytime-get": arguments.make_parser()}
 
 #: M-* is bash's key for all completions; C-t is ours: it reports the command line and clears it.
 BASH = r"""
@@ -257,7 +258,7 @@ def test_a_dash_begins_a_number(shell: Shell) -> None:
 @pytest.mark.parametrize("shell", ["zsh", "fish"], indirect=True)
 def test_descriptions(shell: Shell) -> None:
     """Each option is shown with the first words of its text in the manual page; bash shows no descriptions."""
-    assert shell.shows("daytimed --p", "Write the process ID to file and keep it locked")
+    assert shell.shows("daytimed --p", "Write the process ID to file")
     assert shell.shows("daytime-get --response-", "WARNING if the response time is beyond range")
 
 

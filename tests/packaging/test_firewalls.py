@@ -126,7 +126,7 @@ def test_ufw_knows_the_profile(ufw: Host) -> None:
 def test_ufw_lets_clients_in_by_the_profile(ufw: Host, tmp_path: Path) -> None:
     """With ufw enabled, clients of another host get no reply; `ufw allow daytimed` lets them in until it is deleted."""
     empty = tmp_path / "daytimed.toml"
-    empty.touch()
+    empty.write_text("# the defaults\n")
     with running("unshare", "--net", "sh", "-c", "echo ready; exec sleep infinity") as other:
         other.wait_for("ready")
         outside = ("nsenter", "--target", str(other.process.pid), "--net")

@@ -71,6 +71,15 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Installed:
     done = make(tree, "install", f"PREFIX={prefix}/", "DESTDIR=../the root")
     print(done.stdout)
     assert done.returncode == 0
+    assert done.stdout.splitlines()[-7:] == [
+        f"Installed in {root}, for a host that has it as its root. There, run:",
+        "    systemctl daemon-reload && systemctl enable --now daytimed.socket daytimed.service",
+        "or, without systemd:",
+        "    /etc/init.d/daytimed start",
+        "Ask it:",
+        f"    {prefix}/bin/daytime-get",
+        f"Configuration: /etc/daytimed/daytimed.toml. Manual: man -M {prefix}/share/man daytimed",
+    ]
     assert survey(tree) == before_tree, "the tree does not change"
     # the prefix leads into the root, as on the target host
     prefix.symlink_to(f"{root}{prefix}")
@@ -213,6 +222,28 @@ def test_a_new_version_replaces_the_old_one(
     theirs = copy.place("share/doc/theirs").relative_to(copy.root)
     expected = {CONFIG, "etc/daytimed", str(theirs)} | {str(each) for each in theirs.parents if each.name}
     assert left == expected
+
+
+@pytest.mark.usefixtures("fetched")
+@pytest.mark.parametrize("systemd", [True, False])
+def test_what_comes_next_is_said(
+    copy: Installed, installer: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+    systemd: bool,
+) -> None:  # fmt: skip
+    """Without DESTDIR, the last words are the commands that start it or end it, for this host's init."""
+    monkeypatch.setattr(installer, "has_systemd", lambda: systemd)
+    monkeypatch.setattr(installer.Installation, "place", lambda self, path: Path(f"{copy.root}{path}"))
+    for task, begin, command in (
+        ((), "Installed. Start it now", "systemctl enable --now" if systemd else "/etc/init.d/daytimed restart"),
+        (("--remove",), "Removed. End what still runs", "systemctl disable --now" if systemd else "kill $(cat /run/"),
+    ):
+        monkeypatch.setattr(sys, "argv", ["install.py", "--prefix", str(copy.prefix), *task])
+        installer.main()
+        told = capsys.readouterr().out
+        assert told.startswith(begin)
+        assert f"\n    {command}" in told
+        assert ("init.d" in told) is (not systemd and not task)
+        assert (f"    {copy.prefix}/bin/daytime-get\n" in told) is (not task)
 
 
 @pytest.mark.usefixtures("fetched")

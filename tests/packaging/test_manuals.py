@@ -16,7 +16,8 @@ import pytest
 import reply_table
 from unit_help import NS
 
-from daytimed import addresses, cli, clock, errors, formats, rates, reasons, signals
+from daytimed import addresses, clock, errors, formats, rates, reasons, signals
+from daytimed.arguments import DEFAULT_PIDFILE, make_parser
 from daytimed.clock import KernelClock
 from daytimed.config import checks, load, settings
 from daytimed.config.settings import SECTIONS, SETTINGS
@@ -103,7 +104,7 @@ def actions(parser: argparse.ArgumentParser) -> list[argparse.Action]:
 
 
 PARSERS = pytest.mark.parametrize(
-    ("page", "parser"), [(DAEMON, cli.make_parser()), (PROBE, arguments.make_parser())], ids=["daytimed", "daytime-get"]
+    ("page", "parser"), [(DAEMON, make_parser()), (PROBE, arguments.make_parser())], ids=["daytimed", "daytime-get"]
 )
 
 
@@ -133,7 +134,7 @@ def test_options_of_the_daemon_have_their_defaults() -> None:
     described = {flags(head)[-1]: plain(body) for head, body in items(parts(DAEMON, "Sh")["OPTIONS"])}
     defaults = {setting.flags[-1]: setting.default for setting in SETTINGS if setting.flags}
     defaults["--listen"] = str(settings.DEFAULT_ADDRESS)
-    defaults |= {"--config": load.DEFAULT_PATH, "--pidfile": cli.DEFAULT_PIDFILE}
+    defaults |= {"--config": load.DEFAULT_PATH, "--pidfile": DEFAULT_PIDFILE}
     assert [] == [flag for flag, default in defaults.items() if f"The default is {default}" not in described[flag]]
 
 
@@ -277,8 +278,8 @@ def test_environment_variables_are_those_of_the_table() -> None:
 
 def test_files() -> None:
     """FILES has the paths of the code."""
-    script = ["/etc/init.d/daytimed", "/etc/default/daytimed"]
-    assert [load.DEFAULT_PATH, cli.DEFAULT_PIDFILE, *script] == [
+    script = [f"{DEFAULT_PIDFILE}.lock", "/etc/init.d/daytimed", "/etc/default/daytimed"]
+    assert [load.DEFAULT_PATH, DEFAULT_PIDFILE, *script] == [
         head[3:] for head, _ in items(parts(DAEMON, "Sh")["FILES"])
     ]
     assert [load.DEFAULT_PATH] == [head[3:] for head, _ in items(parts(FILE, "Sh")["FILES"])]
@@ -308,18 +309,16 @@ def commands(page: Path) -> list[list[str]]:
     return [shlex.split(line) for line in re.findall(r"^(?:\.Dl )?[$#] ([^|>\n]*)", text, re.MULTILINE)]
 
 
-def test_commands_of_the_examples_are_valid(tmp_path: Path) -> None:
+def test_commands_of_the_examples_are_valid() -> None:
     """The options of every command in the examples exist and can be combined."""
-    nothing = tmp_path / "daytimed.toml"
-    nothing.touch()
     programs = set()
     for words in [words for page in PAGES for words in commands(page)]:
         variables = [words.pop(0) for _ in range(len(words)) if "=" in words[0]]
         program, *rest = words
         if program == "daytimed":
-            options = cli.make_parser().parse_args(rest)
+            options = make_parser().parse_args(rest)
             environ = dict(each.split("=", 1) for each in variables)
-            load.load(str(nothing), environ, {}, options.listen or [])
+            load.load(os.devnull, environ, {}, options.listen or [])
         elif program == "daytime-get":
             probe = arguments.parse(rest)
             arguments.survey_of(probe, len(arguments.addresses_of(probe)))

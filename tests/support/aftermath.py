@@ -65,6 +65,9 @@ def unharmed(daemon: Daemon, ask: Callable[[Daemon], bytes] = ask_daytime) -> It
     wait_until(lambda: not zombies(master), "the master has reaped every child that has ended")
     wait_until(lambda: len(daemon.live_workers()) == wanted, "every worker runs")
     wait_until(lambda: descriptors(master) == masters, "the master has the same descriptors as before")
-    # a worker that starts or serves a client has others for a moment
-    for pid in daemon.live_workers():
-        wait_until(lambda pid=pid: descriptors(pid) in workers, "a worker has the same descriptors as before")  # type: ignore[misc]
+
+    def are_as_before() -> bool:
+        return all(descriptors(pid) in workers for pid in daemon.live_workers())
+
+    # a worker that starts or serves a client has others for a moment, and one that a reload replaces ends
+    wait_until(are_as_before, "each worker has the same descriptors as before")

@@ -41,6 +41,8 @@ class Call(NamedTuple):
 
 
 NO_IPV6 = (Call("socket", errno.EAFNOSUPPORT, 10),)
+IPV6_IS_FORBIDDEN = (Call("socket", errno.EACCES, 10),)
+NETWORK_IS_FORBIDDEN = (Call("socket", errno.EPERM, 10), Call("socket", errno.EPERM, 2))
 NO_CLOCK = (Call("adjtimex", errno.EPERM), Call("clock_adjtime", errno.EPERM))
 
 

@@ -155,20 +155,18 @@ def process_state(pid: int) -> str:
 
 
 def descriptors(pid: int) -> list[str]:
-    """Return what the descriptors of a process refer to, without inode numbers."""
-    folder = Path(f"/proc/{pid}/fd")
+    """Return what the descriptors of a process refer to, without inode numbers; of one that has ended, nothing."""
     found = []
-    for entry in folder.iterdir():
-        with contextlib.suppress(FileNotFoundError):
-            found.append(str(entry.readlink()).partition(":")[0])
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+        for entry in Path(f"/proc/{pid}/fd").iterdir():
+            with contextlib.suppress(FileNotFoundError):
+                found.append(str(entry.readlink()).partition(":")[0])
     return sorted(found)
 
 
 def has_sockets(pid: int, most: int) -> bool:
     """Return whether a process has at most this many sockets, or has ended."""
-    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
-        return descriptors(pid).count("socket") <= most
-    return True
+    return descriptors(pid).count("socket") <= most
 
 
 class Daemon:

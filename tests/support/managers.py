@@ -5,9 +5,10 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
+from collections.abc import Iterator
 from pathlib import Path
 
-from harness import DEADLINE_S
+from harness import DEADLINE_S, Daemon
 
 
 class Manager:
@@ -40,3 +41,27 @@ class Manager:
                     os.close(descriptor)
             if message.startswith(beginning):
                 return message
+
+
+def passing(*sockets: tuple[str, int], pid: str = "$$") -> list[str]:
+    """Return a command prefix that passes these descriptors as 3, 4 and so on, sd_listen_fds(3)."""
+    names = ":".join(name for name, _ in sockets)
+    # move them away from each other first, then into place
+    high = " ".join(f"{50 + number}<&{descriptor} {descriptor}<&-" for number, (_, descriptor) in enumerate(sockets))
+    place = " ".join(f"{3 + number}<&{50 + number} {50 + number}<&-" for number in range(len(sockets)))
+    export = f"export LISTEN_PID={pid} LISTEN_FDS={len(sockets)} LISTEN_FDNAMES={names}"
+    return ["bash", "-c", f'exec {high}; {export}; exec "$@" {place}', "bash"]
+
+
+@contextlib.contextmanager
+def activated(*sockets: tuple[str, socket.socket], config: Path | None = None, **options: object) -> Iterator[Daemon]:
+    """Run a daemon with these passed sockets."""
+    descriptors = [(name, sock.fileno()) for name, sock in sockets]
+    arguments = ["-c", str(config)] if config else []
+    with Daemon(
+        *arguments,
+        prefix=passing(*descriptors),
+        pass_fds=[descriptor for _, descriptor in descriptors],
+        **options,  # type: ignore[arg-type]
+    ) as daemon:
+        yield daemon.ready()

@@ -115,6 +115,31 @@ def test_it_is_back_after_a_reboot(host: Host) -> None:
     host.until(f"systemctl is-active {UNITS}", "both run")
 
 
+@pytest.mark.parametrize(
+    ("break_it", "reason"),
+    [
+        (f"sed -i 's/^workers .*/workers = \"four\"/' {CONFIG}", "workers: "),
+        (f"chmod 600 {CONFIG}", "Permission denied"),
+        (f"rm {CONFIG} && mkdir {CONFIG}", "Is a directory"),
+    ],
+    ids=["value", "permissions", "folder"],
+)
+def test_an_upgrade_with_a_wrong_file_says_what_is_wrong(host: Host, break_it: str, reason: str) -> None:
+    """An upgrade with a file that the service cannot load is complete, reports the error, and keeps the port open."""
+    host.run(f"cp {CONFIG} /srv/kept && {break_it}")
+    told = host.install(NEXT_VERSION)
+    print(told)
+    assert "\ndaytimed: warning: the service cannot start with this configuration:\n" in told
+    assert re.search(rf"^daytimed: {CONFIG}: .*{reason}", told, re.MULTILINE)
+    assert host.run("dpkg-query -W -f '${Status} ${Version}' daytimed") == f"install ok installed {NEXT_VERSION}-1"
+    assert states(host, "is-active", "daytimed.socket") == ["active"]
+    waiting = host.popen("exec daytime-get -t 60")
+    host.run(f"rm -rf {CONFIG}; cp /srv/kept {CONFIG} && service daytimed restart")
+    assert waiting.communicate(timeout=120)[0].startswith("The Date Time is: ")
+    assert "daytimed: warning" not in host.install()
+    assert_it_serves(host)
+
+
 def test_an_upgrade_under_load_loses_nobody(host: Host) -> None:
     """An upgrade under load serves all clients and keeps the configuration of the administrator."""
     host.run(f"sed -i 's/^level = .*/level = \"warning\"/' {CONFIG} && systemctl reload daytimed")

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 from container import Container, make_root
-from package import SUITES, Host
+from package import NEXT_VERSION, SUITES, Host
 
 SUITE = SUITES[-1]
 PACKAGES = "sysvinit-core,python3,python3-structlog,python3-daemon,iproute2,procps,tzdata,inetutils-syslogd"
@@ -24,6 +24,7 @@ socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM).sendto(b"READY=1", "/srv/notify
 SCRIPT = "/etc/init.d/daytimed"
 CONFIG = "/etc/daytimed/daytimed.toml"
 PIDFILE = "/run/daytimed.pid"
+LOCK = f"{PIDFILE}.lock"
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +43,7 @@ def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
 @pytest.fixture(autouse=True)
 def shown(host: Container) -> Iterator[None]:
     yield
-    print(host.console(), host.run(f"cat /var/log/syslog; ls -l {PIDFILE}; ps ax", check=False), sep="\n")
+    print(host.console(), host.run(f"cat /var/log/syslog; ls -l {PIDFILE} {LOCK}; ps ax", check=False), sep="\n")
 
 
 def does(host: Container, action: str, expected: int = 0, before: str = "") -> str:
@@ -99,7 +100,7 @@ def test_a_reload_is_the_same_process(host: Container) -> None:
         assert pid(host) != before
         assert host.run("daytime-get").strip().isdigit()
     finally:
-        host.run(f": >{CONFIG}")
+        host.run(f"echo '# the defaults' >{CONFIG}")
         does(host, "force-reload")
 
 
@@ -116,7 +117,7 @@ def test_a_wrong_configuration_stops_nothing(host: Container, action: str, wrong
         assert pid(host) == before
         assert host.run("daytime-get").startswith("The Date Time is: ")
     finally:
-        host.run(f": >{CONFIG}; chmod 644 {CONFIG}")
+        host.run(f"echo '# the defaults' >{CONFIG}; chmod 644 {CONFIG}")
 
 
 def test_killed_it_is_dead_and_starts_again(host: Container) -> None:
@@ -130,18 +131,20 @@ def test_killed_it_is_dead_and_starts_again(host: Container) -> None:
 
 
 def test_nobody_else_is_killed(host: Container) -> None:
-    """No other process gets a signal: neither one with the pid of a killed daemon, nor one named in the file."""
+    """No other process gets a signal: neither one with the pid of a killed daemon, nor one named in the pid file."""
     other = host.popen("echo $$; exec sleep 1000")
     assert other.stdout
     number = other.stdout.readline().strip()
     ours = pid(host)
     try:
         host.run(f"echo {number} >{PIDFILE}")
-        for action in ("stop", "restart", "reload"):
-            assert does(host, action, 1) == f"daytimed: {PIDFILE} does not name a daytimed process\n"
-        host.run(f"kill -9 {ours}")
+        assert does(host, "status") == f"daytimed: running with pid {ours}\n"
+        does(host, "reload")
+        # its pid in the lock file too, as if it had the pid of a killed daemon: the start time differs
+        host.run(f"kill -9 {ours}; sed -i s/{ours}/{number}/ {LOCK}")
         host.until("! pgrep -x daytimed", "its workers have ended with it")
         does(host, "status", 1)
+        does(host, "reload", 7)
         assert does(host, "stop") == "daytimed: not running\n"
         does(host, "status", 3)
         assert other.poll() is None
@@ -151,17 +154,71 @@ def test_nobody_else_is_killed(host: Container) -> None:
     does(host, "start")
 
 
+def test_nobody_keeps_it_from_starting(host: Container) -> None:
+    """
+    No other user decides over a start, a restart or a stop: not by a lock on a file, nor by a process of its name.
+
+    The user is that of the daemon, which the daemon's files must not belong to either.
+    """
+    files = f"{PIDFILE} {LOCK}"
+    attack = host.popen(
+        f"cp /usr/bin/sleep /srv/daytimed; for file in {files}; do runuser -u nobody -- flock $file sleep 1000 & done;"
+        "runuser -u nobody -- /srv/daytimed 1000 & wait"
+    )
+    try:
+        host.until("pgrep -x sleep && pgrep -f '^/srv/daytimed'", "it has locked what it can open")
+        impostor = host.run("pgrep -f '^/srv/daytimed'").strip()
+        before = pid(host)
+        does(host, "restart")
+        assert pid(host) != before
+        host.run(f"kill -9 {pid(host)}")
+        host.until(f"! pgrep -x daytimed | grep -vx {impostor}", "its workers have ended with it")
+        # to this user, the impostor may look like the daemon; to root, it does not
+        host.run(f"echo {impostor} >{PIDFILE}; sed -i 's/^[0-9]*/{impostor}/' {LOCK}")
+        assert does(host, "start") == "daytimed: started\n"
+        assert host.run("daytime-get").startswith("The Date Time is: ")
+        does(host, "stop")
+        assert host.run(f"kill -0 {impostor}") == ""
+    finally:
+        host.run("pkill -x sleep; pkill -f '^/srv/daytimed'", check=False)
+        attack.communicate(timeout=60)
+    does(host, "start")
+
+
+def test_asking_for_the_status_disturbs_no_start(host: Container) -> None:
+    """While root and others ask for the status again and again, every start succeeds: the script takes no lock."""
+    ask = f"until [ -e /srv/enough ]; do {SCRIPT} status; $AS {SCRIPT} status; done >/dev/null"
+    asking = host.popen(f"AS='runuser -u nobody --'; {ask} & {ask} & wait")
+    try:
+        for _ in range(10):
+            assert does(host, "restart") == "daytimed: stopped\ndaytimed: started\n"
+    finally:
+        host.run("touch /srv/enough")
+        asking.communicate(timeout=60)
+        host.run("rm /srv/enough")
+
+
 def test_one_that_was_stopped_by_its_pid_does_not_run(host: Container) -> None:
     """A daemon stopped by its pid leaves an empty pid file: the status is 3, not 1 (dead)."""
     host.run(f"kill {pid(host)}")
-    host.until(f"flock -n {PIDFILE} true", "it has ended")
+    host.until(f"flock -n {LOCK} true", "it has ended")
     does(host, "status", 3)
     does(host, "start")
 
 
+def test_a_restart_finds_a_daemon_of_a_version_before(host: Container) -> None:
+    """A daemon without a lock file, which an upgrade finds running, is found by its pid file and its name."""
+    before = pid(host)
+    host.run(f"rm {LOCK}")
+    assert does(host, "status") == f"daytimed: running with pid {before}\n"
+    assert does(host, "restart") == "daytimed: stopped\ndaytimed: started\n"
+    assert pid(host) != before
+    assert host.run("daytime-get").startswith("The Date Time is: ")
+
+
 def test_one_that_hangs_is_killed(host: Container) -> None:
     """A stop kills a master that takes no signal."""
-    host.run(f"sed 's/^STOP_S=.*/STOP_S=0.2/' {SCRIPT} >/srv/impatient; chmod 755 /srv/impatient")
+    host.run(f"sed 's/^STOP_S=.*/STOP_S=1/' {SCRIPT} >/srv/impatient; chmod 755 /srv/impatient")
     host.run(f"kill -STOP {pid(host)}")
     assert host.run("/srv/impatient stop") == "daytimed: stopped\n"
     does(host, "status", 3)
@@ -202,6 +259,22 @@ def test_the_defaults_file_says_who_and_what_else(host: Container) -> None:
         host.run("rm /etc/default/daytimed")
     does(host, "restart")
     assert host.run("daytime-get").startswith("The Date Time is: ")
+
+
+def test_an_upgrade_with_a_wrong_file_says_what_is_wrong(host: Host) -> None:
+    """An upgrade with a wrong configuration is complete and reports the error, and the daemon runs on."""
+    before = pid(host)
+    try:
+        host.run(f"echo worker = 1 >{CONFIG}")
+        told = host.install(NEXT_VERSION)
+        assert f"daytimed: {CONFIG}: worker: unknown key" in told
+        assert host.run("dpkg-query -W -f '${Status}' daytimed") == "install ok installed"
+        assert pid(host) == before
+        assert host.run("daytime-get").startswith("The Date Time is: ")
+    finally:
+        host.run(f"echo '# the defaults' >{CONFIG}")
+    does(host, "restart")
+    assert NEXT_VERSION in host.run("daytimed --version")
 
 
 def test_the_shutdown_stops_it_and_its_last_words_are_in_the_log(host: Container) -> None:

@@ -8,6 +8,8 @@ from hypothesis import strategies as st
 
 from daytimed import addresses
 from daytimed.addresses import LONGEST_UNIX_PATH, SCHEMES, Address, parse
+from daytimed.errors import ListenError
+from daytimed.listeners import open_listeners, resolve
 
 LONGEST_PATH = "/" + "a" * (LONGEST_UNIX_PATH - 1)
 
@@ -102,6 +104,51 @@ BAD = [
 ]
 
 
+NO_SLASHES = "has no // after the scheme; did you mean"
+#: Ways to write a scheme that other programs have, and what was probably meant.
+NEARLY = [
+    ("udp:6000", f"'udp:6000' {NO_SLASHES} udp://:6000? For a host named udp, write tcp://udp:6000"),
+    ("tcp4:6000", f"'tcp4:6000' {NO_SLASHES} tcp4://:6000? For a host named tcp4, write tcp://tcp4:6000"),
+    ("UDP:6000", f"'UDP:6000' {NO_SLASHES} udp://:6000? For a host named UDP, write tcp://UDP:6000"),
+    ("udp:daytime", f"'udp:daytime' {NO_SLASHES} udp://:daytime?"),
+    ("udp::6000", f"'udp::6000' {NO_SLASHES} udp://:6000?"),
+    ("udp/:6000", f"'udp/:6000' {NO_SLASHES} udp://:6000?"),
+    ("udp//:6000", f"'udp//:6000' {NO_SLASHES} udp://:6000?"),
+    ("udp:/:6000", f"'udp:/:6000' {NO_SLASHES} udp://:6000?"),
+    ("udp:localhost:6000", f"'udp:localhost:6000' {NO_SLASHES} udp://localhost:6000?"),
+    ("udp:localhost", f"'udp:localhost' {NO_SLASHES} udp://localhost:6000?"),
+    ("tcp:[::1]:6000", f"'tcp:[::1]:6000' {NO_SLASHES} tcp://[::1]:6000?"),
+    ("tcp6:::1:6000", f"'tcp6:::1:6000' {NO_SLASHES} tcp6://:6000?"),
+    ("tcp:", f"'tcp:' {NO_SLASHES} tcp://:6000?"),
+    ("udp:a b", f"'udp:a b' {NO_SLASHES} udp://:6000?"),
+    ("unix:/run/x", f"'unix:/run/x' {NO_SLASHES} unix:///run/x?"),
+    ("unix:run/x", f"'unix:run/x' {NO_SLASHES} unix:///run/x?"),
+    ("unix:", f"'unix:' {NO_SLASHES} unix:///run/daytimed.sock?"),
+    ("unix:\n", f"'unix:\\n' {NO_SLASHES} unix:///run/daytimed.sock?"),
+    ("6000/udp", "'6000/udp' has its scheme at the end; did you mean udp://:6000?"),
+    ("localhost:6000/tcp", "'localhost:6000/tcp' has its scheme at the end; did you mean tcp://localhost:6000?"),
+    ("/run/x", "'/run/x' is a path; did you mean unix:///run/x?"),
+    ("//run/\t", "'//run/\\t' is a path; did you mean unix:///run/daytimed.sock?"),
+]
+
+
+@pytest.mark.parametrize(("text", "expected"), NEARLY, ids=lambda value: value[:40])
+@pytest.mark.parametrize("default_port", [None, 6000], ids=["listener", "probe"])
+def test_schemes_written_in_another_way(text: str, expected: str, default_port: int | None) -> None:
+    """A scheme that is not before :// is never taken for a host: the error asks for the address that was meant."""
+    with pytest.raises(ValueError) as caught:
+        parse(text, default_port)
+    assert expected == str(caught.value)
+    parse(expected.partition("did you mean ")[2].partition("?")[0])
+
+
+def test_host_with_the_name_of_a_scheme() -> None:
+    """A host can be named like a scheme: after a scheme, or alone where a port is known."""
+    assert Address("tcp", "udp", 6000) == parse("tcp://udp:6000") == parse("udp", 6000)
+    with pytest.raises(ValueError, match=r"^'udp' has no port; write HOST:PORT, for example udp://:6000$"):
+        parse("udp")
+
+
 @pytest.mark.parametrize(("text", "expected"), BAD, ids=lambda value: value[:40])
 def test_bad_addresses(text: str, expected: str) -> None:
     """An invalid address is rejected; the error states the reason and what to write."""
@@ -146,6 +193,54 @@ def test_addresses_are_values() -> None:
     assert {one, *others} == {Address("tcp", "a", 1), *others}
     assert (5, [False] * 4) == (len({one, *others, Address("tcp", "a", 1)}), [one == other for other in others])
     assert one != "tcp://a:1"
+
+
+PLACES = [
+    *("tcp://:{}", "tcp4://:{}", "tcp6://:{}", "0.0.0.0:{}", "[::]:{}", "127.0.0.1:{}", "tcp4://127.0.0.1:{}"),
+    *("127.0.0.2:{}", "[::1]:{}", "[0:0::0:1]:{}", "udp://:{}"),
+    *("udp4://:{}", "udp://[::1]:{}", "udp://127.0.0.1:{}"),
+]
+
+
+@pytest.mark.parametrize("second", PLACES)
+@pytest.mark.parametrize("first", PLACES)
+def test_overlap(first: str, second: str) -> None:
+    """Two addresses overlap if the kernel does not bind both."""
+    opened = []
+    try:
+        free = parse(first.format(0))
+        opened += open_listeners(free, resolve(free))
+        port = opened[0].port
+        one, other = parse(first.format(port)), parse(second.format(port))
+        try:
+            opened += open_listeners(other, resolve(other))
+        except ListenError:
+            assert addresses.overlap(one, other)
+        else:
+            assert not addresses.overlap(one, other)
+    finally:
+        for listener in opened:
+            listener.close()
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "expected"),
+    [
+        ("unix:///a", "unix:///a", True),
+        ("unix:///a", "unix:///b", False),
+        (":0", ":0", False),
+        (":1", ":2", False),
+        (":daytime", ":daytime", True),
+        ("a:1", "b:1", False),
+        ("a:1", "tcp4://:1", False),
+        ("tcp4://a:1", "tcp6://a:1", False),
+        ("a:1", ":1", True),
+        ("a:1", "127.0.0.1:1", False),
+    ],
+)
+def test_overlap_of_what_is_not_bound_here(one: str, other: str, expected: bool) -> None:
+    """Names and paths are compared, not resolved; port 0 is a free one each time."""
+    assert expected == addresses.overlap(parse(one), parse(other)) == addresses.overlap(parse(other), parse(one))
 
 
 HOSTS = st.one_of(

@@ -14,11 +14,11 @@ from hypothesis import strategies as st
 from test_config import check_faults, load_file
 from unit_help import OS_TEXT, caught_errors
 
-from daytimed import cli
+from daytimed import arguments, cli
 from daytimed.config.toml import to_toml
 from daytimed.errors import ConfigError, UsageError
 
-WORDS = [flag for action in cli.make_parser()._actions for flag in action.option_strings]
+WORDS = [flag for action in arguments.make_parser()._actions for flag in action.option_strings]
 WORDS += ["--", "-", "0", "4", "info", "json", "UTC", "local", "nist", "strftime:%c", ":13", "udp://:13", "unix:///a"]
 
 
@@ -29,7 +29,7 @@ def test_any_words_are_options_or_one_sentence(words: list[str]) -> None:
     """Any command line is accepted, or rejected with exit status 2 and one printable line."""
     try:
         with contextlib.redirect_stdout(io.StringIO()):
-            options = cli._parse(words)
+            options = arguments.parse(words)
     except SystemExit as asked:
         # --help and --version
         assert asked.code == 0
@@ -48,7 +48,7 @@ def test_any_words_are_options_or_one_sentence(words: list[str]) -> None:
             assert loaded == load_file(to_toml(loaded).encode())
 
 
-OPTIONS = [action for action in cli.make_parser()._actions if action.nargs is None]
+OPTIONS = [action for action in arguments.make_parser()._actions if action.nargs is None]
 
 
 @pytest.mark.parametrize("action", OPTIONS, ids=lambda action: action.dest)
@@ -57,7 +57,7 @@ def test_two_dashes_are_no_value(action: argparse.Action) -> None:
     for flag in action.option_strings:
         word = f"{flag}=--" if flag.startswith("--") else f"{flag}--"
         try:
-            options = cli._parse(["--daemon", word])
+            options = arguments.parse(["--daemon", word])
         except UsageError:
             continue
         assert "--" in str(vars(options)[action.dest])

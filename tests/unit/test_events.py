@@ -18,6 +18,7 @@ FIELDS: dict[str, Any] = {
     "signal": "SIGTERM", "accepted": 10, "served": 7, "dropped": 3, "uptime_s": 99.5, "address": "tcp://:6000",
     "listener": "daytime", "pid": 4711, "how": "stopped as asked", "bytes": 59, "client": "192.0.2.1", "port": 55512,
     "reason": "reset", "pauses": 2, "lost": 5, "networks": "192.0.2.0/24=9", "sampled": 12,
+    "problem": "not on tcp://:6000.",
 }  # fmt: skip
 
 
@@ -32,7 +33,7 @@ SENTENCES = {
     "listener_opened": "Listening on tcp://:6000 as daytime.",
     "listener_adopted": "Adopted tcp://:6000 as daytime.",
     "listener_closed": "Closed tcp://:6000.",
-    "listener_address_ignored": "Ignoring the configured address tcp://:6000 of daytime: sockets were passed.",
+    "listener_address_ignored": "Listener daytime: not on tcp://:6000.",
     "worker_started": "Worker 4711 (daytime) started.",
     "worker_exited": "Worker 4711 (daytime) stopped as asked.",
     "worker_stuck": "Worker 4711 (daytime) made no progress for 1.25 s; replacing it.",
@@ -43,6 +44,7 @@ SENTENCES = {
     "accept_resumed": "Worker 4711 (daytime) accepts clients again after 2 pauses.",
     "statistics": "10 clients accepted, 7 served, 3 dropped in 100 s, by 4 workers.",
     "log_lost": "5 events could not be logged.",
+    "start_failed": "Cannot start: it broke",
 }
 
 

@@ -20,11 +20,12 @@ PACKAGE = Path(daytimed.__file__).parent
 
 #: From the lowest to the highest. A folder is in the layer of its name.
 LAYERS = {
-    "pure": "errors reasons addresses charset clock formats config respawn phases budget",
-    "mechanisms": "systemd listeners datagram signals counters networks sample rates gate log pidfile deferral",
-    "serving": "ring session worker",
+    "pure": "errors reasons addresses charset nearest tz clock formats config respawn phases budget",
+    "mechanisms": "systemd socketfile peers listeners datagram signals counters networks sample rates gate log pidfile "
+    "privileges deferral cpus loader",
+    "serving": "ring session backlog worker",
     "supervision": "team generation sockets children reporter lookout master",
-    "process": "inetd daemonize cli __main__",
+    "process": "arguments respite inetd daemonize cli __main__",
 }
 HEIGHTS = {noun: height for height, nouns in enumerate(LAYERS.values()) for noun in nouns.split()}
 
@@ -52,7 +53,7 @@ PROBE_ORDER = ["daytimed.probe"] + [
     )
 ]
 #: The modules of the daemon that the probe may import.
-PROBE_MAY_IMPORT = {"daytimed", "daytimed.addresses", "daytimed.charset", "daytimed.formats"}
+PROBE_MAY_IMPORT = {"daytimed"} | {f"daytimed.{each}" for each in ("addresses", "charset", "formats", "nearest", "tz")}
 
 
 def module_name(path: Path) -> str:
@@ -140,7 +141,7 @@ def code_lines(name: str) -> int:
 
 @pytest.mark.parametrize("name", PROBE)
 def test_probe_knows_nothing_of_the_daemon(name: str) -> None:
-    """The probe imports only addresses, charset and formats of the daemon, and the standard library."""
+    """The probe imports only addresses, charset, formats, nearest and tz of the daemon, and the standard library."""
     found = {each for each in imports_of(name) if not each.startswith("daytimed.probe")}
     foreign = {each for each in found if each.partition(".")[0] not in sys.stdlib_module_names}
     assert [] == sorted(foreign - PROBE_MAY_IMPORT)
@@ -164,10 +165,10 @@ def test_only_command_lines_exit() -> None:
 
 
 def test_only_children_end_at_once() -> None:
-    """Only the two modules that fork, and the probe after a crash, call os._exit()."""
-    forking = {"daytimed.children", "daytimed.daemonize"}
+    """Only the modules that fork, and the probe after a crash, call os._exit()."""
+    forking = {"daytimed.children", "daytimed.daemonize", "daytimed.loader"}
     assert forking | {"daytimed.probe.__main__"} == {name for name in FILES if "os._exit" in calls_in(name)}
-    assert ["daytimed.children", "daytimed.daemonize"] == sorted(name for name in FILES if "os.fork" in calls_in(name))
+    assert forking == {name for name in FILES if "os.fork" in calls_in(name)}
 
 
 def test_core_is_pure() -> None:

@@ -17,7 +17,7 @@ from unit_help import has_ipv6, unprivileged, within
 from daytimed.addresses import Address, parse
 from daytimed.datagram import CONTROL_SPACE, IP_PKTINFO
 from daytimed.errors import EXIT_NO_PERMISSION, EXIT_UNAVAILABLE, DaytimedError, ListenError
-from daytimed.listeners import BACKLOG, Listener, adopt, open_listeners
+from daytimed.listeners import BACKLOG, Listener, adopt, adopt_kept, open_listeners, resolve
 
 needs_ipv6 = pytest.mark.skipif(not has_ipv6(), reason="no IPv6 here")
 V4, V6 = "127.0.0.1", "::1"
@@ -25,7 +25,8 @@ V4, V6 = "127.0.0.1", "::1"
 
 @contextlib.contextmanager
 def opened(address: str | Address) -> Iterator[list[Listener]]:
-    listeners = open_listeners(parse(address) if isinstance(address, str) else address)
+    parsed = parse(address) if isinstance(address, str) else address
+    listeners = open_listeners(parsed, resolve(parsed))
     try:
         yield listeners
     finally:
@@ -457,13 +458,14 @@ def test_adopted_abstract_socket() -> None:
     assert f"unix://@daytimed-test-{os.getpid()}" == address
 
 
-def test_adopted_again(path: Path) -> None:
-    """A socket that daytimed bound earlier keeps its configured address, and its path after a close."""
-    (first,) = open_listeners(Address("unix", path=str(path)))
+def test_socket_that_was_kept(path: Path) -> None:
+    """A socket that was bound here keeps its configured address, and its path while systemd keeps a copy."""
+    address = Address("unix", path=str(path))
+    (first,) = open_listeners(address, [])
     descriptor = os.dup(first.socket.fileno())
-    first.leave_path()
+    first.kept_as = "stored-0"
     first.close()
-    again = adopt("stored", descriptor, Address("unix", path=str(path)))
+    again = adopt_kept("stored-0", descriptor)
     found = (again.name, str(again.requested), connects(path))
     again.close()
     assert ((None, f"unix://{path}", True), True) == (found, path.exists())
@@ -522,29 +524,112 @@ NO_FAMILY = (
 @pytest.mark.parametrize(
     ("address", "expected"),
     [
-        ("tcp://:0", "0.0.0.0"),
-        ("udp://:0", "0.0.0.0"),
-        ("tcp4://:0", "0.0.0.0"),
-        ("localhost:0", "127.0.0.1"),
-        (
-            "tcp6://:0",
-            f"tcp6://:0: cannot listen: {NO_FAMILY}",
-        ),
-        (
-            "[::1]:0",
-            f"tcp://[::1]:0: cannot listen: {NO_FAMILY}",
-        ),
+        ("tcp://:0", "tcp 0.0.0.0"),
+        ("udp://:0", "udp 0.0.0.0"),
+        ("tcp4://:0", "tcp 0.0.0.0"),
+        ("localhost:0", "tcp 127.0.0.1"),
+        ("tcp6://:0", f"ListenError tcp6://:0: cannot listen: {NO_FAMILY}"),
+        ("[::1]:0", f"ListenError tcp://[::1]:0: cannot listen: {NO_FAMILY}"),
     ],
 )
 def test_without_ipv6(address: str, expected: str) -> None:
     """Without IPv6, an address without a host means IPv4 alone; only an explicit IPv6 address is rejected."""
-    script = f"""if True:
+    assert f"{expected}\n" == run_without("NO_IPV6", opening(address))
+
+
+def opening(address: str) -> str:
+    """Return a script that opens an address and prints where, or why not."""
+    return f"""if True:
         from daytimed import addresses, errors, listeners
+        address = addresses.parse({address!r})
         try:
-            for each in listeners.open_listeners(addresses.parse({address!r})):
-                print(each.socket.getsockname()[0])
+            for each in listeners.open_listeners(address, listeners.resolve(address)):
+                print(each.requested.transport, each.socket.getsockname()[0])
                 each.close()
-        except errors.ListenError as error:
-            print(error)
+        except errors.DaytimedError as error:
+            print(type(error).__name__, error)
     """
-    assert f"{expected}\n" == run_without("NO_IPV6", script)
+
+
+DENIED = (
+    "a sandbox or a security policy forbids it"
+    " (see SocketBindDeny= and RestrictAddressFamilies=: systemctl cat daytimed)"
+)
+
+
+@pytest.mark.parametrize(
+    ("forbidden", "address", "expected"),
+    [
+        ("IPV6_IS_FORBIDDEN", "tcp://:0", "tcp 0.0.0.0"),
+        ("IPV6_IS_FORBIDDEN", "udp://:0", "udp 0.0.0.0"),
+        ("IPV6_IS_FORBIDDEN", "localhost:0", "tcp 127.0.0.1"),
+        (
+            "IPV6_IS_FORBIDDEN",
+            "tcp6://:0",
+            f"NoPermissionError tcp6://:0: cannot listen: Permission denied; {DENIED}",
+        ),
+        (
+            "NETWORK_IS_FORBIDDEN",
+            "tcp://:0",
+            f"NoPermissionError tcp://:0: cannot listen: Operation not permitted; {DENIED}",
+        ),
+        (
+            "NETWORK_IS_FORBIDDEN",
+            "tcp://127.0.0.1:0",
+            f"NoPermissionError tcp://127.0.0.1:0: cannot listen: Operation not permitted; {DENIED}",
+        ),
+        (
+            "NETWORK_IS_FORBIDDEN",
+            "tcp://:13",
+            "NoPermissionError tcp://:13: cannot listen: Operation not permitted;"
+            " use the socket unit or CAP_NET_BIND_SERVICE for a port below 1024",
+        ),
+    ],
+)
+def test_where_a_sandbox_forbids_a_family(forbidden: str, address: str, expected: str) -> None:
+    """Without a permission for IPv6, IPv4 alone is served, as the log's address shows; the hint fits the port."""
+    assert f"{expected}\n" == run_without(forbidden, opening(address))
+
+
+@needs_ipv6
+def test_ipv6_port_in_use_is_an_error() -> None:
+    """A port that another program has for IPv6 is never served over IPv4 alone."""
+    with opened("tcp6://:0") as taken:
+        assert "Address already in use" in str(refused(f"tcp://:{taken[0].port}"))
+
+
+@needs_ipv6
+@pytest.mark.parametrize("host", ["::ffff:127.0.0.1", "fe80::1"])
+def test_ipv6_address_that_cannot_be_bound(host: str) -> None:
+    """For an IPv6 address that is not complete, or IPv4 in disguise, the error states what to write."""
+    assert (
+        f"tcp6://[{host}]:0: cannot listen: Invalid argument; write an fe80: address with its interface, for example"
+        " [fe80::1%eth0]:6000, and an IPv4 address without ::ffff:" == str(refused(Address("tcp6", host, 0)))
+    )
+
+
+# -- names and places ------------------------------------------------------------------------------------------------
+
+
+def test_places_are_plain_data() -> None:
+    """Another process can resolve: the places are numbers and strings, IPv6 first."""
+    places = resolve(parse("localhost:6000"))
+    assert [(2, ("127.0.0.1", 6000))] == [each for each in places if each[0] == 2]
+    assert places == sorted(places, reverse=True)
+    assert {int, str} >= {type(each) for family, place in places for each in (family, *place)}
+    assert [] == resolve(parse("unix:///run/socket"))
+
+
+def test_opening_looks_up_no_name() -> None:
+    """A listener is bound where its places say, whatever its name stands for."""
+    listeners = open_listeners(parse("no-such-host.invalid:0"), [(2, ("127.0.0.2", 0))])
+    try:
+        assert ["127.0.0.2"] == [each.socket.getsockname()[0] for each in listeners]
+    finally:
+        listeners[0].close()
+
+
+def test_name_without_a_place() -> None:
+    """A name that stands for no address is an error, not a daemon that serves nobody."""
+    with pytest.raises(ListenError, match="cannot listen: the name stands for no address"):
+        open_listeners(parse("localhost:0"), [])

@@ -32,6 +32,19 @@ def test_level_of_one_call() -> None:
     assert [("error", "error")] == [(level, json.loads(text)["level"]) for level, text in lines.taken]
 
 
+@pytest.mark.parametrize("form", ["console", "json", "journal", "syslog"])
+def test_a_muted_log_writes_nothing(form: str) -> None:
+    """A muted log takes every event of its level, writes none, and loses none."""
+    lines, losses = Lines(), Losses()
+    muted = Log(lines, form, "info", losses).muted()
+    assert [True] * len(EVENTS) == [muted.event(name, **FIELDS) for name in EVENTS]
+    assert ([], 0) == (lines.taken, losses.count)
+    assert (True, False) == (
+        muted.is_enabled("client_served"),
+        Log(lines, form, "error", losses).muted().is_enabled("client_served"),
+    )
+
+
 def test_two_logs_are_independent() -> None:
     """The log of a new generation has its own level, and the old log keeps its level."""
     old, new = Lines(), Lines()

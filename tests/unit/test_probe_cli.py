@@ -214,7 +214,16 @@ def test_addresses(arguments: list[str], expected: list[str]) -> None:
         (["--send", "\\x4"], "argument --send: \\x is not an escape; use \\r \\n \\t \\0 \\\\ or \\xHH"),
         (["--send", "x\\"], "argument --send: \\ is not an escape; use \\r \\n \\t \\0 \\\\ or \\xHH"),
         (["--nonsense"], "unrecognized arguments: --nonsense"),
-        (["--time", "1"], "unrecognized arguments: --time"),
+        (["--time", "1"], "unrecognized arguments: --time; did you mean --timeout?"),
+        (["--host=x"], "unrecognized arguments: --host=x; did you mean --hostname?"),
+        (["-zone", "UTC"], "unrecognized arguments: -zone; did you mean --zone?"),
+        (["--udp"], "unrecognized arguments: --udp; use an address such as udp://HOST:PORT"),
+        (["-j", "localhost"], "unrecognized arguments: -j; use -o json"),
+        (
+            ["udp:6000"],
+            "argument ADDRESS: 'udp:6000' has no // after the scheme; did you mean udp://:6000? For a host named udp, "
+            "write tcp://udp:6000",
+        ),
         (["-n", "x"], "argument -n/--count: 'x' is not a whole number up to 1000"),
         (["-n", "1001"], "argument -n/--count: '1001' is not a whole number up to 1000"),
         (["-i", "0"], "argument -i/--interval: '0' is not a number of seconds above 0 and up to one day"),
@@ -238,6 +247,17 @@ def test_wrong_arguments(arguments: list[str], expected: str | None, capfdbinary
         assert (3, f"DAYTIME UNKNOWN: {reason}{SEE_HELP}".encode(), "") == run(capfdbinary, *arguments)
         return
     assert (3, b"", f"daytime-get: {expected}{SEE_HELP}") == run(capfdbinary, *arguments)
+
+
+def test_wrong_local_zone(monkeypatch: pytest.MonkeyPatch, capfdbinary: Capture) -> None:
+    """A TZ that names no zone is UNKNOWN, unless no reply is judged by it."""
+    monkeypatch.setenv("TZ", "Europe/Berlln")
+    code, out, err = run(capfdbinary, "localhost")
+    assert (3, b"", 1) == (code, out, err.count("\n"))
+    assert err.startswith("daytime-get: TZ: 'Europe/Berlln' is not a time zone on this system; ")
+    with server(REPLY, REPLY) as port:
+        assert (0, b"", "") == run(capfdbinary, "-q", "-z", "UTC", "-w", "1e9", "-c", "1e9", f"{LOOPBACK}:{port}")
+        assert (0, REPLY, "") == run(capfdbinary, "-o", "raw", f"{LOOPBACK}:{port}")
 
 
 WORDS = [flag for action in arguments.make_parser()._actions for flag in action.option_strings]

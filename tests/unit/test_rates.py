@@ -78,6 +78,8 @@ def test_rate_is_kept_over_any_stretch(steps: list[int], rate: float, burst: int
         ("2001:db8:0:1::1", "2001:db8:0:2::1", False),
         ("fe80::1%eth0", "fe80::2%eth0", False),
         ("fe80::1%eth0", "fe80::1%eth1", False),
+        ("febf::1%2", "febf::2%2", False),
+        ("febf::1%2", "febf::1%3", False),
         ("64:ff9b::c000:201", "64:ff9b::c633:6401", False),
         ("192.0.2.1", "::ffff:192.0.2.1", True),
     ],

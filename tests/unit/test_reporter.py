@@ -57,9 +57,9 @@ def test_the_watchdog_is_fed_twice_an_interval_and_only_in_health(tmp_path: Path
         reporter.notify_ready(1, 2, 100.5)
         assert manager.recv(1000) == b"READY=1\nSTATUS=Serving 1 listener with 2 workers; 0 replies, up 0 seconds"
         assert reporter.feed_at == 115.5
-        reporter.notify_health(True, 1, 2, 116.0)
+        reporter.notify_state(1, 2, 116.0, is_healthy=True)
         assert manager.recv(1000).startswith(b"WATCHDOG=1\nSTATUS=Serving 1 listener")
-        reporter.notify_health(False, 1, 2, 131.0)
+        reporter.notify_state(1, 2, 131.0, is_healthy=False)
         with pytest.raises(BlockingIOError):
             manager.recv(1000)
         assert reporter.feed_at == 146.0

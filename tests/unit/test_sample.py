@@ -28,13 +28,14 @@ def sampled(table: memoryview[int], period: int = 1) -> Counter[str]:
         ("255.255.255.255", "255.255.255.0/24"),
         ("::ffff:192.0.2.1", "192.0.2.0/24"),
         ("2001:db8:1:2::3", "2001:db8:1::/48"),
-        ("fe80::1%eth0", "fe80::/48"),
+        ("fe80::1%3", "fe80::%3/64"),
+        ("fe80::1%4294967295", "fe80::%4294967295/64"),
         ("::", "::/48"),
         ("", "unix"),
     ],
 )
 def test_networks(host: str, expected: str) -> None:
-    """A network is an IPv4 /24, an IPv6 /48 or the unix sockets; an IPv4-mapped address is IPv4."""
+    """A network is an IPv4 /24, an IPv6 /48, a link or the unix sockets; an IPv4-mapped address is IPv4."""
     assert expected == name_of(network_of(host))
 
 

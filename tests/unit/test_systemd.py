@@ -33,12 +33,13 @@ def environment(**more: str) -> dict[str, str]:
 @pytest.mark.parametrize(
     ("variables", "message"),
     [
-        ({"LISTEN_FDS": "many"}, "LISTEN_PID='PID' or LISTEN_FDS='many' is not a valid number"),
-        ({"LISTEN_FDS": "9" * 5000}, "LISTEN_PID='PID' or LISTEN_FDS='99999999999999999999' is not a valid number"),
-        ({"LISTEN_FDS": "-1"}, "LISTEN_PID='PID' or LISTEN_FDS='-1' is not a valid number"),
-        ({"LISTEN_FDS": "99999"}, "LISTEN_PID='PID' or LISTEN_FDS='99999' is not a valid number"),
-        ({"LISTEN_PID": "x"}, "LISTEN_PID='x' or LISTEN_FDS='0' is not a valid number"),
-        ({"LISTEN_PID": ""}, "LISTEN_PID='' or LISTEN_FDS='0' is not a valid number"),
+        ({"LISTEN_FDS": "many"}, "LISTEN_FDS='many' is not a number"),
+        ({"LISTEN_FDS": "9" * 5000}, "LISTEN_FDS='99999999999999999999' is not a number"),
+        ({"LISTEN_FDS": "-1"}, "LISTEN_FDS='-1' is not a number"),
+        ({"LISTEN_FDS": "99999"}, "LISTEN_FDS=99999: more than 4096"),
+        ({"LISTEN_PID": "x"}, "LISTEN_PID='x' is not a number"),
+        ({"LISTEN_PIDFDID": "x"}, "LISTEN_PIDFDID='x' is not a number"),
+        ({"LISTEN_FDS": "1", "LISTEN_FDNAMES": "one:two"}, "LISTEN_FDNAMES='one:two' does not name 1 descriptors"),
         ({"LISTEN_FDS": "2", "LISTEN_FDNAMES": "one"}, "LISTEN_FDNAMES='one' does not name 2 descriptors"),
         ({"LISTEN_FDS": "4000"}, "LISTEN_FDS: descriptor PASSED (unknown) was not passed: Bad file descriptor"),
     ],
@@ -85,12 +86,30 @@ def test_any_variables_are_descriptors_or_one_sentence(pid: str, count: str, nam
     assert environ == {"PATH": "/bin"}
 
 
-def test_what_was_passed_to_a_parent_is_not_taken() -> None:
-    """With LISTEN_PID of another process, nothing is taken, and the environment is clean."""
-    environ = environment(LISTEN_PID="1", LISTEN_FDS="3", LISTEN_FDNAMES="a:b:c", LISTEN_PIDFDID="7")
+@pytest.mark.parametrize(
+    "variables",
+    [
+        {},
+        {"LISTEN_FDS": "1"},
+        {"LISTEN_FDS": "many"},
+        {"LISTEN_FDS": "1", "LISTEN_PID": ""},
+        {"LISTEN_PID": "PID"},
+        {"LISTEN_PID": "x"},
+        {"LISTEN_PID": "PID", "LISTEN_FDS": ""},
+        {"LISTEN_PID": "PID", "LISTEN_FDS": "0"},
+        {"LISTEN_PID": "1", "LISTEN_FDS": "3", "LISTEN_FDNAMES": "a:b:c", "LISTEN_PIDFDID": "7"},
+        {"LISTEN_PID": "1", "LISTEN_FDS": "many"},
+        {"LISTEN_PID": "1", "LISTEN_FDS": "3", "LISTEN_FDNAMES": "a", "LISTEN_PIDFDID": "x"},
+        {"LISTEN_PID": "PID", "LISTEN_FDS": "many", "LISTEN_PIDFDID": "1"},
+        {"LISTEN_FDNAMES": "a:b"},
+        {"LISTEN_PIDFDID": "x"},
+    ],
+)
+def test_what_was_not_passed_to_this_process_is_ignored(variables: dict[str, str]) -> None:
+    """Incomplete variables, and those of another process, pass nothing, whatever they contain, sd_listen_fds(3)."""
+    environ = {**{name: own_pid(value) for name, value in variables.items()}, "PATH": "/bin"}
     assert take_passed(environ) == []
     assert environ == {"PATH": "/bin"}
-    assert take_passed({}) == []
 
 
 def test_another_process_with_our_pid_is_known_by_its_pidfd() -> None:
@@ -179,18 +198,68 @@ def test_a_manager_that_is_gone_is_no_error(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("environ", "message"),
+    "address",
     [
-        ({"NOTIFY_SOCKET": "relative"}, "NOTIFY_SOCKET='relative' is neither a path nor an abstract socket"),
-        ({"WATCHDOG_USEC": "soon"}, "WATCHDOG_USEC='soon' is not a positive number"),
-        ({"WATCHDOG_USEC": "0"}, "WATCHDOG_USEC='0' is not a positive number"),
+        "vsock:2:1234",
+        "vsock-stream:2:1",
+        "relative",
+        "tcp:127.0.0.1:1",
+        "/" + "x" * 107,
+        "@" + "x" * 107,
+        "/" + "ü" * 60,
     ],
 )
-def test_garbage_of_a_manager_is_one_sentence(environ: dict[str, str], message: str) -> None:
-    """Invalid variables of a manager are an error in one sentence."""
-    with pytest.raises(ListenError) as caught:
-        Notifier(environ)
-    assert str(caught.value).startswith(message)
+def test_a_manager_it_cannot_reach_is_ignored(address: str) -> None:
+    """An address that unix(7) does not have is named as ignored: nobody is notified, and no watchdog is fed."""
+    environ = {"NOTIFY_SOCKET": address, "WATCHDOG_USEC": "1000000", "PATH": "/bin"}
+    notifier = Notifier(environ)
+    assert (bool(notifier), notifier.send(READY=1), notifier.watchdog_s) == (False, True, None)
+    assert notifier.ignored == ["NOTIFY_SOCKET"]
+    assert environ == {"PATH": "/bin"}
+
+
+@pytest.mark.parametrize("length", [1, 107])
+def test_the_longest_address_is_one(length: int, tmp_path: Path) -> None:
+    """A path of 107 bytes, which unix(7) still has, is used."""
+    assert Notifier({"NOTIFY_SOCKET": "/" * length}).ignored == []
+    name = "@" + f"{os.getpid()}".rjust(106, "x")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
+        sock.bind("\0" + name[1:])
+        notifier = Notifier({"NOTIFY_SOCKET": name})
+        assert notifier.send(READY=1)
+        assert sock.recv(100) == b"READY=1"
+        close(notifier)
+
+
+@pytest.mark.parametrize(
+    ("usec", "pid", "expected"),
+    [
+        ("3000000", "", 3.0),
+        ("3000000", "PID", 3.0),
+        ("3000000", "1", None),
+        ("3000000", "x", None),
+        ("soon", "1", None),
+        ("", "PID", None),
+        ("18446744073709551615", "", 86400.0),
+        ("soon", "", "WATCHDOG_USEC='soon' is not a number"),
+        ("-1", "PID", "WATCHDOG_USEC='-1' is not a number"),
+        ("0", "", "WATCHDOG_USEC=0 is not a timeout"),
+    ],
+)
+def test_the_watchdog_is_that_of_this_process(usec: str, pid: str, expected: float | str | None) -> None:
+    """WATCHDOG_USEC counts for the process that WATCHDOG_PID names, or for all without it, sd_watchdog_enabled(3)."""
+    watchdog = {"WATCHDOG_USEC": usec, "WATCHDOG_PID": own_pid(pid)}
+    environ = {"NOTIFY_SOCKET": "@daytimed-none", **watchdog}
+    if isinstance(expected, str):
+        with pytest.raises(ListenError) as caught:
+            Notifier(environ)
+        assert str(caught.value).startswith(expected)
+    else:
+        notifier = Notifier(environ)
+        assert notifier.watchdog_s == expected
+        close(notifier)
+    # without a manager nobody waits for a ping
+    assert Notifier(watchdog).watchdog_s is None
 
 
 @given(
@@ -207,7 +276,7 @@ def test_any_manager_is_told_or_one_sentence(path: str, usec: str, pid: str) -> 
     except ListenError as error:
         assert str(error).isprintable()
     else:
-        assert notifier.send(STATUS="") is not bool(path)
+        assert notifier.send(STATUS="") is not bool(notifier)
         # short enough to wait for
         assert notifier.watchdog_s is None or 0 < notifier.watchdog_s <= 86400
         close(notifier)

@@ -7,6 +7,7 @@ import errno
 import ipaddress
 import json
 import os
+import resource
 import socket
 import struct
 import threading
@@ -33,14 +34,15 @@ from daytimed.counters import (
     name_reasons,
 )
 from daytimed.gate import Gate
-from daytimed.listeners import Listener, open_listeners
+from daytimed.listeners import Listener, open_listeners, resolve
 from daytimed.log import clients as log_clients
-from daytimed.log.clients import NAMELESS, Allowance, ClientLog, Peer
+from daytimed.log.clients import Allowance, ClientLog
 from daytimed.log.log import Log
 from daytimed.networks import NetworkSet
+from daytimed.peers import NAMELESS, Peer
 from daytimed.rates import RateLimit
 from daytimed.reasons import RATE, REASONS, RESET
-from daytimed.worker import PAUSE_S, Worker
+from daytimed.worker import PAUSE_S, REHEARSED, Worker
 
 REPLY = b"reply\r\n"
 
@@ -122,8 +124,8 @@ def test_clients_beyond_the_budget_are_counted_by_reason_and_network() -> None:
         NAMELESS,
     ]:
         client_log.record(peer, NS, 7, None)
-    for reason in (RATE, RATE, RESET):
-        client_log.record(("198.51.100.1", 5), NS, 0, reason)
+    for host, reason in (("198.51.100.1", RATE), ("198.51.100.1", RATE), ("198.51.100.1", RESET), ("192.0.2.1", RESET)):
+        client_log.record((host, 5), NS, 0, reason)
     assert [SERVED_EVENT, SERVED_EVENT] == events.seen
     counts = counters.total()
     assert (3, {"rate": 2, "reset": 1}) == (counts.suppressed_served, name_reasons(counts.suppressed_dropped))
@@ -148,24 +150,32 @@ def test_clients_that_are_not_told_use_up_no_budget() -> None:
         (("192.0.2.1", 5), "192.0.2.1", 5),
         (("2001:db8::1", 5, 0, 0), "2001:db8::1", 5),
         (("::ffff:192.0.2.1", 5, 0, 0), "192.0.2.1", 5),
+        (("fe80::1", 5, 0, 2), "fe80::1%eth2", 5),
+        (("unknown", 0), "unknown", 0),
         (NAMELESS, "unix", 0),
     ],
 )
 def test_names_of_clients(peer: Peer, client: str, port: int) -> None:
-    """A client is logged by its address, an IPv4 one always as IPv4; a client of a unix socket has none."""
+    """A client is logged by its address: IPv4 over IPv6 as IPv4, link-local with its scope; `unix` has none."""
     events = Events()
-    client_log = ClientLog(events.log(), "daytime", "all", NetworkSet([ipaddress.ip_network("::9")]), None)
+    quiet = NetworkSet([ipaddress.ip_network("::9")])
+    client_log = ClientLog(events.log(), "daytime", "all", quiet, None, "eth{}".format)
     client_log.record(peer, NS, 7, None)
     client_log.record(peer, NS, 7, RESET)
     assert [(client, port)] * 2 == [(event["client"], event["port"]) for event in events.seen]
 
 
-def test_quiet_network_of_ipv4_over_ipv6() -> None:
-    """A quiet IPv4 client is quiet on a socket for both families too."""
+@pytest.mark.parametrize("peer", [("192.0.2.1", 5), ("::ffff:192.0.2.1", 5, 0, 0), ("fe80::1", 5, 0, 2)])
+@pytest.mark.parametrize("clients", ["all", "dropped"])
+def test_quiet_clients(peer: Peer, clients: str) -> None:
+    """A quiet client, IPv4 over IPv6 too, is not logged when it is served or resets; every other drop is logged."""
     events = Events()
-    quiet = NetworkSet([ipaddress.ip_network("192.0.2.0/24")])
-    ClientLog(events.log(), "daytime", "all", quiet, None).record(("::ffff:192.0.2.1", 5, 0, 0), NS, 7, None)
-    assert [] == events.seen
+    quiet = NetworkSet([ipaddress.ip_network(each) for each in ("192.0.2.0/24", "fe80::/10")])
+    client_log = ClientLog(events.log(), "daytime", clients, quiet, None)
+    client_log.record(peer, NS, 7, None)
+    for reason in range(len(REASONS)):
+        client_log.record(peer, NS, 0, reason)
+    assert [each for each in REASONS if each != "reset"] == [event["reason"] for event in events.seen]
 
 
 # -- the loop --------------------------------------------------------------------------------------------------------
@@ -234,7 +244,8 @@ def used_up() -> Budget:
 
 @contextlib.contextmanager
 def opened(address: str) -> Iterator[Listener]:
-    (listener,) = open_listeners(addresses.parse(address))
+    parsed = addresses.parse(address)
+    (listener,) = open_listeners(parsed, resolve(parsed))
     try:
         yield listener
     finally:
@@ -247,6 +258,44 @@ def connect(listener: Listener) -> socket.socket:
         client.connect(listener.requested.path)
         return client
     return socket.create_connection(("127.0.0.1", listener.port))
+
+
+@contextlib.contextmanager
+def few_descriptors(more: int) -> Iterator[None]:
+    """Let this process open only so many more descriptors."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    lowest = os.dup(0)
+    os.close(lowest)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (lowest + more, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+@pytest.mark.parametrize("scheme", ["tcp4", "unix"])
+@pytest.mark.parametrize(("descriptors", "expected"), [(100, REHEARSED), (4, None), (1, 0)])
+def test_a_rehearsal_leaves_nothing_behind(
+    scheme: str, descriptors: int, expected: int | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A rehearsal serves its clients, ends its timer, keeps no descriptor open, and needs none to be free."""
+    intervals = [0.0]
+    monkeypatch.setattr(signals, "set_timer", intervals.append)
+    address = f"unix://{tmp_path}/socket" if scheme == "unix" else "tcp4://127.0.0.1:0"
+    with opened(address) as listener:
+        bench, events = Bench(listener), Events()
+        before = os.listdir("/proc/self/fd")
+        with few_descriptors(descriptors), within(20):
+            bench.worker.rehearse(ClientLog(events.log(), "daytime", "all", NOBODY, None))
+        assert before == os.listdir("/proc/self/fd")
+        counted = bench.counted()
+        assert expected in (None, counted.get("served", 0))
+        assert counted.get("accepted", 0) == len(events.seen)
+        assert intervals[-1] == 0
+        # afterwards it serves as before
+        with connect(listener) as client:
+            bench.run(1)
+            assert REPLY == read_to_end(client)
 
 
 @pytest.mark.parametrize("scheme", ["tcp4", "tcp", "unix"])
@@ -376,13 +425,14 @@ def test_clients_that_are_counted_in_place(scheme: str, tmp_path: Path, monkeypa
 
 @pytest.mark.parametrize(("clients", "quiet"), [("dropped", "192.0.2.0/24"), ("all", "127.0.0.0/8")])
 def test_clients_that_are_not_to_be_told_are_not_missed(clients: str, quiet: str) -> None:
-    """A served client that the settings do not select is not counted as suppressed, whatever the budget."""
+    """A client that the settings do not select is not counted as suppressed, whatever the budget."""
     with opened("tcp4://127.0.0.1:0") as listener, connect(listener) as bad, connect(listener), connect(listener):
         reset(bad)
         bench = Bench(listener)
         quieted = NetworkSet([ipaddress.ip_network(quiet)])
         assert [] == bench.run(3, log=clients, budget=used_up(), quiet=quieted).seen
-    assert {"accepted": 3, "served": 2, "reset": 1, "suppressed_reset": 1} == bench.counted()
+    suppressed = {"suppressed_reset": 1} if clients == "dropped" else {}
+    assert {"accepted": 3, "served": 2, "reset": 1, **suppressed} == bench.counted()
 
 
 def test_log_that_tells_nothing_is_not_asked() -> None:

@@ -73,7 +73,7 @@ complete -c daytimed -n _shtab_daytimed_using -l check -d 'Check the configurati
 complete -c daytimed -n _shtab_daytimed_using -l print-config -d 'Print the configuration in force, in the form of daytimed.toml(5), and exit'
 complete -c daytimed -n _shtab_daytimed_using -l inetd -d 'Answer the one client on standard input and exit'
 complete -c daytimed -n _shtab_daytimed_using -l daemon -d 'Detach from the terminal, for hosts without systemd(1)'
-complete -c daytimed -n _shtab_daytimed_using -l pidfile -xka "(__fish_complete_path (commandline -ct))" -d 'Write the process ID to file and keep it locked'
+complete -c daytimed -n _shtab_daytimed_using -l pidfile -xka "(__fish_complete_path (commandline -ct))" -d 'Write the process ID to file'
 complete -c daytimed -n _shtab_daytimed_using -l user -xka "(__fish_complete_users)" -d 'Serve as user'
 complete -c daytimed -n _shtab_daytimed_using -l group -xka "(__fish_complete_groups)" -d 'Serve as group'
 complete -c daytimed -n _shtab_daytimed_using -l version -d 'Print the version and exit'

@@ -1,0 +1,113 @@
+"""
+The loader: a forked process that loads a configuration and resolves its host names.
+
+Name servers and file systems can take long. Meanwhile the master handles its signals, and a deadline ends the load. The
+result comes in a memory file, because a pipe holds only 64 KiB.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import signal
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+from daytimed import signals
+from daytimed.errors import EXIT_INTERNAL, EXIT_OK, DaytimedError, ListenError, StartError, load_error
+
+#: One silent name server takes 10 s (resolv.conf(5): two attempts of 5 s); three take 30 s.
+LOAD_DEADLINE_S = 30.0
+
+Note = Callable[[str], None]
+"""Notes the current step, for the error at the deadline."""
+
+
+class Loader:
+    """One load."""
+
+    def __init__(self, load: Callable[[Note], Any], now: float, prctl: Callable[..., int]) -> None:
+        """
+        Start to load.
+
+        Raises:
+            OSError: If no descriptor is left.
+        """
+        self.deadline = now + LOAD_DEADLINE_S
+        self.pid = 0
+        self._failure: DaytimedError | None = None
+        self._is_done = False
+        self._file = os.memfd_create("loaded", os.MFD_CLOEXEC)
+        # asked before the fork: a child whose master has died would get another parent's pid
+        master = os.getpid()
+        try:
+            self.pid = os.fork()
+        except OSError:
+            # no process is left: the load is worth the wait
+            self._write_outcome(load)
+            self._is_done = True
+            return
+        if self.pid == 0:
+            self._run(load, master, prctl)
+
+    def note_exit(self, status: int) -> None:
+        """Note the end of the process: a status of waitpid(2)."""
+        code = os.waitstatus_to_exitcode(status)
+        if code and not self._is_done:
+            how = f"was killed by {signals.name_of(-code)}" if code < 0 else f"exited with status {code}"
+            self._failure = StartError(f"the configuration cannot be loaded: the loader {how}")
+        self._is_done = True
+
+    def is_done(self, now: float) -> bool:
+        """Return whether `take` has a result; at the deadline, end the process and have an error as the result."""
+        if not self._is_done and now >= self.deadline:
+            step = os.pread(self._file, 1000, 0).decode(errors="replace") or "the configuration cannot be loaded"
+            self._failure = ListenError(f"{step}: no answer within {LOAD_DEADLINE_S:.0f} s")
+            self.kill()
+        return self._is_done
+
+    def kill(self) -> None:
+        """End the process without waiting for it: a file system may hold it."""
+        if not self._is_done:
+            os.kill(self.pid, signal.SIGKILL)
+        self._is_done = True
+
+    def take(self) -> Any:
+        """
+        Return the result, once.
+
+        Raises:
+            DaytimedError: As in the process, or because the process failed.
+        """
+        with open(self._file, "rb") as file:
+            if self._failure:
+                raise self._failure
+            file.seek(0)
+            # our own child has written it
+            result = pickle.load(file)  # noqa: S301
+        if isinstance(result, DaytimedError):
+            raise result
+        return result
+
+    def _run(self, load: Callable[[Note], Any], master: int, prctl: Callable[..., int]) -> NoReturn:
+        """Load in the child; never return into the master's code."""
+        code = EXIT_INTERNAL
+        try:
+            if signals.die_with(master, prctl):
+                self._write_outcome(load)
+                code = EXIT_OK
+        finally:
+            os._exit(code)
+
+    def _write_outcome(self, load: Callable[[Note], Any]) -> None:
+        try:
+            outcome = load(lambda step: self._write(step.encode(errors="replace")))
+        except Exception as error:
+            outcome = load_error(error)
+        self._write(pickle.dumps(outcome))
+
+    def _write(self, content: bytes) -> None:
+        os.ftruncate(self._file, 0)
+        os.lseek(self._file, 0, os.SEEK_SET)
+        with open(self._file, "wb", closefd=False) as file:
+            file.write(content)

@@ -1,0 +1,182 @@
+"""A start that fails while sockets are passed: it is slow, it loses no client, and a mended file ends it."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from harness import DAYTIMED, DEADLINE_S, clean_environment, read_all, wait_until
+from managers import Manager, passing
+
+WRONG = 'workers = "four"\n'
+REASON = 'workers: "four" is not a whole number from 0 to 1024'
+
+
+class Activation:
+    """What a service manager keeps between the starts of one service."""
+
+    def __init__(self, folder: Path) -> None:
+        self.config = folder / "daytimed.toml"
+        self.config.write_text(WRONG)
+        self.socket = socket.create_server(("127.0.0.1", 0))
+
+    def start(self, *arguments: str, program: tuple[str, ...] = DAYTIMED, **env: str) -> subprocess.Popen[bytes]:
+        """Start the daemon with the socket."""
+        prefix = passing(("daytime", self.socket.fileno()))
+        return subprocess.Popen(
+            [*prefix, *program, "-c", str(self.config), *arguments],
+            env=clean_environment(env), pass_fds=[self.socket.fileno()], stderr=subprocess.PIPE,
+        )  # fmt: skip
+
+    def fail(self) -> float:
+        """Let one start fail; return how long it took, in seconds."""
+        begun = time.monotonic()
+        process = self.start()
+        _, errors = process.communicate(timeout=DEADLINE_S)
+        assert (process.returncode, errors.decode()) == (78, f"daytimed: {self.config}: {REASON}\n")
+        return time.monotonic() - begun
+
+    def connect(self) -> socket.socket:
+        return socket.create_connection(self.socket.getsockname(), timeout=DEADLINE_S)
+
+    def delay(self) -> int:
+        """Return the delay that the socket keeps, in seconds."""
+        return int(struct.unpack("ll", self.socket.getsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, 16))[0])
+
+
+@pytest.fixture
+def activation(tmp_path: Path) -> Iterator[Activation]:
+    made = Activation(tmp_path)
+    with made.socket:
+        yield made
+
+
+def test_each_failure_takes_longer_until_the_file_changes(activation: Activation) -> None:
+    """The first failure takes a second, the next two; after a change of the file it is one second again."""
+    assert activation.fail() >= 1
+    assert activation.delay() == 1
+    assert activation.fail() >= 2
+    assert activation.delay() == 2
+    activation.config.write_text(WRONG + "# the same error\n")
+    assert activation.fail() >= 1
+    assert activation.delay() == 1
+
+
+def test_clients_that_have_left_do_not_start_it_again(activation: Activation) -> None:
+    """They are taken from the queue, however they left."""
+    for how in ("close", "reset"):
+        with activation.connect() as client:
+            if how == "reset":
+                client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    activation.fail()
+    activation.socket.setblocking(False)
+    with pytest.raises(BlockingIOError):
+        activation.socket.accept()
+
+
+@pytest.mark.parametrize("delay", ["first second", "beyond"])
+def test_a_waiting_client_is_answered_when_the_file_is_mended(activation: Activation, delay: str) -> None:
+    """Nobody restarts the daemon: the change of the file does, and the client gets its reply."""
+    with activation.connect() as client:
+        process = activation.start()
+        try:
+            assert process.stderr and process.stderr.readline()
+            if delay == "beyond":
+                wait_until(lambda: not _is_queued(activation.socket), "the client is taken from the queue")
+            activation.config.write_text("workers = 1\n")
+            assert read_all(client).startswith(b"The Date Time is: ")
+            with activation.connect() as another:
+                assert read_all(another).startswith(b"The Date Time is: ")
+            assert activation.delay() == 0
+        finally:
+            process.terminate()
+            process.communicate(timeout=DEADLINE_S)
+        assert process.returncode == 0
+
+
+def _is_queued(listening: socket.socket) -> bool:
+    # tcpi_unacked of a listening socket is the length of its queue, tcp(7)
+    return bool(struct.unpack_from("I", listening.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 104), 24)[0])
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_stop_ends_it_at_once(activation: Activation, number: signal.Signals) -> None:
+    """The exit status is that of the failure, and the next failure takes a second again."""
+    activation.fail()
+    process = activation.start()
+    assert process.stderr and process.stderr.readline()
+    process.send_signal(number)
+    process.communicate(timeout=DEADLINE_S)
+    assert process.returncode == 78
+    assert activation.delay() == 0
+
+
+def test_the_service_manager_learns_the_reason_and_waits(activation: Activation, tmp_path: Path) -> None:
+    """It gets the error as the status, and a timeout that is longer than the delay."""
+    manager = Manager(tmp_path)
+    with manager.socket:
+        process = activation.start(NOTIFY_SOCKET=manager.path)
+        try:
+            assert manager.wait("STATUS=") == f"STATUS={activation.config}: {REASON}\nERRNO=0"
+            assert manager.wait("EXTEND_TIMEOUT_USEC=") == "EXTEND_TIMEOUT_USEC=18000000"
+        finally:
+            process.terminate()
+            process.communicate(timeout=DEADLINE_S)
+
+
+@pytest.mark.parametrize("source", ["flag", "variable"])
+def test_json_has_the_event_start_failed(activation: Activation, source: str) -> None:
+    """A log that is JSON by a flag or a variable has the reason as an event at the level error."""
+    process = (
+        activation.start("--log-format", "json") if source == "flag" else activation.start(DAYTIMED_LOG_FORMAT="json")
+    )
+    _, errors = process.communicate(timeout=DEADLINE_S)
+    event = json.loads(errors.splitlines()[0])
+    assert (event["event"], event["level"]) == ("start_failed", "error")
+    assert event["error"] == f"{activation.config}: {REASON}"
+
+
+@pytest.mark.parametrize("bug", ["sys.modules['daytimed.cli'] = None", "import daytimed.cli; daytimed.cli.main = None"])
+def test_a_bug_or_an_upgrade_takes_a_second_too(activation: Activation, bug: str) -> None:
+    """Modules that cannot be imported, while an upgrade replaces them, do not exceed the trigger limit of systemd."""
+    script = f"import sys; {bug}; from daytimed.__main__ import main; sys.exit(main())"
+    begun = time.monotonic()
+    process = activation.start(program=(sys.executable, "-c", script))
+    _, errors = process.communicate(timeout=DEADLINE_S)
+    assert process.returncode == 1
+    assert b"Traceback" in errors
+    assert time.monotonic() - begun >= 1
+
+
+def test_wrong_options_take_a_second_too(activation: Activation) -> None:
+    """An error in the command line of the unit does not exceed the trigger limit of systemd either."""
+    begun = time.monotonic()
+    process = activation.start("--nonsense")
+    process.communicate(timeout=DEADLINE_S)
+    assert process.returncode == 2
+    assert time.monotonic() - begun >= 1
+
+
+def test_a_descriptor_that_is_no_socket_takes_a_second_too(activation: Activation) -> None:
+    """The reason is another one; the delay is the same."""
+    activation.config.write_text("")
+    reading, writing = os.pipe()
+    begun = time.monotonic()
+    process = subprocess.Popen(
+        [*passing(("daytime", reading)), *DAYTIMED], env=clean_environment(), pass_fds=[reading], stderr=subprocess.PIPE
+    )
+    _, errors = process.communicate(timeout=DEADLINE_S)
+    os.close(reading)
+    os.close(writing)
+    assert process.returncode == 69
+    assert errors.count(b"\n") == 1
+    assert time.monotonic() - begun >= 1
