@@ -237,7 +237,7 @@ class Daemon:
             assert {event["how"] for event in exits} <= {"stopped as asked"}
             assert {*started} - {*gone} <= {event["pid"] for event in exits}
         # init reaps the workers of a killed master
-        assert [pid for pid in self.worker_pids() if process_state(pid) not in ("", "Z")] == []
+        assert [pid for pid in self.live_workers() if process_state(pid) not in ("", "Z")] == []
 
     def _read(self) -> None:
         assert self.process.stderr
