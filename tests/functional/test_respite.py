@@ -157,6 +157,19 @@ def test_a_bug_or_an_upgrade_takes_a_second_too(activation: Activation, bug: str
     assert time.monotonic() - begun >= 1
 
 
+def test_a_lack_of_resources_takes_a_second_too(activation: Activation) -> None:
+    """A system call that fails although nothing is wrong with the configuration is one line."""
+    activation.config.write_text("# the defaults\n")
+    script = (
+        "import os, sys; from daytimed import cli, master; master.Counters = lambda: os.close(-1); sys.exit(cli.main())"
+    )
+    begun = time.monotonic()
+    process = activation.start(program=(sys.executable, "-c", script))
+    _, errors = process.communicate(timeout=DEADLINE_S)
+    assert (process.returncode, errors) == (70, b"daytimed: cannot start: [Errno 9] Bad file descriptor\n")
+    assert time.monotonic() - begun >= 1
+
+
 def test_a_descriptor_that_is_no_socket_takes_a_second_too(activation: Activation) -> None:
     """The reason is another one; the delay is the same."""
     activation.config.write_text("")
