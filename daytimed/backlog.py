@@ -47,7 +47,7 @@ class Backlog:
 
     def answer(self, client: socket.socket, name: str) -> None:
         """Answer a client that was taken from the queue of the passed socket with this name."""
-        settings = next((each for each in self._config.listeners if each.name == name), self._config.defaults(name))
+        settings = self._config.settings_of(name)
         slot = self._counters.acquire()
         if slot is None:
             return
