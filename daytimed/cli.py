@@ -11,8 +11,8 @@ from functools import cache, partial
 from typing import Any
 
 from daytimed import charset, signals, systemd
-from daytimed.addresses import printable
 from daytimed.arguments import parse
+from daytimed.charset import printable
 from daytimed.config import load, toml
 from daytimed.config.settings import ENVIRONMENT_PREFIX, SETTINGS, Config
 from daytimed.errors import EXIT_INTERNAL, EXIT_OK, DaytimedError, StartError

@@ -20,7 +20,7 @@ from recorders import Losses
 from unit_help import stream_server
 
 from daytimed import charset
-from daytimed.addresses import printable
+from daytimed.charset import printable
 from daytimed.log.log import Log
 from daytimed.log.sinks import stream_sink
 
