@@ -125,7 +125,6 @@ class Respite:
             os.dup2(copy, FIRST_PASSED + number)
             os.close(copy)
         passed = {"LISTEN_FDS": str(len(sockets)), "LISTEN_FDNAMES": ":".join(name for name, _ in sockets)}
-        # the same program again
         os.execve(sys.executable, sys.orig_argv, {**self._environ, **passed})  # noqa: S606
 
     def _previous(self) -> int:
