@@ -161,8 +161,8 @@ def test_a_bug_or_an_upgrade_takes_a_second_too(activation: Activation, bug: str
     assert time.monotonic() - begun >= 1
 
 
-def test_a_lack_of_resources_takes_a_second_too(activation: Activation) -> None:
-    """A system call that fails although nothing is wrong with the configuration is one line."""
+def test_a_lack_of_resources_is_such_a_failure(activation: Activation) -> None:
+    """A system call that fails although nothing is wrong with the configuration is one line, and delayed."""
     activation.config.write_text("# the defaults\n")
     script = (
         "import os, sys; from daytimed import cli, master; master.Counters = lambda: os.close(-1); sys.exit(cli.main())"
@@ -171,6 +171,16 @@ def test_a_lack_of_resources_takes_a_second_too(activation: Activation) -> None:
     process = activation.start(program=(sys.executable, "-c", script))
     _, errors = process.communicate(timeout=DEADLINE_S)
     assert (process.returncode, errors) == (70, b"daytimed: cannot start: [Errno 9] Bad file descriptor\n")
+    assert time.monotonic() - begun >= 1
+    assert activation.delay() == 1
+
+
+def test_wrong_options_take_a_second_too(activation: Activation) -> None:
+    """An error in the command line of the unit does not exceed the trigger limit of systemd either."""
+    begun = time.monotonic()
+    process = activation.start("--nonsense")
+    process.communicate(timeout=DEADLINE_S)
+    assert process.returncode == 2
     assert time.monotonic() - begun >= 1
 
 

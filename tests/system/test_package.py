@@ -94,6 +94,12 @@ def test_the_shells_complete_its_options(host: Host, shell: str) -> None:
     assert "--log-level" in told
 
 
+def test_the_environment_of_python_does_not_end_the_probe(host: Host) -> None:
+    """Variables with which Python would not start, and exit with 1 (WARNING), change nothing about the probe."""
+    variables = "PYTHONHASHSEED=x PYTHONHOME=/nowhere PYTHONPATH=/nowhere PYTHONIOENCODING=x"
+    assert host.run(f"env {variables} daytime-get").startswith("The Date Time is: ")
+
+
 def test_reload_works_and_waits(host: Host) -> None:
     """`systemctl reload` works on systemd 252 too, and waits for the end where systemd supports it."""
     host.run("systemctl reload daytimed")

@@ -439,7 +439,7 @@ def test_a_wrong_configuration_is_78_and_not_tried_again(container: Container) -
         shown = container.run("systemctl show -p ExecMainStatus,NRestarts daytimed").split()
         assert sorted(shown) == ["ExecMainStatus=78", "NRestarts=0"]
         assert "worker: unknown key; did you mean workers?" in status(container)
-        fault = "daytimed: /etc/daytimed/daytimed.toml: worker: unknown key; did you mean workers?"
+        fault = "Cannot start: /etc/daytimed/daytimed.toml: worker: unknown key; did you mean workers?"
         container.until(f"journalctl -u daytimed --no-pager -q | grep -F '{fault}'", "the error is in the journal")
 
 
