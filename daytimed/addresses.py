@@ -60,13 +60,6 @@ def join_host_port(host: str, port: int | str) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
-def printable(text: str) -> str:
-    """Escape every character that could control a terminal or start a new line."""
-    return "".join(
-        each if each.isprintable() else each.encode("unicode_escape", "backslashreplace").decode() for each in text
-    )
-
-
 def unmap(host: str) -> str:
     """Convert an IPv4-mapped IPv6 address (::ffff:a.b.c.d, RFC 4291) to plain IPv4."""
     return host[7:] if host.startswith("::ffff:") and "." in host else host

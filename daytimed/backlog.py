@@ -1,4 +1,9 @@
-"""The backlog of a listener that goes away: the clients in it are answered, without waiting for more."""
+"""
+The backlog: clients that have connected, and that no worker will accept.
+
+They wait at a listener that goes away, or were taken from its queue by a start that failed. Each is answered, and none
+is waited for.
+"""
 
 from __future__ import annotations
 
@@ -47,18 +52,21 @@ class Backlog:
 
     def answer(self, client: socket.socket, name: str) -> None:
         """Answer a client that was taken from the queue of the passed socket with this name."""
-        settings = next((each for each in self._config.listeners if each.name == name), self._config.defaults(name))
+        settings = self._config.settings_of(name)
         slot = self._counters.acquire()
         if slot is None:
             return
-        with contextlib.suppress(OSError):
+        try:
             peer = client.getpeername()
             kind = int(client.family), int(client.type), client.proto
             reply = self._replies[settings.format, settings.timezone]
-            sessions = self._streams(kind, reply, is_unix=client.family == socket.AF_UNIX)
-            with contextlib.closing(sessions):
+            with contextlib.closing(self._streams(kind, reply, is_unix=client.family == socket.AF_UNIX)) as sessions:
                 _serve(sessions, (client.detach(), peer), self._counters.slot(slot), time.monotonic_ns())
-        self._counters.release(slot)
+        except OSError:
+            # it has gone
+            client.close()
+        finally:
+            self._counters.release(slot)
 
     def _answer(self, listener: Listener, cells: Cells, until_ns: int) -> None:
         server = listener.socket
@@ -79,7 +87,7 @@ class Backlog:
                 except BlockingIOError:
                     return
                 except OSError:
-                    # a client that has gone; whatever else it is, it ends with the time
+                    # most likely a client that has gone; the time limit ends any other error
                     continue
                 _serve(sessions, client, cells, now_ns)
 

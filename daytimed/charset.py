@@ -1,5 +1,5 @@
 """
-The character set of the person who reads: UTF-8 if the locale names it, otherwise ASCII.
+Text for the person who reads: without control characters, in UTF-8 if the locale names it, otherwise in ASCII.
 
 In UTF-8, printable characters contain the bytes 0x80 to 0x9f, which are control characters of an 8-bit terminal: U+011B
 is C4 9B, and 9B starts a control sequence (ECMA-48). Other character sets have such bytes too, and some use escape
@@ -14,6 +14,13 @@ if TYPE_CHECKING:
 
 #: Where the locale is C, Python sets LC_CTYPE to one of these (PEP 538): they show nothing about the terminal.
 _COERCED = frozenset({"C.UTF-8", "C.utf8", "UTF-8"})
+
+
+def printable(text: str) -> str:
+    """Escape every character that could control a terminal or start a new line."""
+    return "".join(
+        each if each.isprintable() else each.encode("unicode_escape", "backslashreplace").decode() for each in text
+    )
 
 
 def is_utf8(environ: Mapping[str, str]) -> bool:

@@ -11,8 +11,8 @@ from functools import cache, partial
 from typing import Any
 
 from daytimed import charset, signals, systemd
-from daytimed.addresses import printable
 from daytimed.arguments import parse
+from daytimed.charset import printable
 from daytimed.config import load, toml
 from daytimed.config.settings import ENVIRONMENT_PREFIX, SETTINGS, Config
 from daytimed.errors import EXIT_INTERNAL, EXIT_OK, DaytimedError, StartError
@@ -32,25 +32,29 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         options = parse(sys.argv[1:] if arguments is None else arguments)
         return _run(options)
-    except DaytimedError as error:
-        _report(error, options)
-        return error.exit_code
-    except OSError as error:
+    except (DaytimedError, OSError) as error:
+        return _report(error, options).exit_code
+
+
+def _report(error: DaytimedError | OSError, options: argparse.Namespace) -> DaytimedError:
+    """
+    Report why the start has failed: to the journal as an event, otherwise in lines for a person; in JSON as both.
+
+    Returns:
+        The error that was reported.
+    """
+    if isinstance(error, OSError):
         # expected errors have their own sentences; this one means that the system lacks a resource
-        _report(StartError(f"cannot start: {error}"), options)
-        return EXIT_INTERNAL
-
-
-def _report(error: DaytimedError, options: argparse.Namespace) -> None:
-    """Report why the start has failed: to the journal as an event, otherwise in lines for a person; in JSON as both."""
+        error = StartError(f"cannot start: {error}", error.errno or 0)
     form = vars(options).get("log.format") or os.environ.get(f"{ENVIRONMENT_PREFIX}LOG_FORMAT")
     output = make_output(error_descriptor())
     if form == "json" or output.is_journal_stream:
         log = output.make_log("json" if form == "json" else "auto", "error", lambda: None)
         if log.event("start_failed", error="; ".join(error.problems)) and form != "json":
-            return
+            return error
     for problem in error.problems:
         complain(problem)
+    return error
 
 
 def complain(line: str) -> None:
@@ -93,13 +97,13 @@ def _serve(options: argparse.Namespace) -> int:
             respite.end()
             master.run(private=notifier.descriptors)
         return EXIT_OK
-    except DaytimedError as error:
-        _report(error, options)
+    except (DaytimedError, OSError) as error:
+        failure = _report(error, options)
         # `systemctl status` shows these
-        notifier.send(STATUS="; ".join(error.problems), ERRNO=error.errno)
+        notifier.send(STATUS="; ".join(failure.problems), ERRNO=failure.errno)
         notifier.extend_timeout(respite.longest_s)
         respite.take()
-        return error.exit_code
+        return failure.exit_code
 
 
 def _make_master(

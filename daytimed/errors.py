@@ -6,7 +6,6 @@ Every error that a person can cause is one of these, with one sentence that stat
 
 from __future__ import annotations
 
-import traceback
 from typing import Any
 
 EXIT_OK = 0
@@ -64,14 +63,3 @@ class NoPermissionError(DaytimedError):
 
 class StartError(DaytimedError):
     """No worker can start."""
-
-
-def load_error(error: Exception) -> DaytimedError:
-    """Return the error to report for a load that failed with this exception; call it in the `except` clause."""
-    if isinstance(error, DaytimedError):
-        # the frames of a traceback would hold the memory of the load
-        return error.with_traceback(None)
-    if isinstance(error, MemoryError):
-        return StartError("there is not enough memory for the configuration")
-    # a bug of ours
-    return StartError(f"the configuration cannot be loaded: {error!r}", trace=traceback.format_exc())

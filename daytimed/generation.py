@@ -167,7 +167,7 @@ class Generation:
 
 
 def _read_zones(config: Config) -> dict[str, bytes]:
-    names = {each.timezone for each in (*config.listeners, config.defaults(""))} - {"local", "UTC"}
+    names = {timezone for _, timezone in config.replies} - {"local", "UTC"}
     try:
         return {name: clock.read_zone(name) for name in names}
     except ValueError as error:
@@ -177,9 +177,8 @@ def _read_zones(config: Config) -> dict[str, bytes]:
 
 def compile_replies(config: Config, zones: Mapping[str, bytes]) -> dict[tuple[str, str], formats.Reply]:
     """Return the functions that make the replies, by format and time zone."""
-    pairs = {(each.format, each.timezone) for each in (*config.listeners, config.defaults(""))}
-    loaded = {timezone: clock.load_zone(timezone, zones.get(timezone)) for _, timezone in pairs}
+    loaded = {timezone: clock.load_zone(timezone, zones.get(timezone)) for _, timezone in config.replies}
     return {
         (name, timezone): formats.compile_format(name, loaded[timezone], clock.ask_kernel_clock)
-        for name, timezone in pairs
+        for name, timezone in config.replies
     }

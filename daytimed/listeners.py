@@ -15,7 +15,8 @@ from functools import partial
 from typing import Any
 
 from daytimed import socketfile
-from daytimed.addresses import Address, join_host_port, printable
+from daytimed.addresses import Address, join_host_port
+from daytimed.charset import printable
 from daytimed.datagram import ask_for_destinations
 from daytimed.errors import DaytimedError, ListenError, NoPermissionError
 from daytimed.peers import host_of, name_interface

@@ -10,11 +10,12 @@ from __future__ import annotations
 import os
 import pickle
 import signal
+import traceback
 from collections.abc import Callable
 from typing import Any, NoReturn
 
 from daytimed import signals
-from daytimed.errors import EXIT_INTERNAL, EXIT_OK, DaytimedError, ListenError, StartError, load_error
+from daytimed.errors import EXIT_INTERNAL, EXIT_OK, DaytimedError, ListenError, StartError
 
 #: One silent name server takes 10 s (resolv.conf(5): two attempts of 5 s); three take 30 s.
 LOAD_DEADLINE_S = 30.0
@@ -111,3 +112,14 @@ class Loader:
         os.lseek(self._file, 0, os.SEEK_SET)
         with open(self._file, "wb", closefd=False) as file:
             file.write(content)
+
+
+def load_error(error: Exception) -> DaytimedError:
+    """Return the error to report for a load that failed with this exception; call it in the `except` clause."""
+    if isinstance(error, DaytimedError):
+        # the frames of a traceback would hold the memory of the load
+        return error.with_traceback(None)
+    if isinstance(error, MemoryError):
+        return StartError("there is not enough memory for the configuration")
+    # a bug of ours
+    return StartError(f"the configuration cannot be loaded: {error!r}", trace=traceback.format_exc())

@@ -21,9 +21,9 @@ from daytimed.backlog import Backlog
 from daytimed.children import Children, let_go
 from daytimed.config.settings import Config
 from daytimed.counters import Counters
-from daytimed.errors import DaytimedError, StartError, load_error
+from daytimed.errors import DaytimedError, StartError
 from daytimed.generation import Generation, Loaded, compile_replies, complete
-from daytimed.loader import LOAD_DEADLINE_S, Loader
+from daytimed.loader import LOAD_DEADLINE_S, Loader, load_error
 from daytimed.log.log import Log
 from daytimed.lookout import Lookout
 from daytimed.phases import Event, Phase, next_phase
@@ -88,7 +88,7 @@ class Master:
         """
         signals.prepare_master()
         self.sockets.adopt(passed)
-        loader = self._begin_to_load(time.monotonic())
+        loader = self._start_loader(time.monotonic())
         while not loader.is_done(time.monotonic()):
             taken = signals.wait(loader.deadline)
             if signals.STOP.intersection(taken):
@@ -207,7 +207,7 @@ class Master:
         self._log.event("daemon_reloading")
         self._notifier.reloading()
         try:
-            self._begin_to_load(now)
+            self._start_loader(now)
         except DaytimedError as error:
             self._reject(error)
 
@@ -283,7 +283,7 @@ class Master:
         self._log.event("reload_rejected", error="; ".join(error.problems), **more)
         self._reporter.notify_rejected("; ".join(error.problems))
 
-    def _begin_to_load(self, now: float) -> Loader:
+    def _start_loader(self, now: float) -> Loader:
         self._notifier.extend_timeout(LOAD_DEADLINE_S + RELOAD_DEADLINE_S)
         return self._children.load(lambda note: complete(self._load(), self.sockets, note), now)
 

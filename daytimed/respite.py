@@ -34,8 +34,10 @@ LOOK_S = 0.25
 CLIENT = "daytimed-client-of-"
 
 _TIMEVAL = struct.Struct("ll")
-#: Hundredths of a second, in microseconds.
-_STAMP_UNIT = 10_000
+#: The seconds of a stored timeout are a stamp, times this, plus the delay.
+_STAMP_UNIT = 16
+#: With more, the seconds would not fit into the kernel's clock ticks on a 32-bit host.
+_STAMPS = 1 << 16
 
 
 def next_delay(previous_s: int) -> int:
@@ -47,8 +49,8 @@ class Respite:
     """
     The delay before a start that has failed ends.
 
-    The sockets are all that one start leaves to the next. So they keep the delay, and a stamp of the file, as the
-    seconds and hundredths of SO_SNDTIMEO, socket(7). Nothing else uses that option: replies are sent without waiting.
+    The sockets are all that one start leaves to the next. So they keep the delay, and a stamp of the file, in the
+    seconds of SO_SNDTIMEO, socket(7). Nothing else uses that option: replies are sent without waiting.
     """
 
     def __init__(self, passed: Sequence[tuple[str, int]], path: str, environ: Mapping[str, str]) -> None:
@@ -123,7 +125,6 @@ class Respite:
             os.dup2(copy, FIRST_PASSED + number)
             os.close(copy)
         passed = {"LISTEN_FDS": str(len(sockets)), "LISTEN_FDNAMES": ":".join(name for name, _ in sockets)}
-        # the same program again
         os.execve(sys.executable, sys.orig_argv, {**self._environ, **passed})  # noqa: S606
 
     def _previous(self) -> int:
@@ -132,9 +133,8 @@ class Respite:
         for _, sock in self._sockets:
             with contextlib.suppress(OSError):
                 option = sock.getsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, _TIMEVAL.size)
-                delay_s, microseconds = _TIMEVAL.unpack(option)
-                # the kernel rounds up to its clock tick
-                if microseconds // _STAMP_UNIT == _stamp(self._version):
+                stamp, delay_s = divmod(_TIMEVAL.unpack(option)[0], _STAMP_UNIT)
+                if stamp == _stamp(self._version):
                     delays.append(delay_s)
         return max(delays)
 
@@ -142,7 +142,7 @@ class Respite:
         stamp = _stamp(self._version) if delay_s else 0
         for _, sock in self._sockets:
             with contextlib.suppress(OSError):
-                option = _TIMEVAL.pack(delay_s, stamp * _STAMP_UNIT)
+                option = _TIMEVAL.pack(stamp * _STAMP_UNIT + delay_s, 0)
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, option)
 
     def _has_client(self) -> bool:
@@ -184,7 +184,7 @@ def _copy_of(descriptor: int) -> socket.socket | None:
 
 def _stamp(version: tuple[int, ...] | None) -> int:
     """Return a number that most probably tells two versions of the file apart."""
-    return hash(version) % 100 if version else 0
+    return hash(version) % _STAMPS if version else 0
 
 
 def _version_of(path: str) -> tuple[int, ...] | None:
@@ -192,4 +192,4 @@ def _version_of(path: str) -> tuple[int, ...] | None:
         status = os.stat(path)
     except OSError:
         return None
-    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns

@@ -32,6 +32,8 @@ _RETRY_S = 0.01
 
 Assigned = list[tuple[Listener, ListenerConfig]]
 """Listeners with their settings."""
+Empty = Callable[[Sequence[Listener]], None]
+"""Answers the clients that wait at listeners before these are closed."""
 Key = tuple[Address, int]
 """An address, and the number of the listener among those with this address: several can have port 0."""
 
@@ -80,9 +82,7 @@ class Sockets:
         wanted = self._wanted(config)
         return [key[0] for key in wanted if not self._find(key) and not (kept and kept_name(*key) in kept)]
 
-    def open(
-        self, config: Config, places: Mapping[Address, Sequence[Place]], empty: Callable[[Sequence[Listener]], None]
-    ) -> Assigned:
+    def open(self, config: Config, places: Mapping[Address, Sequence[Place]], empty: Empty) -> Assigned:
         """
         Open the listeners of a configuration; those that are open already stay open.
 
@@ -90,7 +90,7 @@ class Sockets:
             config: A passed socket takes the settings of the listener that bears its name, or the defaults, and no
                 address is used.
             places: Where to bind each of the `unopened` addresses.
-            empty: Answers the clients that wait at listeners which are no longer wanted.
+            empty: Called with the listeners that are no longer wanted.
 
         Raises:
             ConfigError: If a listener has no address, and there is no passed socket.
@@ -99,8 +99,7 @@ class Sockets:
         wanted = self._wanted(config)
         has_discarded = bool(self._kept) and self._take_back(wanted, empty)
         if passed := self._passed:
-            by_name = {settings.name: settings for settings in config.listeners}
-            return [(each, by_name.get(str(each.name)) or config.defaults(str(each.name))) for each in passed]
+            return [(each, config.settings_of(str(each.name))) for each in passed]
         until = time.monotonic() + _RELEASE_S if has_discarded else 0.0
         listeners = {key: self._find(key) for key in wanted}
         opened: list[Listener] = []
@@ -118,7 +117,7 @@ class Sockets:
             self._keep(listener)
         return [(listener, wanted[key]) for key, found in listeners.items() for listener in found]
 
-    def close_all_but(self, used: Collection[Listener], log: Log, empty: Callable[[Sequence[Listener]], None]) -> None:
+    def close_all_but(self, used: Collection[Listener], log: Log, empty: Empty) -> None:
         """Close the listeners that no configuration uses any more, after the clients that wait there are answered."""
         unused = [each for each in self.all if each not in used]
         self.all = [each for each in self.all if each in used]
@@ -168,7 +167,7 @@ class Sockets:
         """Return the open listeners of an address; a host name can have several. Those without their path are not."""
         return [each for each in self.all if (each.requested, each.number) == key and each.is_reachable]
 
-    def _take_back(self, wanted: Collection[Key], empty: Callable[[Sequence[Listener]], None]) -> bool:
+    def _take_back(self, wanted: Collection[Key], empty: Empty) -> bool:
         """Take the kept sockets that are wanted; close the others, and return whether there were any."""
         keys = {kept_name(*key): key for key in wanted}
         others: list[Listener] = []
@@ -211,7 +210,7 @@ class Sockets:
             descriptors = [listener.socket.fileno()]
             self._notifier.send(FDSTORE=1, FDNAME=listener.kept_as, descriptors=descriptors)
 
-    def _discard(self, listeners: Sequence[Listener], empty: Callable[[Sequence[Listener]], None]) -> None:
+    def _discard(self, listeners: Sequence[Listener], empty: Empty) -> None:
         """Close own sockets, after the clients that wait there are answered."""
         empty(listeners)
         for listener in listeners:

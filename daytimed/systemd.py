@@ -16,7 +16,7 @@ import socket
 import time
 from collections.abc import Mapping, MutableMapping, Sequence
 
-from daytimed.addresses import printable
+from daytimed.charset import printable
 from daytimed.errors import ListenError
 
 FIRST_PASSED = 3

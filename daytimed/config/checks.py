@@ -8,7 +8,8 @@ from collections.abc import Callable, Collection
 from typing import Any
 
 from daytimed import addresses, clock, formats
-from daytimed.addresses import Address, printable
+from daytimed.addresses import Address
+from daytimed.charset import printable
 from daytimed.nearest import nearest
 
 #: Once in a quarter of an hour; more than one machine can serve.

@@ -128,9 +128,9 @@ def _check_document(document: dict[str, Any], where: str, problems: list[str]) -
             else:
                 problems.append(f"{where}: {key}: {show(value)} is not a table; write [{key}] with its keys below")
         elif _is_section(value) and key not in SECTIONS[""]:
-            from daytimed.config import places  # for errors only
+            from daytimed.config import keys  # for errors only
 
-            problems.append(f"{where}: {_show_key(key)}: unknown section{places.hint_at_section(key)}")
+            problems.append(f"{where}: {_show_key(key)}: unknown section{keys.hint_at_section(key)}")
         else:
             values.update(_check_table({key: value}, "", f"{where}: ", problems))
     return values
@@ -164,9 +164,9 @@ def _check_table(table: dict[str, Any], section: str, prefix: str, problems: lis
                     raise ValueError("unknown key")
                 values[setting.path] = setting.check(value)
             except ValueError as error:
-                from daytimed.config import places  # for errors only
+                from daytimed.config import keys  # for errors only
 
-                hint = places.hint_at_value(value, setting) if setting else places.hint_at_key(key, section)
+                hint = keys.hint_at_value(value, setting) if setting else keys.hint_at_key(key, section)
                 raise ValueError(f"{error}{hint}") from None
     return values
 

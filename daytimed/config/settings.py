@@ -175,6 +175,15 @@ class Config:
         """Return the settings of a passed socket whose name no listener bears."""
         return ListenerConfig(name, DEFAULT_ADDRESS, self.format, self.workers, self.timezone)
 
+    def settings_of(self, name: str) -> ListenerConfig:
+        """Return the settings of a passed socket: those of the listener that bears its name, or the defaults."""
+        return next((each for each in self.listeners if each.name == name), self.defaults(name))
+
+    @property
+    def replies(self) -> set[tuple[str, str]]:
+        """The formats and time zones that are used, or may be by a passed socket."""
+        return {(each.format, each.timezone) for each in (*self.listeners, self.defaults(""))}
+
 
 def _rows(section: str, of: type) -> dict[str, Setting]:
     """Return the rows of a section by key."""

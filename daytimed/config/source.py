@@ -86,9 +86,9 @@ def _parse(content: bytes) -> dict[str, Any]:
     try:
         return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        from daytimed.config import hints  # for errors only
+        from daytimed.config import syntax  # for errors only
 
-        raise ValueError(hints.explain(text, error)) from None
+        raise ValueError(syntax.explain(text, error)) from None
     except RecursionError:
         raise ValueError("not TOML: it is nested too deeply") from None
     except ValueError:

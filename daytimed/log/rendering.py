@@ -7,7 +7,7 @@ from typing import Any
 
 import structlog
 
-from daytimed.addresses import printable
+from daytimed.charset import printable
 from daytimed.log.events import EVENTS, SEVERITIES
 
 Fields = MutableMapping[str, Any]

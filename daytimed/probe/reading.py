@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 
-from daytimed.addresses import printable
+from daytimed.charset import printable
 from daytimed.formats import DAYS, EPOCH_MJD, MONTHS, NS
 from daytimed.probe import zones
 from daytimed.probe.civil import days_from_civil, is_date

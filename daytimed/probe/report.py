@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from daytimed.addresses import join_host_port, printable
+from daytimed.addresses import join_host_port
+from daytimed.charset import printable
 from daytimed.probe.civil import rfc3339
 from daytimed.probe.verdict import CRITICAL, EXIT_CODES, OK, worst_of
 

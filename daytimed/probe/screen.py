@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from daytimed.charset import printable
 from daytimed.probe.civil import rfc3339
 from daytimed.probe.verdict import CRITICAL, OK, WARNING
 
@@ -28,12 +29,8 @@ def visible(reply: bytes) -> str:
     """
     text = reply.decode(errors="backslashreplace").replace("\r\n", "\n").replace("\n\r", "\n").rstrip("\n\r\0")
     return "".join(
-        character if character.isprintable() or character in "\n\t" else _escape(character) for character in text
+        character if character.isprintable() or character in "\n\t" else printable(character) for character in text
     )
-
-
-def _escape(character: str) -> str:
-    return character.encode("unicode_escape").decode()
 
 
 def _line(reply: bytes) -> str:

@@ -11,7 +11,7 @@ import os
 import sys
 
 from daytimed import charset
-from daytimed.addresses import printable
+from daytimed.charset import printable
 
 _STDOUT, _STDERR = 1, 2
 #: The reader has left: of a pipe, of a socket, or of a terminal that has hung up.

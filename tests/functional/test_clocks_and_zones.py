@@ -340,7 +340,7 @@ def test_a_changed_zone_of_the_host_is_followed_by_the_next_second(host: Host, t
 @needs_zones
 @needs("unshare")
 def test_every_format_and_transport_follows_the_zone_of_the_host(host: Host, tmp_path: Path) -> None:
-    """So do all formats with a zone, over UDP too; a listener with a zone of its own keeps that."""
+    """All formats with a zone follow it, over UDP too; a listener with a zone of its own keeps that."""
     config = tmp_path / "daytimed.toml"
     formats = {"sentence": b" +0900 JST\r\n", "rfc867": b"-JST\r\n", "strftime:%z": b"+0900\r\n", "iso8601": TOKYO}
     tables = [f'[[listener]]\nname = "{name[:8]}"\nformat = "{name}"\naddress = "127.0.0.1:0"\n' for name in formats]

@@ -112,7 +112,7 @@ def test_every_address_can_follow_every_other(manager: Manager, folder: Path, pa
 
 @pytest.mark.parametrize("what", ["same path", "path is gone", "path is another's"])
 def test_path_of_a_kept_socket(manager: Manager, folder: Path, what: str) -> None:
-    """A kept unix socket is served if its path leads to it, else bound again, else refused as in use."""
+    """A kept unix socket is served if its path leads to it, bound again if that is gone, and otherwise in use."""
     path = folder / "socket"
     with started(manager, folder, [f"unix://{path}"]):
         pass
@@ -135,7 +135,7 @@ def test_path_of_a_kept_socket(manager: Manager, folder: Path, what: str) -> Non
         else:
             with started(manager, folder, [f"unix://{path}"]):
                 ask(f"unix://{path}")
-        # whoever waited in the old one was answered, too
+        # a client of the old one was answered too
         assert read_all(waiting)
 
 
@@ -252,11 +252,10 @@ def test_clients_of_a_listener_that_a_reload_removes(manager: Manager, folder: P
     assert 1 == len(manager.kept)
 
 
-@pytest.mark.parametrize("turns", [2])
-def test_path_that_was_removed_is_bound_by_a_reload(manager: Manager, folder: Path, turns: int) -> None:
+def test_path_that_was_removed_is_bound_by_a_reload(manager: Manager, folder: Path) -> None:
     """After `rm` and a reload the path is served, after a restart too; one socket is kept."""
     address = f"unix://{folder}/socket"
-    for _ in range(turns):
+    for _ in ("start", "restart"):
         with started(manager, folder, [address]) as daemon:
             (folder / "socket").unlink()
             reloaded(daemon, folder, [address])

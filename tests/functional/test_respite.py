@@ -50,7 +50,7 @@ class Activation:
 
     def delay(self) -> int:
         """Return the delay that the socket keeps, in seconds."""
-        return int(struct.unpack("ll", self.socket.getsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, 16))[0])
+        return int(struct.unpack("ll", self.socket.getsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, 16))[0]) % 16
 
 
 @pytest.fixture
@@ -61,14 +61,18 @@ def activation(tmp_path: Path) -> Iterator[Activation]:
 
 
 def test_each_failure_takes_longer_until_the_file_changes(activation: Activation) -> None:
-    """The first failure takes a second, the next two; after a change of the file it is one second again."""
+    """The first failure takes a second, the next two; after a change of the file or its mode it is one second again."""
     assert activation.fail() >= 1
     assert activation.delay() == 1
     assert activation.fail() >= 2
     assert activation.delay() == 2
-    activation.config.write_text(WRONG + "# the same error\n")
-    assert activation.fail() >= 1
-    assert activation.delay() == 1
+    for change in (
+        lambda: activation.config.write_text(WRONG + "# the same error\n"),
+        lambda: activation.config.chmod(0o600),
+    ):
+        change()
+        assert activation.fail() >= 1
+        assert activation.delay() == 1
 
 
 def test_clients_that_have_left_do_not_start_it_again(activation: Activation) -> None:
@@ -155,6 +159,20 @@ def test_a_bug_or_an_upgrade_takes_a_second_too(activation: Activation, bug: str
     assert process.returncode == 1
     assert b"Traceback" in errors
     assert time.monotonic() - begun >= 1
+
+
+def test_a_lack_of_resources_is_such_a_failure(activation: Activation) -> None:
+    """A system call that fails although nothing is wrong with the configuration is one line, and delayed."""
+    activation.config.write_text("# the defaults\n")
+    script = (
+        "import os, sys; from daytimed import cli, master; master.Counters = lambda: os.close(-1); sys.exit(cli.main())"
+    )
+    begun = time.monotonic()
+    process = activation.start(program=(sys.executable, "-c", script))
+    _, errors = process.communicate(timeout=DEADLINE_S)
+    assert (process.returncode, errors) == (70, b"daytimed: cannot start: [Errno 9] Bad file descriptor\n")
+    assert time.monotonic() - begun >= 1
+    assert activation.delay() == 1
 
 
 def test_wrong_options_take_a_second_too(activation: Activation) -> None:

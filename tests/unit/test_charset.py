@@ -20,7 +20,7 @@ from recorders import Losses
 from unit_help import stream_server
 
 from daytimed import charset
-from daytimed.addresses import printable
+from daytimed.charset import printable
 from daytimed.log.log import Log
 from daytimed.log.sinks import stream_sink
 
@@ -201,7 +201,7 @@ def test_console_of_the_daemon(locale: str, expected: bytes, monkeypatch: pytest
 
 
 def test_errors_of_the_daemon() -> None:
-    """So are the words of an error, in any locale that is not UTF-8."""
+    """The words of an error are escaped too, in any locale that is not UTF-8."""
     words = [sys.executable, "-m", "daytimed", "-l", "\u011b\x9b://x"]
     for locale in LOCALES:
         assert_harmless(piped(words, environment(locale)), locale)

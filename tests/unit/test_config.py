@@ -337,7 +337,7 @@ def test_unknown_keys_are_refused(path: Path, text: str, expected: str) -> None:
 
 
 def test_key_of_another_section(path: Path) -> None:
-    """A key in a section that does not have it, or a listener's key at the top, is told where it belongs."""
+    """For a key in a section that does not have it, the error states where the key belongs."""
     headers = {"": "", "listener": "[[listener]]", "access": "[access]", "log": "[log]"}
     places = {name: f"under {header}" if name else "above the first section" for name, header in headers.items()}
     for key in {each.key for each in SETTINGS}:
@@ -368,7 +368,7 @@ def test_key_of_another_section(path: Path) -> None:
     ],
 )
 def test_value_of_another_section(path: Path, text: str, expected: str) -> None:
-    """A value that the key of that name in another section takes is told so: it is below the wrong header."""
+    """For a value that the key of that name in another section takes, the error names that section."""
     assert [expected] == problems(path, text)
 
 

@@ -100,7 +100,7 @@ def test_garbage_has_no_folders(membership: str, mounts: str) -> None:
     ],
 )
 def test_usable_cpus(files: dict[str, str], expected: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The smallest quota of the group and its ancestors caps the affinity; what is not a quota does not."""
+    """The smallest quota of the group and its ancestors caps the affinity; other text does not."""
     group = tmp_path / "cgroup" / "group"
     group.mkdir(parents=True)
     for name, text in files.items():

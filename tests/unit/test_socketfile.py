@@ -1,4 +1,4 @@
-"""The file of a unix socket, with somebody else who may write its folder."""
+"""The file of a unix socket in a folder that another user may write."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def connects(path: Path) -> bool:
 
 @pytest.mark.parametrize("before", ["nothing", "a stale socket"])
 def test_no_file_gets_another_mode(tmp_path: Path, before: str) -> None:
-    """Whoever may write the folder swaps the socket for a link at each step: the mode of no other file changes."""
+    """Another user of the folder swaps the socket for a link before a chmod: the mode of no other file changes."""
     precious, path = tmp_path / "precious", tmp_path / "socket"
     precious.touch(0o600)
     if before != "nothing":
@@ -116,7 +116,7 @@ def test_umask_is_what_it_was(tmp_path: Path, sock: socket.socket) -> None:
 
 
 def test_other_folder_at_the_path_is_not_touched(tmp_path: Path, sock: socket.socket) -> None:
-    """A folder that was swapped for a link: the file of that name in the other folder stays, whichever it is."""
+    """If the folder was swapped for a link, the file of that name in the other folder stays, even a link to ours."""
     mine, other = tmp_path / "mine", tmp_path / "other"
     mine.mkdir()
     other.mkdir()

@@ -262,7 +262,7 @@ def connect(listener: Listener) -> socket.socket:
 
 @contextlib.contextmanager
 def few_descriptors(more: int) -> Iterator[None]:
-    """Let this process open only so many more descriptors."""
+    """Let this process open only this many more descriptors."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     lowest = os.dup(0)
     os.close(lowest)

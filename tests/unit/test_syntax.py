@@ -10,7 +10,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from daytimed.config import hints
+from daytimed.config import syntax
 from daytimed.config.toml import commented_example
 
 #: The line that is shown, and the hint.
@@ -183,7 +183,7 @@ def test_hints(text: str, expected: str) -> None:
     """The error shows the line and, where it is clear what was meant, what to write."""
     with pytest.raises(tomllib.TOMLDecodeError) as caught:
         tomllib.loads(text)
-    assert expected == hints.explain(text, caught.value)
+    assert expected == syntax.explain(text, caught.value)
 
 
 @pytest.mark.parametrize(("text", "expected"), TABLE.values(), ids=TABLE)
@@ -216,5 +216,5 @@ def test_any_error_is_one_sentence(text: str) -> None:
         try:
             tomllib.loads(text)
         except tomllib.TOMLDecodeError as error:
-            assert re.fullmatch(r"line [1-9][0-9]* \(.*\): .+", told := hints.explain(text, error))
+            assert re.fullmatch(r"line [1-9][0-9]* \(.*\): .+", told := syntax.explain(text, error))
             assert told.isprintable()

@@ -11,7 +11,7 @@ import re
 import tomllib
 from typing import NamedTuple
 
-from daytimed.addresses import printable
+from daytimed.charset import printable
 from daytimed.config.checks import int_from
 from daytimed.config.settings import SECTIONS, Setting
 from daytimed.config.toml import to_toml_value
