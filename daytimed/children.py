@@ -58,7 +58,7 @@ class Children:
         Start a loader.
 
         Raises:
-            StartError: If no descriptor is left for it.
+            StartError: If no descriptor or no process is left for it.
         """
         try:
             self.loader = Loader(load, now, self._prctl)

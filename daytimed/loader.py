@@ -32,7 +32,7 @@ class Loader:
         Start to load.
 
         Raises:
-            OSError: If no descriptor is left.
+            OSError: If no descriptor or no process is left.
         """
         self.deadline = now + LOAD_DEADLINE_S
         self.pid = 0
@@ -44,10 +44,8 @@ class Loader:
         try:
             self.pid = os.fork()
         except OSError:
-            # no process is left: the load is worth the wait
-            self._write_outcome(load)
-            self._is_done = True
-            return
+            os.close(self._file)
+            raise
         if self.pid == 0:
             self._run(load, master, prctl)
 
