@@ -143,7 +143,8 @@ class Respite:
     def _remember(self, delay_s: int) -> None:
         stamp = _stamp(self._version) if delay_s else 0
         for _, sock in self._sockets:
-            with contextlib.suppress(OSError):
+            # TypeError: of a vsock, Python sets numbers only
+            with contextlib.suppress(OSError, TypeError):
                 option = _TIMEVAL.pack(stamp * _STAMP_UNIT + delay_s, 0)
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, option)
 

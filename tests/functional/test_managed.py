@@ -150,7 +150,7 @@ def test_workers_know_nothing_of_systemd(tmp_path: Path, manager: Manager) -> No
         assert len([each for each in sockets if each.startswith("socket:")]) == 1
 
 
-@pytest.mark.parametrize("what", ["file", "connection", "netlink"])
+@pytest.mark.parametrize("what", ["file", "connection", "netlink", "vsock"])
 def test_what_is_no_listener_is_69(tmp_path: Path, what: str) -> None:
     """A connection (Accept=yes), a file or a socket of another family ends the start with one line."""
     (tmp_path / "file").touch()
@@ -161,6 +161,14 @@ def test_what_is_no_listener_is_69(tmp_path: Path, what: str) -> None:
         elif what == "connection":
             server = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
             descriptor = stack.enter_context(socket.create_connection(server.getsockname())).fileno()
+        elif what == "vsock":
+            try:
+                vsock = stack.enter_context(socket.socket(socket.AF_VSOCK, socket.SOCK_STREAM))
+                vsock.bind((socket.VMADDR_CID_ANY, socket.VMADDR_PORT_ANY))
+                vsock.listen()
+            except OSError as error:
+                pytest.skip(f"no vsock: {error}")
+            descriptor = vsock.fileno()
         else:
             descriptor = stack.enter_context(socket.socket(socket.AF_NETLINK, socket.SOCK_RAW)).fileno()
         done = run(*passing(("daytime", descriptor)), *DAYTIMED, pass_fds=[descriptor])
