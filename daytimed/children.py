@@ -151,6 +151,8 @@ class Children:
             self._cells = own.slot
             for descriptor in self.private:
                 os.close(descriptor)
+            if self.loader:
+                os.close(self.loader.file)
             self._sockets.leave_only(own.listener)
             if is_trial:
                 # the master reads the zone when this generation takes over: the current one keeps its own until then

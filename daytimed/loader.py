@@ -38,7 +38,8 @@ class Loader:
         self.pid = 0
         self._failure: DaytimedError | None = None
         self._is_done = False
-        self._file = os.memfd_create("loaded", os.MFD_CLOEXEC)
+        self.file = os.memfd_create("loaded", os.MFD_CLOEXEC)
+        """The descriptor of the result. The master unpickles what is in it, so no worker may have it."""
         # asked before the fork: a child whose master has died would get another parent's pid
         master = os.getpid()
         try:
@@ -62,7 +63,7 @@ class Loader:
     def is_done(self, now: float) -> bool:
         """Return whether `take` has a result; at the deadline, end the process and have an error as the result."""
         if not self._is_done and now >= self.deadline:
-            step = os.pread(self._file, 1000, 0).decode(errors="replace") or "the configuration cannot be loaded"
+            step = os.pread(self.file, 1000, 0).decode(errors="replace") or "the configuration cannot be loaded"
             self._failure = ListenError(f"{step}: no answer within {LOAD_DEADLINE_S:.0f} s")
             self.kill()
         return self._is_done
@@ -80,7 +81,7 @@ class Loader:
         Raises:
             DaytimedError: As in the process, or because the process failed.
         """
-        with open(self._file, "rb") as file:
+        with open(self.file, "rb") as file:
             if self._failure:
                 raise self._failure
             file.seek(0)
@@ -108,9 +109,9 @@ class Loader:
         self._write(pickle.dumps(outcome))
 
     def _write(self, content: bytes) -> None:
-        os.ftruncate(self._file, 0)
-        os.lseek(self._file, 0, os.SEEK_SET)
-        with open(self._file, "wb", closefd=False) as file:
+        os.ftruncate(self.file, 0)
+        os.lseek(self.file, 0, os.SEEK_SET)
+        with open(self.file, "wb", closefd=False) as file:
             file.write(content)
 
 

@@ -53,6 +53,8 @@ def test_a_reload_that_waits_for_a_name_server_holds_up_nothing(names: NameServe
         daemon.wait_event("worker_exited", pid=victim)
         daemon.wait_events("worker_started", 2)
         assert fetch(daemon.port())
+        opened = [str(each.readlink()) for each in Path(f"/proc/{daemon.live_workers()[0]}/fd").iterdir()]
+        assert not [each for each in opened if "memfd" in each], "a worker has the file of the loader"
         assert not daemon.find("daemon_reloaded")
         names.answer()
         daemon.wait_event("daemon_reloaded")
