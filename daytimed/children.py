@@ -127,7 +127,6 @@ class Children:
             # the one before it has just failed
             self._counters.release(slot)
             return None
-        # asked before the fork: a child whose master has died would get another parent's pid
         master = os.getpid()
         try:
             pid = os.fork()

@@ -40,7 +40,6 @@ class Loader:
         self._is_done = False
         self.file = os.memfd_create("loaded", os.MFD_CLOEXEC)
         """The descriptor of the result. The master unpickles what is in it, so no worker may have it."""
-        # asked before the fork: a child whose master has died would get another parent's pid
         master = os.getpid()
         try:
             self.pid = os.fork()

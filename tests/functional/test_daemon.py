@@ -15,15 +15,10 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from harness import DAYTIMED, DEADLINE_S, clean_environment, fetch, process_state, run, wait_until
+from harness import DAYTIMED, DEADLINE_S, clean_environment, fetch, free_port, process_state, run, wait_until
 
 #: Without coverage: another user could not write the data file.
 UNTRACEABLE = clean_environment({"COVERAGE_PROCESS_CONFIG": ""})
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return int(server.getsockname()[1])
 
 
 @contextlib.contextmanager

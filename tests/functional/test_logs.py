@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 from aftermath import children
 from attacks import reset
-from harness import DAYTIMED, DEADLINE_S, clean_environment, fetch, process_state, serving, wait_until
+from harness import DAYTIMED, DEADLINE_S, clean_environment, fetch, free_port, process_state, serving, wait_until
 
 from daytimed.log.events import EVENTS
 
@@ -129,11 +129,6 @@ def test_a_level_above_info_leaves_only_what_is_wrong(tmp_path: Path) -> None:
         process.terminate()
         _, rest = process.communicate(timeout=DEADLINE_S)
     assert (process.returncode, rest) == (0, b"")
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return int(server.getsockname()[1])
 
 
 def connects(port: int) -> bool:

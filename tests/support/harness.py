@@ -129,6 +129,12 @@ def read_all(connection: socket.socket) -> bytes:
     return b"".join(parts)
 
 
+def free_port() -> int:
+    """Return a port that is free over TCP on every IPv4 address."""
+    with socket.create_server(("", 0)) as server:
+        return int(server.getsockname()[1])
+
+
 def fetch(port: int, host: str = "127.0.0.1", request: bytes = b"") -> bytes:
     """Act as one client; return the reply."""
     with socket.create_connection((host, port), timeout=DEADLINE_S) as connection:
