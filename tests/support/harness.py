@@ -244,7 +244,7 @@ class Daemon:
             assert {*started} - {*gone} <= {event["pid"] for event in exits}
         # init reaps the workers of a killed master; one that ends closes its files first
         wait_until(
-            lambda: not [pid for pid in self.worker_pids() if process_state(pid) not in ("", "Z")], "no worker is left"
+            lambda: not [pid for pid in self.live_workers() if process_state(pid) not in ("", "Z")], "no worker is left"
         )
 
     def _read(self) -> None:
