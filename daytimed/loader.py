@@ -27,9 +27,15 @@ Note = Callable[[str], None]
 class Loader:
     """One load."""
 
-    def __init__(self, load: Callable[[Note], Any], now: float, prctl: Callable[..., int]) -> None:
+    def __init__(
+        self, load: Callable[[Note], Any], let_go: Callable[[], None], now: float, prctl: Callable[..., int]
+    ) -> None:
         """
         Start to load.
+
+        Args:
+            load: Returns the result; it runs in the process.
+            let_go: Closes, in the process, what it must not hold: a file system can hold the process itself for long.
 
         Raises:
             OSError: If no descriptor is left.
@@ -49,7 +55,7 @@ class Loader:
             self._is_done = True
             return
         if self.pid == 0:
-            self._run(load, master, prctl)
+            self._run(load, let_go, master, prctl)
 
     def note_exit(self, status: int) -> None:
         """Note the end of the process: a status of waitpid(2)."""
@@ -90,11 +96,14 @@ class Loader:
             raise result
         return result
 
-    def _run(self, load: Callable[[Note], Any], master: int, prctl: Callable[..., int]) -> NoReturn:
+    def _run(
+        self, load: Callable[[Note], Any], let_go: Callable[[], None], master: int, prctl: Callable[..., int]
+    ) -> NoReturn:
         """Load in the child; never return into the master's code."""
         code = EXIT_INTERNAL
         try:
             if signals.die_with(master, prctl):
+                let_go()
                 self._write_outcome(load)
                 code = EXIT_OK
         finally:

@@ -130,6 +130,26 @@ def test_a_reload_on_a_master_that_is_killed_leaves_no_loader(names: NameServer,
         wait_until(lambda: process_state(loader) in ("", "Z"), "the loader has ended")
 
 
+def test_a_loader_holds_no_listener(names: NameServer, config: Path) -> None:
+    """A file system can hold the process beyond the end of the daemon; the port must not stay in use."""
+    with serving(config=config, prefix=names.prefix) as daemon:
+        add_named(config)
+        begin_reload(daemon, names)
+        (loader,) = set(children(daemon.process.pid)) - set(daemon.live_workers())
+        listening = f"socket:[{_inode_of(daemon.port())}]"
+        assert listening in _files_of(daemon.live_workers()[0])
+        assert listening not in _files_of(loader)
+
+
+def _files_of(pid: int) -> list[str]:
+    return [os.readlink(each) for each in Path(f"/proc/{pid}/fd").iterdir()]
+
+
+def _inode_of(port: int) -> str:
+    lines = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    return next(line[9] for line in lines if line[1] == f"0100007F:{port:04X}" and line[3] == "0A")
+
+
 def test_a_loader_that_is_killed_rejects_the_reload(names: NameServer, config: Path) -> None:
     """The error names the signal; the next reload succeeds."""
     with serving(config=config, prefix=names.prefix) as daemon:
