@@ -38,7 +38,7 @@ class Loader:
             let_go: Closes, in the process, what it must not hold: a file system can hold the process itself for long.
 
         Raises:
-            OSError: If no descriptor is left.
+            OSError: If no descriptor or no process is left.
         """
         self.deadline = now + LOAD_DEADLINE_S
         self.pid = 0
@@ -50,10 +50,8 @@ class Loader:
         try:
             self.pid = os.fork()
         except OSError:
-            # no process is left: the load is worth the wait
-            self._write_outcome(load)
-            self._is_done = True
-            return
+            os.close(self._file)
+            raise
         if self.pid == 0:
             self._run(load, let_go, master, prctl)
 

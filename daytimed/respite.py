@@ -29,6 +29,8 @@ FIRST_S, LONGEST_S = 1, 8
 PATIENCE_S = 10
 #: The interval between two looks at the file.
 LOOK_S = 0.25
+#: One look takes at most this many clients from a queue: they can come faster than they are taken.
+MOST_AT_ONCE = 4096
 
 #: The name of a client that one try passes to the next; that of its socket follows.
 CLIENT = "daytimed-client-of-"
@@ -155,14 +157,16 @@ class Respite:
 
 def _first_waiting(sock: socket.socket) -> socket.socket | None:
     """Take clients from a queue until one has not left; discard the datagrams, whose senders have long given up."""
-    while select.select([sock], [], [], 0)[0]:
+    for _ in range(MOST_AT_ONCE):
+        if not _has(sock, select.POLLIN):
+            break
         try:
-            if not sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+            if sock.type == socket.SOCK_DGRAM:
                 sock.recv(1, socket.MSG_DONTWAIT)
                 continue
             client = sock.accept()[0]
         except OSError:
-            return None
+            break
         if not _has_left(client):
             return client
         client.close()
@@ -170,8 +174,12 @@ def _first_waiting(sock: socket.socket) -> socket.socket | None:
 
 
 def _has_left(client: socket.socket) -> bool:
+    return _has(client, select.POLLRDHUP)
+
+
+def _has(sock: socket.socket, event: int) -> bool:
     poll = select.poll()
-    poll.register(client, select.POLLRDHUP)
+    poll.register(sock, event)
     return bool(poll.poll(0))
 
 

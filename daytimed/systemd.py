@@ -24,6 +24,8 @@ JOURNAL_SOCKET = "/run/systemd/journal/socket"
 
 #: The longest that the master waits for systemd to take a message; then the message is lost.
 _NOTIFY_TIMEOUT_S = 1.0
+#: Of a value, in bytes. systemd ignores a message of more than 4096, with the READY=1 or the WATCHDOG=1 in it.
+_LONGEST_VALUE = 3072
 #: More than any unit passes; a larger number is garbage.
 _MOST_PASSED = 4096
 #: Of an address of a unix socket, unix(7), in bytes.
@@ -144,7 +146,7 @@ class Notifier:
         text = "\n".join(f"{name}={_one_line(value)}" for name, value in assignments.items())
         control = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", descriptors))] if descriptors else []
         try:
-            self._socket.sendmsg([text.encode(errors="backslashreplace")], control, 0, self._address)
+            self._socket.sendmsg([text.encode()], control, 0, self._address)
         except OSError:
             return False
         return True
@@ -159,7 +161,11 @@ class Notifier:
 
 
 def _one_line(value: str | int) -> str:
-    return " ".join(str(value).split("\n"))
+    line = " ".join(str(value).split("\n")).encode(errors="backslashreplace")
+    if len(line) > _LONGEST_VALUE:
+        # without half a character, which systemd would refuse
+        line = line[:_LONGEST_VALUE].decode(errors="ignore").encode() + b"..."
+    return line.decode()
 
 
 def has_journal(path: str = JOURNAL_SOCKET) -> bool:

@@ -19,7 +19,8 @@ from daytimed.config.toml import to_toml_value
 _LONGEST_SHOWN = 70
 
 _STRING = r""""(?:[^"\\]|\\.)*"|'[^']*'"""
-_COMMENTED = re.compile(rf"({_STRING})|#.*")
+#: A \ outside a string takes the quote after it along: of many such quotes, each would be searched for its end.
+_COMMENTED = re.compile(rf"({_STRING})|(\\.)|#.*")
 _HEADER = re.compile(r"(\[+)([^\[\]\"'#=]*)(\]*)$")
 _STATEMENT = re.compile(r"""([\w.-]+(?: [\w.-]+)*|"[^"]*"|'[^']*')\s*(==|:=|=>|=|:)\s*(.*)$""")
 _WITHOUT_SIGN = re.compile(r"([\w.-]+)(\s)\s*(.*)$")
@@ -82,21 +83,22 @@ def _look(lines: list[str]) -> _Before:
     section, opened, depth = "", 0, 0
     headers: dict[str, int] = {}
     keys: dict[str, int] = {}
+    first_words: dict[str, int] = {}
     for number, line in enumerate(lines, 1):
         bare = _bare(line)
         if depth <= 0:
             if header := _HEADER.match(bare):
                 section = header[2].strip()
                 headers.setdefault(header[1] + section, number)
-                keys = {key: first for key, first in keys.items() if key.startswith(".")}
+                keys = {}
                 continue
             if (statement := _STATEMENT.match(line)) and statement[2] == "=":
                 keys.setdefault(statement[1], number)
                 if not section:
-                    keys.setdefault("." + statement[1].partition(".")[0], number)
+                    first_words.setdefault("." + statement[1].partition(".")[0], number)
             opened, depth = number, 0
         depth += bare.count("[") - bare.count("]")
-    return _Before(section, headers, keys, opened if depth > 0 else None)
+    return _Before(section, headers, keys | first_words, opened if depth > 0 else None)
 
 
 def _odd_character(line: str, before: _Before) -> str | None:
@@ -259,12 +261,12 @@ def _is_toml(text: str) -> bool:
 
 
 def _uncommented(line: str) -> str:
-    return _COMMENTED.sub(lambda match: match[1] or "", line).strip()
+    return _COMMENTED.sub(lambda match: match[1] or match[2] or "", line).strip()
 
 
 def _bare(line: str) -> str:
     """Return a line without its comment and what is in its strings."""
-    return _COMMENTED.sub(lambda match: '""' if match[1] else "", line).strip()
+    return _COMMENTED.sub(lambda match: '""' if match[1] else match[2] or "", line).strip()
 
 
 def _shown(text: str) -> str:

@@ -197,6 +197,21 @@ def test_notifications_of_a_whole_life(tmp_path: Path, manager: Manager) -> None
         assert daemon.wait() == 0
 
 
+def test_a_rejection_with_many_errors_keeps_the_watchdog_fed(tmp_path: Path, manager: Manager) -> None:
+    """However much is wrong with the file, the manager takes READY and WATCHDOG, with the beginning of the errors."""
+    config = tmp_path / "daytimed.toml"
+    config.write_text('workers = 1\n[[listener]]\naddress = "127.0.0.1:0"\n')
+    with serving(config=config, env={"NOTIFY_SOCKET": manager.path, "WATCHDOG_USEC": "200000"}) as daemon:
+        manager.wait("READY=1")
+        config.write_text(f"[access]\ndeny = {[f'192.0.2.{each}/24' for each in range(1, 99)]}\n")
+        daemon.send(signal.SIGHUP)
+        manager.wait("RELOADING=1")
+        for beginning in ("READY=1", "WATCHDOG=1"):
+            status = manager.wait(beginning)
+            assert f'The last reload was rejected: {config}: access.deny: "192.0.2.1/24" is not a network' in status
+            assert status.endswith("...")
+
+
 def test_the_watchdog_is_not_fed_while_a_worker_is_held(tmp_path: Path, manager: Manager) -> None:
     """The master sends no WATCHDOG from the SIGSTOP of a worker until its replacement."""
     with serving("-w", "1", env={"NOTIFY_SOCKET": manager.path, "WATCHDOG_USEC": "200000"}) as daemon:

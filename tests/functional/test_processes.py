@@ -30,6 +30,7 @@ from harness import (
     serving,
     wait_until,
 )
+from name_servers import HOST, name_server
 
 from daytimed.cpus import MOST_PER_LISTENER, usable_cpus
 
@@ -586,9 +587,45 @@ def test_when_fork_fails_the_workers_that_are_left_serve_on() -> None:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="becoming another user needs root")
+def test_when_fork_fails_a_reload_is_rejected(tmp_path: Path) -> None:
+    """At the process limit, the master does not ask name servers itself; the next reload succeeds."""
+    config = tmp_path / "daytimed.toml"
+    config.write_text('workers = 1\n[[listener]]\naddress = "127.0.0.1:0"\n')
+    with name_server(tmp_path) as names, serving(config=config, prefix=[*names.prefix, *as_user(54321)]) as daemon:
+        limit = resource.getrlimit(resource.RLIMIT_NPROC)[0]
+        limit_processes(daemon.process.pid, "1")
+        config.write_text(f'workers = 1\n[[listener]]\naddress = "127.0.0.1:0"\n[[listener]]\naddress = "{HOST}:0"\n')
+        daemon.send(signal.SIGHUP)
+        rejected = daemon.wait_event("reload_rejected")
+        assert rejected["error"] == "the configuration cannot be loaded: Resource temporarily unavailable"
+        limit_processes(daemon.process.pid, "unlimited" if limit == resource.RLIM_INFINITY else str(limit))
+        names.answer()
+        daemon.send(signal.SIGHUP)
+        daemon.wait_event("daemon_reloaded")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="becoming another user needs root")
 def test_a_daemon_that_can_fork_nothing_gives_up_with_70() -> None:
-    """A start without a single worker logs the reason and exits with 70."""
+    """A start that cannot even fork a process that loads the configuration states the reason and exits with 70."""
     with Daemon("-l", "127.0.0.1:0", prefix=[*as_user(54322), "prlimit", "--nproc=1:1"], expect_exit=70) as daemon:
+        assert daemon.wait() == 70
+        assert daemon.lines[-1] == "daytimed: the configuration cannot be loaded: Resource temporarily unavailable"
+
+
+def test_a_daemon_that_can_fork_no_worker_gives_up_with_70() -> None:
+    """A start without a single worker logs the reason and exits with 70."""
+    script = (
+        "import errno, os, sys\n"
+        "from daytimed import cli\n"
+        "real, forked = os.fork, []\n"
+        "def fork():\n"
+        "    if forked: raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN))\n"
+        "    forked.append(True)\n"
+        "    return real()\n"
+        "os.fork = fork\n"
+        "sys.exit(cli.main())\n"
+    )
+    with Daemon("-l", "127.0.0.1:0", program=[sys.executable, "-c", script], expect_exit=70) as daemon:
         assert daemon.wait() == 70
         assert daemon.lines[-1] == "daytimed: no worker of daytime can be started: 6 tries failed; the log says why"
         assert len(daemon.find("worker_exited", pid=None)) == 6

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -16,6 +17,8 @@ from pathlib import Path
 import pytest
 from harness import DAYTIMED, DEADLINE_S, clean_environment, read_all, wait_until
 from managers import Manager, passing
+
+from daytimed import respite
 
 WRONG = 'workers = "four"\n'
 REASON = 'workers: "four" is not a whole number from 0 to 1024'
@@ -182,6 +185,60 @@ def test_wrong_options_take_a_second_too(activation: Activation) -> None:
     process.communicate(timeout=DEADLINE_S)
     assert process.returncode == 2
     assert time.monotonic() - begun >= 1
+
+
+def test_a_connection_at_its_end_does_not_hold_it_up(activation: Activation) -> None:
+    """A passed stream that does not listen is readable forever once its peer has left; the start fails in a second."""
+    ours, theirs = socket.socketpair()
+    theirs.close()
+    with ours:
+        process = subprocess.Popen(
+            [*passing(("daytime", ours.fileno())), *DAYTIMED],
+            env=clean_environment(), pass_fds=[ours.fileno()], stderr=subprocess.PIPE,
+        )  # fmt: skip
+        try:
+            _, errors = process.communicate(timeout=DEADLINE_S)
+        finally:
+            # SIGTERM is blocked
+            process.kill()
+    assert process.returncode == 69
+    assert b"is not a listening socket" in errors
+
+
+def test_any_number_of_descriptors_can_be_open(activation: Activation) -> None:
+    """A client is taken from a queue whose descriptor is beyond 1023, which select(2) does not take."""
+    script = "import os, sys; [os.dup2(2, each) for each in range(4, 1100)]; os.execv(sys.argv[1], sys.argv[1:])"
+    with activation.connect():
+        pass
+    more = ("bash", "-c", 'ulimit -n 2000 && exec "$@"', "bash")
+    process = activation.start(program=(*more, sys.executable, "-c", script, *DAYTIMED))
+    _, errors = process.communicate(timeout=DEADLINE_S)
+    assert (process.returncode, errors.decode()) == (78, f"daytimed: {activation.config}: {REASON}\n")
+    activation.socket.setblocking(False)
+    with pytest.raises(BlockingIOError):
+        activation.socket.accept()
+
+
+@pytest.mark.parametrize("kind", [socket.SOCK_STREAM, socket.SOCK_DGRAM])
+def test_a_flood_does_not_hold_it_up(kind: socket.SocketKind, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A look at a queue takes a bounded number of clients, however fast others come."""
+    monkeypatch.setattr(respite, "MOST_AT_ONCE", 3)
+    with socket.socket(socket.AF_INET, kind) as queue, contextlib.ExitStack() as stack:
+        queue.bind(("127.0.0.1", 0))
+        if kind == socket.SOCK_STREAM:
+            queue.listen()
+        for _ in range(5):
+            client = stack.enter_context(socket.socket(socket.AF_INET, kind))
+            client.connect(queue.getsockname())
+            if kind == socket.SOCK_STREAM:
+                client.close()
+            else:
+                client.send(b"x")
+        assert respite._first_waiting(queue) is None
+        assert respite._first_waiting(queue) is None
+        queue.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            queue.accept() if kind == socket.SOCK_STREAM else queue.recv(1)
 
 
 def test_a_descriptor_that_is_no_socket_takes_a_second_too(activation: Activation) -> None:

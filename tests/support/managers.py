@@ -10,6 +10,9 @@ from pathlib import Path
 
 from harness import DEADLINE_S, Daemon
 
+#: Of a notification, in bytes: NOTIFY_BUFFER_MAX of systemd, which ignores longer ones.
+LONGEST_MESSAGE = 4096
+
 
 class Manager:
     """The service manager's end of NOTIFY_SOCKET, with a descriptor store."""
@@ -33,6 +36,7 @@ class Manager:
         """Wait for a message with this beginning; store descriptors that arrive before it."""
         while True:
             data, descriptors, _, _ = socket.recv_fds(self.socket, 10_000, 8)
+            assert len(data) <= LONGEST_MESSAGE, "systemd ignores this message"
             message = data.decode()
             if "FDSTORE=1" in message:
                 self.kept.setdefault(message.partition("FDNAME=")[2], []).extend(descriptors)

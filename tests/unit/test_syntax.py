@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
+import time
 import tomllib
 
 import pytest
@@ -192,6 +193,33 @@ def test_hints_are_toml(text: str, expected: str) -> None:
     written = re.search(r"; write (\w+ = .*[^.])$", expected)
     if written and " VALUE" not in written[1]:
         assert 1 == len(tomllib.loads(written[1]))
+
+
+LONG = 10_000
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"format = {LONG * chr(34)}",
+        "format = " + LONG * '\\"',
+        "format = " + LONG * "\\'",
+        f"format = {LONG * 'a '}",
+        f"format{LONG * ' '}rfc867",
+        LONG * "[",
+        "allow = [" + LONG * "::1 ",
+        "".join(f"key{each} = 1\n" for each in range(LONG)) + "".join(f"[section{each}]\n" for each in range(LONG)),
+    ],
+    ids=["quotes", "escaped quotes", "escaped apostrophes", "words", "blanks", "brackets", "list", "keys and sections"],
+)
+def test_long_text_takes_no_long_time(text: str) -> None:
+    """The time grows with the length of the text, not with its square: a start must not wait for the hint."""
+    text += "\n= is not TOML"
+    with pytest.raises(tomllib.TOMLDecodeError) as error:
+        tomllib.loads(text)
+    begun = time.process_time()
+    syntax.explain(text, error.value)
+    assert time.process_time() - begun < 2
 
 
 LINES = [line for text, _ in TABLE.values() for line in text.splitlines()]

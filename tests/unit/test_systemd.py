@@ -152,6 +152,16 @@ def test_notifications(manager: tuple[str, socket.socket]) -> None:
     assert re.fullmatch(rb"RELOADING=1\nMONOTONIC_USEC=\d+", sock.recv(1000))
 
 
+@pytest.mark.parametrize("character", ["x", "\u00fc", "\U0001f552", "\udc80"])
+def test_a_long_value_is_cut(manager: tuple[str, socket.socket], character: str) -> None:
+    """A message stays below the 4096 bytes that systemd takes, and is whole UTF-8."""
+    name, sock = manager
+    assert Notifier({"NOTIFY_SOCKET": name}).send(READY=1, STATUS=f"one{character * 5000}", ERRNO=1)
+    message = sock.recv(100_000)
+    assert len(message) < 4096
+    assert re.fullmatch(r"READY=1\nSTATUS=one.{500,}\.\.\.\nERRNO=1", message.decode())
+
+
 @given(value=OS_TEXT)
 def test_any_value_is_one_assignment(value: str) -> None:
     """Any value arrives as one line."""
