@@ -60,7 +60,7 @@ class Children:
         Start a loader.
 
         Raises:
-            StartError: If no descriptor or no process is left for it.
+            StartError: If no descriptor is left for it.
         """
         try:
             self.loader = Loader(load, partial(self._leave_only, None), now, self._prctl)
