@@ -185,7 +185,7 @@ def test_a_socket_that_nobody_reads_costs_nothing_but_lines() -> None:
         serve_with_stderr(theirs.fileno())
 
 
-def test_a_blocked_pipe_holds_nobody_up_and_the_loss_is_told() -> None:
+def test_a_blocked_pipe_holds_nobody_up_and_the_loss_is_reported() -> None:
     """An unread pipe fills, and clients are served; when it is read again, log_lost has the number of lost lines."""
     reading, writing = os.pipe()
     port = free_port()
