@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from _thread import allocate_lock, stack_size, start_new_thread
+from _thread import _count, allocate_lock, stack_size, start_new_thread
 
 from daytimed.probe.client import Answer, ask
 from daytimed.probe.parsers import LONGEST_REPLY
@@ -25,6 +25,8 @@ _DESCRIPTORS_EACH = 3
 _OTHER_DESCRIPTORS = 16
 _SMALLEST_GAP_S = 0.01
 _STACK_BYTES = 512 * 1024
+#: The interval between two looks whether a thread is left: without memory, one can end without a result.
+_LOOK_S = 1.0
 
 
 def spread(count: int, interval_s: float | None) -> float:
@@ -155,7 +157,7 @@ class Survey:
             progress: Called with the number of outstanding servers whenever it changes.
         """
         # only for several servers
-        from queue import SimpleQueue
+        from queue import Empty, SimpleQueue
 
         begun = time.monotonic()
         waiting = iter(range(len(addresses)))
@@ -172,6 +174,14 @@ class Survey:
                     done.put((number, self.check(addresses[number])))
                 except BaseException as error:
                     done.put((number, error))
+
+        def take() -> tuple[int, Verdict | BaseException]:
+            while True:
+                try:
+                    return done.get(timeout=_LOOK_S)
+                except Empty:
+                    if not _count() and done.empty():
+                        raise MemoryError from None
 
         # with the default stack of 8 MiB, many threads would not fit where memory is limited
         stack_size(_STACK_BYTES)
@@ -192,7 +202,7 @@ class Survey:
                 try:
                     while number not in verdicts and not is_interrupted:
                         progress(len(addresses) - finished)
-                        ready, result = done.get()
+                        ready, result = take()
                         if isinstance(result, BaseException):
                             raise result
                         verdicts[ready] = result

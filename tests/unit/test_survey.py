@@ -186,6 +186,22 @@ def test_more_servers_than_descriptors() -> None:
     assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
 
 
+def test_lack_of_memory_in_every_thread_is_no_hang() -> None:
+    """Threads that end without a result, for lack of memory, end the survey as UNKNOWN."""
+    script = (
+        "import queue, sys\n"
+        "class Full(queue.SimpleQueue):\n"
+        "    def put(self, item): raise MemoryError\n"
+        "queue.SimpleQueue = Full\n"
+        "from daytimed.probe import __main__\n"
+        "sys.exit(__main__.main())\n"
+    )
+    words = [sys.executable, "-c", script, "127.0.0.1:1", "127.0.0.2:1"]
+    done = subprocess.run(words, capture_output=True, timeout=60, check=False)
+    assert done.returncode == 3
+    assert done.stderr.endswith(b"\ndaytime-get: this host is out of memory\n")
+
+
 def test_lack_of_descriptors_is_local() -> None:
     """Without descriptors on this host, the state of the server is UNKNOWN."""
     sock, address = listen()
