@@ -182,8 +182,12 @@ def _check_v6(text: str, scheme: str, host: str) -> str:
 
     try:
         ipaddress.IPv6Address(host)
+        # ipaddress takes anything for the name of an interface
+        is_address = host.isprintable()
     except ValueError:
-        raise ValueError(f"{text!r} has no IPv6 address in its brackets; write, for example, [::1]:6000") from None
+        is_address = False
+    if not is_address:
+        raise ValueError(f"{text!r} has no IPv6 address in its brackets; write, for example, [::1]:6000")
     if scheme.endswith("4"):
         raise ValueError(f"{text!r} combines an IPv4 scheme with an IPv6 address; use {scheme[:-1]}6://")
     return host

@@ -10,12 +10,14 @@ import os
 import signal
 import traceback
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any, NoReturn
 
 from daytimed import clock, signals, worker
 from daytimed.counters import LOG_LOST, READY, SERVED, Cells, Counters
 from daytimed.errors import EXIT_INTERNAL, StartError
 from daytimed.generation import Generation
+from daytimed.listeners import Listener
 from daytimed.loader import Loader, Note
 from daytimed.log.clients import ClientLog
 from daytimed.log.log import Log
@@ -42,7 +44,7 @@ class Children:
         self._cells: Cells = counters.slot(0)
         """The slot of this process, master or worker."""
         self.private: Sequence[int] = ()
-        """Descriptors that workers close."""
+        """Descriptors that no child may have."""
         self.log: Log
         self.all: dict[int, Child] = {}
         self.leaving: dict[int, Child] = {}
@@ -58,10 +60,10 @@ class Children:
         Start a loader.
 
         Raises:
-            StartError: If no descriptor or no process is left for it.
+            StartError: If no descriptor is left for it.
         """
         try:
-            self.loader = Loader(load, now, self._prctl)
+            self.loader = Loader(load, partial(self._leave_only, None), now, self._prctl)
         except OSError as error:
             raise StartError(f"the configuration cannot be loaded: {error.strerror}") from None
         return self.loader
@@ -127,7 +129,6 @@ class Children:
             # the one before it has just failed
             self._counters.release(slot)
             return None
-        # asked before the fork: a child whose master has died would get another parent's pid
         master = os.getpid()
         try:
             pid = os.fork()
@@ -149,9 +150,9 @@ class Children:
         code = EXIT_INTERNAL
         try:
             self._cells = own.slot
-            for descriptor in self.private:
-                os.close(descriptor)
-            self._sockets.leave_only(own.listener)
+            if self.loader:
+                os.close(self.loader.file)
+            self._leave_only(own.listener)
             if is_trial:
                 # the master reads the zone when this generation takes over: the current one keeps its own until then
                 clock.read_local_zone()
@@ -161,6 +162,12 @@ class Children:
             log.event("worker_exited", level="error", pid=os.getpid(), listener=own.name, how=how, exception=trace)
         finally:
             os._exit(code)
+
+    def _leave_only(self, own: Listener | None) -> None:
+        """In a child, close the descriptors of the master, except one listener."""
+        for descriptor in self.private:
+            os.close(descriptor)
+        self._sockets.leave_only(own)
 
     def retire(self, generation: Generation, now: float) -> None:
         """Ask the workers of a generation to stop."""

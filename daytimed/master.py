@@ -90,7 +90,7 @@ class Master:
         self.sockets.adopt(passed)
         loader = self._start_loader(time.monotonic())
         while not loader.is_done(time.monotonic()):
-            taken = signals.wait(loader.deadline)
+            taken = signals.wait(loader.look_at)
             if signals.STOP.intersection(taken):
                 self._children.stop_loading()
                 return False
@@ -325,7 +325,7 @@ class Master:
         if self._phase is Phase.TRYING:
             deadlines.append(self._pending_until)
         if self._children.loader:
-            deadlines.append(self._children.loader.deadline)
+            deadlines.append(self._children.loader.look_at)
         return min((each for each in deadlines if each is not None), default=None)
 
     def _close(self) -> None:

@@ -127,6 +127,9 @@ def die_with(parent: int, prctl: Callable[..., int]) -> bool:
     With SIGKILL: a SIGTERM just before accept takes effect only at the next client, and no master is left to repeat it,
     so the port would stay in use.
 
+    Args:
+        parent: Its pid, found before the fork: a child whose parent has ended would find the pid of another one.
+
     Returns:
         False if the parent has already ended.
     """

@@ -133,8 +133,8 @@ class Sockets:
             listener.close()
             log.event("listener_closed", address=address)
 
-    def leave_only(self, own: Listener) -> None:
-        """In a worker, close the other listeners: a copy here would keep them open after the master has closed them."""
+    def leave_only(self, own: Listener | None) -> None:
+        """In a child, close the other listeners: a copy here would keep them open after the master has closed them."""
         for listener in self.all:
             if listener is not own:
                 listener.socket.close()

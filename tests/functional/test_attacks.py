@@ -56,7 +56,7 @@ def test_the_rate_is_exact_under_contention(disturb: Callable[[Daemon], Abstract
     assert 0.9 <= served / share <= 1.1
 
 
-def test_the_figures_tell_of_every_attack() -> None:
+def test_the_figures_show_every_attack() -> None:
     """SECURITY.md has one row for each attack in the table, in the same order; `make attacks` writes them."""
     text = Path(__file__).parents[2].joinpath("SECURITY.md").read_text()
     table = text.partition("<!-- figures: made by make attacks -->")[2].partition("<!-- end of the figures -->")[0]

@@ -74,7 +74,7 @@ UNIX = 'format = "unix"\nworkers = 2\n[[listener]]\naddress = "127.0.0.1:0"\n'
 
 
 @needs_faketime
-def test_a_clock_that_is_stepped_or_stands_still_is_told_at_once_and_troubles_nobody(tmp_path: Path) -> None:
+def test_a_clock_that_is_stepped_or_stands_still_is_reported_at_once_and_troubles_nobody(tmp_path: Path) -> None:
     """After steps of hours, to 1970 and to 2100, and while frozen: the next reply is right, and no worker is stuck."""
     config, clock = tmp_path / "daytimed.toml", Clock(tmp_path)
     config.write_text(UNIX)

@@ -15,15 +15,10 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from harness import DAYTIMED, DEADLINE_S, clean_environment, fetch, process_state, run, wait_until
+from harness import DAYTIMED, DEADLINE_S, clean_environment, fetch, free_port, process_state, run, wait_until
 
 #: Without coverage: another user could not write the data file.
 UNTRACEABLE = clean_environment({"COVERAGE_PROCESS_CONFIG": ""})
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return int(server.getsockname()[1])
 
 
 @contextlib.contextmanager
@@ -88,7 +83,7 @@ def test_it_keeps_only_what_it_needs(tmp_path: Path) -> None:
     os.close(reading)
 
 
-def test_a_second_one_is_told_of_the_first(tmp_path: Path) -> None:
+def test_a_second_one_is_reported_of_the_first(tmp_path: Path) -> None:
     """A second start exits with 69, reports the pid of the running daemon, and does not disturb it."""
     port, pidfile = free_port(), tmp_path / "pid"
     with detached(pidfile, "-l", f"127.0.0.1:{port}") as pid:
@@ -122,7 +117,7 @@ def test_a_stale_pid_file_blocks_nothing(tmp_path: Path) -> None:
         (["--pidfile", "/nonexistent/pid"], 69, "cannot write the pid file"),
     ],
 )
-def test_a_failed_start_is_told_where_it_was_started(
+def test_a_failed_start_is_reported_where_it_was_started(
     tmp_path: Path, arguments: list[str], code: int, message: str
 ) -> None:
     """The command exits with the code of the daemon and one line with the reason; no pid file is left."""
@@ -136,7 +131,7 @@ def test_a_failed_start_is_told_where_it_was_started(
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="becoming another user needs root")
-def test_a_failed_detaching_is_told_where_it_was_started(tmp_path: Path) -> None:
+def test_a_failed_detaching_is_reported_where_it_was_started(tmp_path: Path) -> None:
     """If the process limit prevents the second fork, the command prints one line and exits with 70."""
     folder = tmp_path / "own"
     folder.mkdir()
@@ -154,7 +149,7 @@ def test_a_failed_detaching_is_told_where_it_was_started(tmp_path: Path) -> None
     assert not (folder / "pid").exists()
 
 
-def test_workers_that_cannot_start_are_told_where_it_was_started(tmp_path: Path) -> None:
+def test_workers_that_cannot_start_are_reported_where_it_was_started(tmp_path: Path) -> None:
     """A failure after detaching still reaches the foreground, with exit code 70."""
     script = (
         "import sys\nfrom daytimed import cli, worker\nworker.main = lambda *a: sys.exit(1)\nsys.exit(cli.main())\n"
@@ -226,7 +221,7 @@ def test_it_becomes_the_user_and_group_asked_for(
         (["--user", "root"], 77, "--user and --group: only root can change user or group; start daytimed as root"),
     ],
 )
-def test_an_owner_it_cannot_have_is_told(tmp_path: Path, arguments: list[str], code: int, message: str) -> None:
+def test_an_owner_it_cannot_have_is_reported(tmp_path: Path, arguments: list[str], code: int, message: str) -> None:
     """An unknown user or group, and any other one for a user who is not root, is one line before the start."""
     prefix = ["setpriv", "--reuid=54323", "--regid=54323", "--clear-groups"] if os.geteuid() == 0 else []
     done = run(
@@ -237,7 +232,7 @@ def test_an_owner_it_cannot_have_is_told(tmp_path: Path, arguments: list[str], c
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="becoming another user needs root")
-def test_a_root_that_cannot_become_a_user_is_told(tmp_path: Path) -> None:
+def test_a_root_that_cannot_become_a_user_is_reported(tmp_path: Path) -> None:
     """In a container whose root lacks CAP_SETUID, the start fails with 77 and one line, and serves nobody as root."""
     done = run(
         "setpriv", "--bounding-set=-setuid", *DAYTIMED, "--daemon", "--pidfile", str(tmp_path / "pid"),
@@ -360,7 +355,7 @@ def test_whoever_captures_what_it_says_does_not_wait_for_its_end(tmp_path: Path)
         wait_until(lambda: process_state(pid) in ("", "Z"), "the daemon has ended")
 
 
-def test_a_daemon_that_is_killed_while_it_starts_is_told(tmp_path: Path) -> None:
+def test_a_daemon_that_is_killed_while_it_starts_is_reported(tmp_path: Path) -> None:
     """If the daemon is killed before its report, the command does not hang: it prints one line and exits with 70."""
     script = (
         "import os, signal, sys\n"

@@ -211,7 +211,7 @@ def test_a_file_without_end_is_78() -> None:
     )
 
 
-def test_every_bad_network_of_a_list_is_told(tmp_path: Path) -> None:
+def test_every_bad_network_of_a_list_is_reported(tmp_path: Path) -> None:
     """The error lists every invalid network, not only the first."""
     path = tmp_path / "bad.toml"
     path.write_text('[access]\nallow = ["10.0.0.0/8", 5, "10.0.0.1/8"]\n')
@@ -307,7 +307,7 @@ def test_help_and_version_are_0() -> None:
     assert run(*DAYTIMED, "--version").stdout.startswith(b"daytimed 0.")
 
 
-def test_a_full_standard_output_is_told() -> None:
+def test_a_full_standard_output_is_reported() -> None:
     """--print-config to a full disk fails with one line."""
     with Path("/dev/full").open("wb") as full:
         done = run(*DAYTIMED, "--print-config", stdout=full, stderr=subprocess.PIPE)
@@ -315,7 +315,7 @@ def test_a_full_standard_output_is_told() -> None:
     assert done.stderr == b"daytimed: standard output: cannot write: No space left on device\n"
 
 
-def test_an_unknown_variable_is_told_and_not_refused() -> None:
+def test_an_unknown_variable_is_reported_and_not_refused() -> None:
     """Unknown DAYTIMED_* variables do not prevent a start; the first event lists them."""
     process = subprocess.Popen(
         [*DAYTIMED, "-l", "127.0.0.1:0", "--log-format", "json"],

@@ -375,7 +375,7 @@ def ask_unix(path: Path) -> bytes:
         return read_all(client)
 
 
-def test_a_stolen_unix_path_is_told_at_the_reload_and_left_to_the_thief(tmp_path: Path) -> None:
+def test_a_stolen_unix_path_is_reported_at_the_reload_and_left_to_the_thief(tmp_path: Path) -> None:
     """If another process binds the path, the reload is rejected; the port is served, and the thief's socket stays."""
     path = tmp_path / "socket"
     with serving("-l", "127.0.0.1:0", "-l", f"unix://{path}", "-w", "1", env=UNTRACED) as daemon, unharmed(daemon):

@@ -24,9 +24,9 @@ CLIENTS = 2000
 FEW, MANY = 2, 10
 MIB = 1 << 20
 MOST_FOR_A_TREE = 20 * MIB
-#: Python 3.11 needs most of it: reading an object writes its reference count, which later versions avoid for many
-#: objects. One run can measure up to 0.1 more than another.
-MOST_FOR_A_WORKER = 1.5 * MIB
+#: The target is 1.5. Python 3.11 needs most of it: reading an object writes its reference count, which later versions
+#: avoid for many objects. On a busy machine, one run can measure up to 0.1 more than another.
+MOST_FOR_A_WORKER = (1.6 if sys.version_info < (3, 12) else 1.5) * MIB
 
 
 def loaded_by(lines: list[str]) -> list[str]:

@@ -46,7 +46,7 @@ def test_the_flags_are_those_of_the_daemon() -> None:
     assert re.fullmatch(rb"[-0-9]{10}T[:0-9]{8}\+05:30\r\n", got)
 
 
-def test_a_fault_of_the_administrator_is_not_told_to_the_client() -> None:
+def test_a_fault_of_the_administrator_is_not_reported_to_the_client() -> None:
     """With an invalid configuration it exits with 78, and the client reads end of file."""
     assert serve_pair("-c", "/nonexistent/daytimed.toml") == (78, b"")
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from address_pairs import PAIRS, askable, fill_in, listeners
-from harness import DEADLINE_S, Daemon, process_state, read_all, serving, wait_until
+from harness import DEADLINE_S, Daemon, free_port, process_state, read_all, serving, wait_until
 from managers import Manager, passing
 
 
@@ -31,11 +31,6 @@ def folder(tmp_path: Path) -> Path:
     made = tmp_path / "run"
     made.mkdir()
     return made
-
-
-def free_port() -> int:
-    with socket.create_server(("", 0)) as sock:
-        return int(sock.getsockname()[1])
 
 
 @contextlib.contextmanager

@@ -53,6 +53,8 @@ def test_a_reload_that_waits_for_a_name_server_holds_up_nothing(names: NameServe
         daemon.wait_event("worker_exited", pid=victim)
         daemon.wait_events("worker_started", 2)
         assert fetch(daemon.port())
+        opened = [str(each.readlink()) for each in Path(f"/proc/{daemon.live_workers()[0]}/fd").iterdir()]
+        assert not [each for each in opened if "memfd" in each], "a worker has the file of the loader"
         assert not daemon.find("daemon_reloaded")
         names.answer()
         daemon.wait_event("daemon_reloaded")
@@ -126,6 +128,26 @@ def test_a_reload_on_a_master_that_is_killed_leaves_no_loader(names: NameServer,
         daemon.send(signal.SIGKILL)
         daemon.wait()
         wait_until(lambda: process_state(loader) in ("", "Z"), "the loader has ended")
+
+
+def test_a_loader_holds_no_listener(names: NameServer, config: Path) -> None:
+    """A file system can hold the process beyond the end of the daemon; the port must not stay in use."""
+    with serving(config=config, prefix=names.prefix) as daemon:
+        add_named(config)
+        begin_reload(daemon, names)
+        (loader,) = set(children(daemon.process.pid)) - set(daemon.live_workers())
+        listening = f"socket:[{_inode_of(daemon.port())}]"
+        assert listening in _files_of(daemon.live_workers()[0])
+        assert listening not in _files_of(loader)
+
+
+def _files_of(pid: int) -> list[str]:
+    return [os.readlink(each) for each in Path(f"/proc/{pid}/fd").iterdir()]
+
+
+def _inode_of(port: int) -> str:
+    lines = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    return next(line[9] for line in lines if line[1] == f"0100007F:{port:04X}" and line[3] == "0A")
 
 
 def test_a_loader_that_is_killed_rejects_the_reload(names: NameServer, config: Path) -> None:

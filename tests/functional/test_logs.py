@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 from aftermath import children
 from attacks import reset
-from harness import DAYTIMED, DEADLINE_S, clean_environment, fetch, process_state, serving, wait_until
+from harness import DAYTIMED, DEADLINE_S, clean_environment, fetch, free_port, process_state, serving, wait_until
 
 from daytimed.log.events import EVENTS
 
@@ -131,11 +131,6 @@ def test_a_level_above_info_leaves_only_what_is_wrong(tmp_path: Path) -> None:
     assert (process.returncode, rest) == (0, b"")
 
 
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return int(server.getsockname()[1])
-
-
 def connects(port: int) -> bool:
     with socket.socket() as client:
         return client.connect_ex(("127.0.0.1", port)) == 0
@@ -190,7 +185,7 @@ def test_a_socket_that_nobody_reads_costs_nothing_but_lines() -> None:
         serve_with_stderr(theirs.fileno())
 
 
-def test_a_blocked_pipe_holds_nobody_up_and_the_loss_is_told() -> None:
+def test_a_blocked_pipe_holds_nobody_up_and_the_loss_is_reported() -> None:
     """An unread pipe fills, and clients are served; when it is read again, log_lost has the number of lost lines."""
     reading, writing = os.pipe()
     port = free_port()

@@ -91,7 +91,7 @@ def test_passed_sockets_take_the_settings_of_their_names(tmp_path: Path) -> None
         ("unix", "", ""),
     ],
 )
-def test_an_address_that_was_passed_as_it_is_configured_is_not_told(
+def test_an_address_that_was_passed_as_it_is_configured_is_not_reported(
     tmp_path: Path, scheme: str, host: str, bound: str
 ) -> None:
     """An address that the passed socket has is not logged as ignored, until a reload changes it."""
@@ -119,7 +119,7 @@ def test_an_address_that_was_passed_as_it_is_configured_is_not_told(
         ('address = "tcp://127.0.0.1:1"\n', True),
     ],
 )
-def test_a_listener_whose_name_no_socket_bears_is_told(tmp_path: Path, listener: str, is_told: bool) -> None:
+def test_a_listener_whose_name_no_socket_bears_is_reported(tmp_path: Path, listener: str, is_told: bool) -> None:
     """Settings that no passed socket takes are a warning, once; an address that is served with the defaults is none."""
     config = tmp_path / "daytimed.toml"
     with socket.create_server(("127.0.0.1", 0)) as sock:
@@ -235,7 +235,7 @@ def test_the_watchdog_is_not_fed_while_a_worker_is_held(tmp_path: Path, manager:
         assert daemon.live_workers() != [held]
 
 
-def test_a_failed_start_is_told_with_its_errno(manager: Manager) -> None:
+def test_a_failed_start_is_reported_with_its_errno(manager: Manager) -> None:
     """A failed start sends STATUS and ERRNO, which `systemctl status` shows."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]

@@ -702,7 +702,7 @@ def test_a_foreign_child_is_not_taken_for_a_worker() -> None:
         wait_until(lambda: not zombies(daemon.process.pid), "the master has reaped it")
 
 
-def test_a_pipe_that_ends_tells_that_nobody_holds_it() -> None:
+def test_a_pipe_that_ends_states_that_nobody_holds_it() -> None:
     """After the stop, no process holds a descriptor that the daemon inherited."""
     reading, writing = os.pipe()
     with serving(pass_fds=[writing], check_descriptors=False):

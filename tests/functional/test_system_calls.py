@@ -161,7 +161,7 @@ def test_a_listener_that_fails_for_a_worker_is_served_by_the_next() -> None:
 
 
 @pytest.mark.parametrize("name", ["EIO", "ENOSPC", "EAGAIN", "EINTR"])
-def test_lines_that_cannot_be_written_are_counted_and_told(name: str) -> None:
+def test_lines_that_cannot_be_written_are_counted_and_reported(name: str) -> None:
     """When every second line of the log fails, all clients are served, and each is logged or counted as lost."""
     with serving("-w", "1", env={**UNTRACED, "DAYTIMED_LOG_CLIENT_RATE": "0"}) as daemon:
         with unharmed(daemon), failing(daemon.live_workers()[0], f"write:error={name}:{EVERY_OTHER}"):
@@ -192,7 +192,7 @@ def serve_until(daemon: Daemon, name: str, count: int = 1, **fields: object) -> 
 
 
 @pytest.mark.parametrize("name", ["EAGAIN", "ENOMEM"])
-def test_a_fork_that_fails_for_a_time_is_told_and_tried_again(name: str) -> None:
+def test_a_fork_that_fails_for_a_time_is_reported_and_tried_again(name: str) -> None:
     """When three forks fail, each is logged and the other worker serves on; then the number of workers is as before."""
     with serving("-w", "2", env=UNTRACED) as daemon, unharmed(daemon):
         with failing(daemon.process.pid, f"{FORKS}:error={name}:when=1..3"):

@@ -108,7 +108,7 @@ TARGETS = {
         text(test_clock.test_garbage_raises_nothing_but_value_error), texts(["local", "Europe/Berlin", "../UTC", "Etc"])
     ),
     "descriptors": Target(choices(test_systemd.test_any_variables_are_descriptors_or_one_sentence)),
-    "manager": Target(choices(test_systemd.test_any_manager_is_told_or_one_sentence)),
+    "manager": Target(choices(test_systemd.test_any_manager_is_reported_or_one_sentence)),
     "notifications": Target(text(test_systemd.test_any_value_is_one_assignment), FIELDS),
     "journal-stream": Target(text(test_systemd.test_any_journal_stream_is_the_file_it_names), [b"8:1"]),
     "pid-file": Target(raw(test_pidfile.test_any_content_is_a_pid_or_stays), [b"4711\n", b" 12 34", b"1" * 32]),

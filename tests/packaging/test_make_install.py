@@ -294,7 +294,7 @@ def test_what_is_left_half_done_can_be_removed(
 
 
 @pytest.mark.parametrize("prefix", ["", "usr", "/opt/my programs", "/", "//usr", "/o%t"])
-def test_a_prefix_that_cannot_work_is_told(prefix: str) -> None:
+def test_a_prefix_that_cannot_work_is_reported(prefix: str) -> None:
     """A prefix that units, scripts and interpreter lines cannot contain is an error."""
     done = make(PROJECT, "install", f"PREFIX={prefix}", "DESTDIR=/nonexistent/root")
     sentence = f"error: PREFIX={prefix}: must be an absolute path of A-Z a-z 0-9 _ . + -\n"

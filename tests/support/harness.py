@@ -129,6 +129,12 @@ def read_all(connection: socket.socket) -> bytes:
     return b"".join(parts)
 
 
+def free_port() -> int:
+    """Return a port that is free over TCP on every IPv4 address."""
+    with socket.create_server(("", 0)) as server:
+        return int(server.getsockname()[1])
+
+
 def fetch(port: int, host: str = "127.0.0.1", request: bytes = b"") -> bytes:
     """Act as one client; return the reply."""
     with socket.create_connection((host, port), timeout=DEADLINE_S) as connection:
@@ -236,8 +242,10 @@ class Daemon:
             exits = [event for event in self.events[stopping:] if event["event"] == "worker_exited"]
             assert {event["how"] for event in exits} <= {"stopped as asked"}
             assert {*started} - {*gone} <= {event["pid"] for event in exits}
-        # init reaps the workers of a killed master
-        assert [pid for pid in self.live_workers() if process_state(pid) not in ("", "Z")] == []
+        # init reaps the workers of a killed master; one that ends closes its files first
+        wait_until(
+            lambda: not [pid for pid in self.live_workers() if process_state(pid) not in ("", "Z")], "no worker is left"
+        )
 
     def _read(self) -> None:
         assert self.process.stderr

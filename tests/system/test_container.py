@@ -21,7 +21,7 @@ def test_its_groups_end_with_it(suite: str) -> None:
     assert not has_groups(container)
 
 
-def test_one_that_does_not_boot_is_told_at_once(tmp_path: Path) -> None:
+def test_one_that_does_not_boot_is_reported_at_once(tmp_path: Path) -> None:
     """A container that ends during the boot is reported at once, with its output; its groups end too."""
     container = Container(tmp_path, "daytimed-empty")
     with pytest.raises(AssertionError, match=r"has ended:\n.* doesn't look like "), container:

@@ -204,7 +204,7 @@ def test_a_frozen_worker_is_replaced(container: Container) -> None:
     assert main_pid(container) == pid
 
 
-def test_a_stopped_journal_holds_nobody_up_and_the_loss_is_told(container: Container) -> None:
+def test_a_stopped_journal_holds_nobody_up_and_the_loss_is_reported(container: Container) -> None:
     """While SIGSTOP suspends journald, clients are served; afterwards log_lost counts the missing events."""
     with drop_in(container, "daytimed.service", "all", "[Service]\nEnvironment=DAYTIMED_LOG_CLIENT_RATE=0"):
         container.run("systemctl start daytimed")
@@ -223,7 +223,7 @@ def test_a_stopped_journal_holds_nobody_up_and_the_loss_is_told(container: Conta
         container.until(f"{ASK_FOR_LOSSES}; {LOSSES} | grep 'could not be logged'", "the loss is logged")
 
 
-def test_a_journal_that_is_gone_holds_nobody_up_and_the_loss_is_told(container: Container) -> None:
+def test_a_journal_that_is_gone_holds_nobody_up_and_the_loss_is_reported(container: Container) -> None:
     """While journald and its sockets are stopped, clients are served; afterwards log_lost counts the missing events."""
     with drop_in(container, "daytimed.service", "all", "[Service]\nEnvironment=DAYTIMED_LOG_CLIENT_RATE=0"):
         container.run("systemctl start daytimed")
@@ -413,7 +413,7 @@ def test_the_health_check_shows_a_failure(container: Container) -> None:
     assert "daytime-get.service" in container.run("systemctl --failed --no-legend --plain")
 
 
-def test_a_port_in_use_is_told(container: Container) -> None:
+def test_a_port_in_use_is_reported(container: Container) -> None:
     """When own sockets need a port in use, the status reports the reason and the error number."""
     container.run("systemctl mask --runtime daytimed.socket")
     taken = container.popen("exec python3 -c 'import socket; s = socket.create_server((\"\", 6000)); s.accept()'")
@@ -470,7 +470,7 @@ def test_the_units_are_right_and_the_service_is_hardened(container: Container) -
 EXAMPLES = "/usr/share/doc/daytimed/examples/monitoring"
 
 
-def test_the_timer_checks_and_tells(container: Container) -> None:
+def test_the_timer_checks_and_reports(container: Container) -> None:
     """The timer runs the check in its sandbox: a success is silent, a failure is visible and raises the alert."""
     faster = "[Timer]\nOnActiveSec=\nOnUnitActiveSec=\nOnActiveSec=100ms\nOnUnitActiveSec=100ms\nAccuracySec=1ms"
     # at this rate, systemd would soon refuse to start the alert

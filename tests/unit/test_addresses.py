@@ -282,6 +282,7 @@ FRAGMENTS = st.lists(
 @given(text=st.one_of(FRAGMENTS, st.text()))
 @example(text="unix:///\ud800")
 @example(text="[::1%a://b]:80")
+@example(text="[::1%a\0]")
 def test_any_text_is_an_address_or_refused(text: str) -> None:
     """Any text is an address that parses back, or raises a ValueError with one printable line."""
     for default_port in (None, 13):

@@ -58,7 +58,7 @@ def test_reply_source(control: Sequence[tuple[int, int, bytes]], expected: list[
 
 
 @pytest.mark.skipif(not has_ipv6(), reason="no IPv6 here")
-def test_destination_is_told_behind_all_that_others_have_asked_for() -> None:
+def test_destination_is_reported_behind_all_that_others_have_asked_for() -> None:
     """A passed socket may report timestamps too; the destination address is still reported, not truncated."""
     with (
         socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as server,

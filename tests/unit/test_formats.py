@@ -99,7 +99,7 @@ def test_fraction_parses_back(nanoseconds: int) -> None:
 
 
 @given(seconds=SECONDS, zone=st.sampled_from(ZONES))
-def test_sentence_tells_the_instant(seconds: int, zone: str) -> None:
+def test_sentence_states_the_instant(seconds: int, zone: str) -> None:
     """Date, time and offset of the sentence are enough to recover the instant."""
     words = compiled("sentence", zone)(seconds * NS).decode().split()
     assert seconds == int(datetime.strptime(" ".join(words[4:7]), "%Y-%m-%d %H:%M:%S %z").timestamp())
@@ -215,14 +215,14 @@ def test_kernel_is_asked_once_a_second_by_nist_alone() -> None:
 
 @pytest.mark.parametrize("leap", [0, 1, 2])
 @pytest.mark.parametrize("health", [0, 1, 3])
-def test_nist_tells_leap_and_health(leap: int, health: int) -> None:
+def test_nist_states_leap_and_health(leap: int, health: int) -> None:
     """The leap second and the health of the kernel clock are in their fields."""
     reply = formats.nist(format_table.DESIGN_UTC, clock.load_zone("UTC"), KernelClock(leap, health))
     assert f"\n61366 26-11-22 12:00:00 00 {leap} {health} 0.0 UTC(daytimed) * \n".encode() == reply
 
 
 @given(seconds=SECONDS, zone=st.sampled_from(ZONES))
-def test_nist_tells_the_day_in_utc(seconds: int, zone: str) -> None:
+def test_nist_states_the_day_in_utc(seconds: int, zone: str) -> None:
     """The Modified Julian Date and the date are in UTC, in any zone of the listener."""
     fields = formats.nist(seconds, clock.load_zone(zone), GOOD_CLOCK).decode().split()
     days = (datetime.fromtimestamp(seconds, UTC).date() - date(1858, 11, 17)).days

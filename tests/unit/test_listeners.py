@@ -242,7 +242,7 @@ def test_names_that_stand_for_nothing(address: Address, expected: str) -> None:
         ("udp6", V6, socket.IPPROTO_IPV6, socket.IPV6_PKTINFO),
     ],
 )
-def test_datagrams_tell_where_they_were_sent(scheme: str, asked: str, level: int, kind: int) -> None:
+def test_datagrams_state_where_they_were_sent(scheme: str, asked: str, level: int, kind: int) -> None:
     """Every datagram carries its destination, for each family on each kind of socket."""
     with opened(f"{scheme}://:0") as listeners:
         server = listeners[0].socket

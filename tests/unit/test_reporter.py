@@ -122,7 +122,7 @@ def test_the_summary_is_by_reason_and_network() -> None:
     assert scene.logged == [first, second]
 
 
-def test_a_summary_that_the_log_does_not_take_is_told_again() -> None:
+def test_a_summary_that_the_log_does_not_take_is_reported_again() -> None:
     """A summary that the log does not take is repeated with the next clients, and causes no wake-up until then."""
     scene = Suppressing()
     scene.come("192.0.2.1", None, 3)

@@ -190,7 +190,7 @@ def test_descriptors_are_sent_to_be_kept(manager: tuple[str, socket.socket]) -> 
             assert (text, copy.getsockname()) == (b"FDSTORE=1\nFDNAME=x", kept.getsockname())
 
 
-def test_without_a_manager_everything_is_told() -> None:
+def test_without_a_manager_everything_is_reported() -> None:
     """Without NOTIFY_SOCKET, sending succeeds, and the watchdog is off."""
     notifier = Notifier({})
     assert (bool(notifier), notifier.send(READY=1), notifier.descriptors, notifier.watchdog_s) == (
@@ -278,7 +278,7 @@ def test_the_watchdog_is_that_of_this_process(usec: str, pid: str, expected: flo
     pid=OS_TEXT | st.just("PID"),
 )
 @example(path="", usec="9" * 19, pid="")
-def test_any_manager_is_told_or_one_sentence(path: str, usec: str, pid: str) -> None:
+def test_any_manager_is_reported_or_one_sentence(path: str, usec: str, pid: str) -> None:
     """Any NOTIFY_SOCKET and WATCHDOG_* are removed; sending fails at worst, and raises nothing."""
     environ = {"NOTIFY_SOCKET": path, "WATCHDOG_USEC": usec, "WATCHDOG_PID": own_pid(pid), "PATH": "/bin"}
     try:

@@ -101,7 +101,7 @@ DROPPED_EVENT = {"event": "client_dropped", "client": "192.0.2.1", "port": 5, "l
         ("none", "info", "192.0.2.0/24", []),
     ],
 )
-def test_which_clients_are_told(clients: str, level: str, quiet: str, expected: list[dict[str, Any]]) -> None:
+def test_which_clients_are_reported(clients: str, level: str, quiet: str, expected: list[dict[str, Any]]) -> None:
     """The settings select the clients that are logged; the others are not counted as suppressed."""
     events = Events()
     client_log = ClientLog(events.log(level), "daytime", clients, NetworkSet([ipaddress.ip_network(quiet)]), None)
@@ -133,7 +133,7 @@ def test_clients_beyond_the_budget_are_counted_by_reason_and_network() -> None:
     assert {"192.0.2.0/24": 1} == counters.sampled_networks()
 
 
-def test_clients_that_are_not_told_use_up_no_budget() -> None:
+def test_clients_that_are_not_logged_use_up_no_budget() -> None:
     """Clients of quiet networks, and of kinds that are not logged, use no budget."""
     events, counters = Events(), Counters()
     allowance = Allowance(Budget(cell(), 0, 1.0, 1), counters.head, counters.slot(0))
@@ -326,7 +326,7 @@ def test_client_of_a_unix_socket_may_call_itself_anything(name: str | bytes, tmp
 
 @pytest.mark.parametrize("dropped", [False, True])
 @pytest.mark.parametrize("scheme", ["tcp4", "udp4"])
-def test_worker_is_busy_until_its_client_is_told(scheme: str, dropped: bool) -> None:
+def test_worker_is_busy_until_its_client_is_reported(scheme: str, dropped: bool) -> None:
     """A worker that hangs in its log, on a disk that does not respond for example, counts as busy."""
     kind = socket.SOCK_STREAM if scheme == "tcp4" else socket.SOCK_DGRAM
     everybody = NetworkSet([ipaddress.ip_network("127.0.0.0/8")])
@@ -424,7 +424,7 @@ def test_clients_that_are_counted_in_place(scheme: str, tmp_path: Path, monkeypa
 
 
 @pytest.mark.parametrize(("clients", "quiet"), [("dropped", "192.0.2.0/24"), ("all", "127.0.0.0/8")])
-def test_clients_that_are_not_to_be_told_are_not_missed(clients: str, quiet: str) -> None:
+def test_clients_that_are_not_to_be_logged_are_not_missed(clients: str, quiet: str) -> None:
     """A client that the settings do not select is not counted as suppressed, whatever the budget."""
     with opened("tcp4://127.0.0.1:0") as listener, connect(listener) as bad, connect(listener), connect(listener):
         reset(bad)
@@ -435,7 +435,7 @@ def test_clients_that_are_not_to_be_told_are_not_missed(clients: str, quiet: str
     assert {"accepted": 3, "served": 2, "reset": 1, **suppressed} == bench.counted()
 
 
-def test_log_that_tells_nothing_is_not_asked() -> None:
+def test_log_that_states_nothing_is_not_asked() -> None:
     """If no client is logged, clients are still served and counted."""
     with opened("tcp4://127.0.0.1:0") as listener, connect(listener) as client:
         bench = Bench(listener)
