@@ -17,6 +17,8 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta, tzinfo
 from typing import NamedTuple
 
+from daytimed.errors import OUT_OF_RESOURCES
+
 Zone = Callable[[int], time.struct_time]
 Identity = tuple[int, ...]
 
@@ -85,6 +87,7 @@ def read_zone(name: str) -> bytes:
 
     Raises:
         ValueError: If the system has no such zone.
+        OSError: If this host lacks descriptors or memory.
     """
     import importlib.resources
     import zoneinfo
@@ -96,7 +99,9 @@ def read_zone(name: str) -> bytes:
             with contextlib.suppress(FileNotFoundError), open(os.path.join(folder, name), "rb") as file:
                 return file.read()
         return importlib.resources.files("tzdata").joinpath("zoneinfo", name).read_bytes()
-    except (OSError, ValueError, LookupError):
+    except (OSError, ValueError, LookupError) as error:
+        if isinstance(error, OSError) and error.errno in OUT_OF_RESOURCES:
+            raise
         raise ValueError(
             f"{name!r} is not a time zone on this system; "
             "use local, UTC or an IANA name such as Europe/Berlin (package tzdata)"
@@ -150,7 +155,7 @@ def _can_open(path: str) -> bool:
     try:
         os.close(os.open(path, os.O_RDONLY))
     except OSError as error:
-        return error.errno not in (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
+        return error.errno not in OUT_OF_RESOURCES
     return True
 
 

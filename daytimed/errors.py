@@ -6,7 +6,11 @@ Every error that a person can cause is one of these, with one sentence that stat
 
 from __future__ import annotations
 
+import errno
 from typing import Any
+
+#: The host lacks something for now. So it is no error of the configuration, after which systemd does not try again.
+OUT_OF_RESOURCES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
 EXIT_OK = 0
 EXIT_USAGE = 2

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from typing import Any, NoReturn
 
 from daytimed import signals
-from daytimed.errors import EXIT_INTERNAL, EXIT_OK, DaytimedError, ListenError, StartError
+from daytimed.errors import EXIT_INTERNAL, EXIT_OK, OUT_OF_RESOURCES, DaytimedError, ListenError, StartError
 
 #: A fork that fails is tried again, at this interval and for this long.
 RETRY_S, FORK_DEADLINE_S = 0.1, 5.0
@@ -142,5 +142,7 @@ def load_error(error: Exception) -> DaytimedError:
         return error.with_traceback(None)
     if isinstance(error, MemoryError):
         return StartError("there is not enough memory for the configuration")
+    if isinstance(error, OSError) and error.errno in OUT_OF_RESOURCES:
+        return StartError(f"the configuration cannot be loaded: {error.strerror}", error.errno)
     # a bug of ours
     return StartError(f"the configuration cannot be loaded: {error!r}", trace=traceback.format_exc())

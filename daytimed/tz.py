@@ -6,6 +6,7 @@ The C library takes a value that it does not understand for UTC, and says nothin
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import stat
@@ -40,11 +41,13 @@ def check(value: str | None) -> None:
 
 
 def _read(path: str) -> bytes:
-    """Return the content of a file, or nothing."""
+    """Return the content of a file, or nothing; raise OSError if this host lacks descriptors or memory."""
     try:
         with open(path, "rb", opener=lambda path, flags: os.open(path, flags | os.O_NONBLOCK)) as file:
             return file.read() if stat.S_ISREG(os.fstat(file.fileno()).st_mode) else b""
-    except (OSError, ValueError):
+    except (OSError, ValueError) as error:
+        if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOMEM):
+            raise
         # no file, or no name of one
         return b""
 

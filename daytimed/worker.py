@@ -19,6 +19,7 @@ from typing import Any
 from daytimed import formats, signals
 from daytimed.counters import ACCEPTED, DROPPED, FINISHED, READY, SERVED, SUPPRESSED_SERVED, WATCHED, Cells
 from daytimed.datagram import CONTROL_SPACE
+from daytimed.errors import OUT_OF_RESOURCES
 from daytimed.gate import Gate
 from daytimed.listeners import Listener
 from daytimed.log.clients import ClientLog
@@ -43,7 +44,6 @@ _CLIENT_ERRORS = frozenset(
         errno.ECONNREFUSED,
     }
 )  # fmt: skip
-_OUT_OF_RESOURCES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
 
 class Worker:
@@ -172,7 +172,7 @@ class Worker:
             return False
         if error.errno in _CLIENT_ERRORS:
             return True
-        if error.errno in _OUT_OF_RESOURCES:
+        if error.errno in OUT_OF_RESOURCES:
             if not self._ring.release():
                 self._pause(error)
             return True

@@ -9,7 +9,7 @@ import re
 import stat
 from typing import Any
 
-from daytimed.errors import NoPermissionError
+from daytimed.errors import OUT_OF_RESOURCES, NoPermissionError
 
 #: Bytes; more than 1024 listeners need.
 LARGEST_FILE = 1 << 20
@@ -25,6 +25,7 @@ def read(path: str, must_exist: bool) -> dict[str, Any]:
     Raises:
         ValueError: With the reason.
         NoPermissionError: If this user may not read it.
+        OSError: If this host lacks descriptors or memory.
     """
     try:
         content = _read_bytes(path)
@@ -39,6 +40,8 @@ def read(path: str, must_exist: bool) -> dict[str, Any]:
     except PermissionError as error:
         raise NoPermissionError(f"{path}: {error.strerror}; this user may not read the configuration") from None
     except OSError as error:
+        if error.errno in OUT_OF_RESOURCES:
+            raise
         reason = "it is a socket or a missing device" if error.errno == errno.ENXIO else error.strerror
         raise ValueError(f"{reason}; pass the path of a file with -c") from None
     return _parse(content) if content is not None else {}

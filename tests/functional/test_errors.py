@@ -6,6 +6,7 @@ import os
 import re
 import socket
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -260,6 +261,29 @@ def test_a_tz_that_names_no_zone_is_78(mode: list[str]) -> None:
     )
     assert (code, lines) == (78, [expected])
     assert run(*DAYTIMED, "--check", "-z", "UTC", env=env).returncode == 0
+
+
+@pytest.mark.parametrize("mode", ["start", "--check"])
+@pytest.mark.parametrize("file", ["daytimed.toml", "Europe/Berlin", "Europe/Paris"])
+def test_a_lack_of_descriptors_is_70_whatever_file_is_read(file: str, mode: str, tmp_path: Path) -> None:
+    """A file that cannot be opened for now is no error of the configuration: systemd starts the service again."""
+    path = tmp_path / "daytimed.toml"
+    path.write_text('[[listener]]\naddress = "127.0.0.1:0"\n[[listener]]\ntimezone = "Europe/Berlin"\n')
+    script = (
+        "import builtins, errno, os, sys\n"
+        "from daytimed import cli\n"
+        "real, file = open, sys.argv.pop()\n"
+        "def lack(path, *arguments, **options):\n"
+        "    if str(path).endswith(file): raise OSError(errno.ENFILE, os.strerror(errno.ENFILE))\n"
+        "    return real(path, *arguments, **options)\n"
+        "builtins.open = lack\n"
+        "sys.exit(cli.main())\n"
+    )
+    words = [sys.executable, "-c", script, "-c", str(path), *(["--check"] if mode == "--check" else []), file]
+    done = run(*words, env=clean_environment({"TZ": "Europe/Paris"}))
+    reason = "cannot start: [Errno 23]" if mode == "--check" else "the configuration cannot be loaded:"
+    assert done.stderr.decode() == f"daytimed: {reason} Too many open files in system\n"
+    assert done.returncode == 70
 
 
 def test_a_listener_without_an_address_is_right_in_the_file_and_an_error_without_its_socket(tmp_path: Path) -> None:
