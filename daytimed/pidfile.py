@@ -100,7 +100,9 @@ def _open(path: str, access: int, mode: int, content: bytes) -> int:
     elif status.st_uid != os.geteuid():
         problem = f"belongs to another user (uid {status.st_uid})"
     else:
-        os.fchmod(descriptor, mode)
+        # a file with another name is given up, and its mode is that of the other
+        if status.st_nlink == 1:
+            os.fchmod(descriptor, mode)
         return descriptor
     os.close(descriptor)
     raise ListenError(f"{path}: {problem}; choose another path with --pidfile")

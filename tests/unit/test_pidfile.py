@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import stat
 import subprocess
 import sys
 import tempfile
@@ -116,11 +117,13 @@ def test_hard_link_is_replaced(path: Path, either: Path, content: str) -> None:
     """A second name of another file, which any user can create in a folder for everyone, gets a file of its own."""
     other = path.with_name("other")
     other.write_text(content if either == path else "")
+    other.chmod(0o640)
     either.hardlink_to(other)
     pidfile = PidFile(str(path))
     pidfile.write()
     assert other.read_text() == (content if either == path else "")
     assert (other.stat().st_nlink, either.stat().st_nlink) == (1, 1)
+    assert stat.S_IMODE(other.stat().st_mode) == 0o640
     with pytest.raises(ListenError, match="already running"):
         PidFile(str(path))
     close(pidfile)
