@@ -26,6 +26,8 @@ BACKLOG = 65535
 #: Bytes, which the kernel doubles. It bounds the memory that the unread input of a client holds: no reply depends on
 #: input, and without a bound the kernel grants up to 6 MiB to a client that keeps writing.
 RECEIVE_BUFFER = 32768
+#: Of one host name. Each address has workers of its own, and a name server could send thousands that are local.
+MOST_ADDRESSES = 16
 
 Place = tuple[int, tuple[Any, ...]]
 """Where to bind: an address family and a socket address of it, as getaddrinfo(3) returns them."""
@@ -116,7 +118,7 @@ def resolve(address: Address) -> list[Place]:
         has none.
 
     Raises:
-        ListenError: If the name stands for nothing.
+        ListenError: If the name stands for nothing, or for too many addresses.
     """
     if address.scheme == "unix":
         return []
@@ -131,10 +133,15 @@ def resolve(address: Address) -> list[Place]:
     except (socket.gaierror, UnicodeError) as error:
         reason = error.strerror if isinstance(error, socket.gaierror) else "not a host name"
         raise ListenError(f"{address}: cannot resolve: {reason}") from None
-    places: list[Place] = [(int(family), place) for family, _, _, _, place in found]
+    places: list[Place] = [*dict.fromkeys((int(family), place) for family, _, _, _, place in found)]
+    if len(places) > MOST_ADDRESSES:
+        raise ListenError(
+            f"{address}: cannot resolve: the name has {len(places)} addresses, more than {MOST_ADDRESSES};"
+            " write those to listen on instead"
+        )
     # without a host, IPv6 comes first: its socket takes IPv4 too
     places.sort(key=lambda each: each[0] != socket.AF_INET6)
-    return [*dict.fromkeys(places)]
+    return places
 
 
 def open_listeners(address: Address, places: Sequence[Place], number: int = 0) -> list[Listener]:

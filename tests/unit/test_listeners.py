@@ -17,7 +17,7 @@ from unit_help import has_ipv6, unprivileged, within
 from daytimed.addresses import Address, parse
 from daytimed.datagram import CONTROL_SPACE, IP_PKTINFO
 from daytimed.errors import EXIT_NO_PERMISSION, EXIT_UNAVAILABLE, DaytimedError, ListenError
-from daytimed.listeners import BACKLOG, Listener, adopt, adopt_kept, open_listeners, resolve
+from daytimed.listeners import BACKLOG, MOST_ADDRESSES, Listener, adopt, adopt_kept, open_listeners, resolve
 
 needs_ipv6 = pytest.mark.skipif(not has_ipv6(), reason="no IPv6 here")
 V4, V6 = "127.0.0.1", "::1"
@@ -115,6 +115,20 @@ def test_name_is_one_socket_for_each_number() -> None:
     with opened("localhost:0") as listeners:
         hosts = [each.socket.getsockname()[0] for each in listeners]
     assert sorted(expected, key=str) == sorted(hosts)
+
+
+@pytest.mark.parametrize("count", [MOST_ADDRESSES, MOST_ADDRESSES + 1])
+def test_name_has_a_limit_of_addresses(count: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A name server cannot make it open thousands of sockets, each with workers: all of 127.0.0.0/8 is local."""
+    answers = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (f"127.0.1.{each}", 0)) for each in range(1, count + 1)]
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *arguments: answers * 2)
+    if count == MOST_ADDRESSES:
+        assert len(resolve(parse("time.example.org:0"))) == count
+    else:
+        assert str(refused("time.example.org:0")) == (
+            f"tcp://time.example.org:0: cannot resolve: the name has {count} addresses, more than {MOST_ADDRESSES};"
+            " write those to listen on instead"
+        )
 
 
 @needs_ipv6
