@@ -121,7 +121,7 @@ def test_rpmlint_says_nothing() -> None:
 
 
 def test_it_has_the_files_of_the_debian_package() -> None:
-    """Both packages have the same names, modes and contents, except the files listed above and the probe's first line."""
+    """Both packages have the same names, modes and contents, except the files above and the probe's first line."""
     deb = package(SUITE)
     (build() / "debian.deb").write_bytes(deb.read_bytes())
     ask("dpkg-deb -x debian.deb debian; mkdir rpm; cd rpm; rpm2cpio ../dist/*.noarch.rpm | cpio -id --quiet")
