@@ -93,8 +93,9 @@ def _serve(options: argparse.Namespace) -> int:
     try:
         notifier = systemd.Notifier(os.environ)
         master = _make_master(options, _STDERR, notifier)
-        if master.open(respite.passed, respite.client):
-            respite.end()
+        is_open = master.open(respite.passed, respite.client)
+        respite.end()
+        if is_open:
             master.run(private=notifier.descriptors)
         return EXIT_OK
     except (DaytimedError, OSError) as error:

@@ -2,8 +2,8 @@
 The master: keeps the desired state and the actual workers, and reconciles them.
 
 `phases` says where it is, and where each event leads. It takes signals one by one from `signals.wait`, and nothing
-interrupts it. With nothing to do it sleeps until the next signal. It answers no client but those that wait where no
-worker will accept them (`backlog`).
+interrupts it. With nothing to do it sleeps until the next signal. Workers answer the clients; the master answers only
+those that no worker will accept (`backlog`).
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ import socket
 import struct
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from daytimed import signals
 from daytimed.sockets import is_kept
@@ -65,13 +65,16 @@ class Respite:
             environ: The environment of another try.
         """
         self.passed = [(name, each) for name, each in passed if not name.startswith(CLIENT)]
-        # copies: the originals are closed with the listeners. A kept socket starts nothing; it may have to be closed
-        # before another can be bound
-        copied = ((name, _copy_of(each)) for name, each in self.passed if not is_kept(name))
-        self._sockets = [(name, sock) for name, sock in copied if sock]
         self._path = path
         self._version = _version_of(path)
         self._environ = environ
+        # now: at a failure they may be closed already
+        self._delay_s = next_delay(self._previous())
+        self._remember(self._delay_s)
+        # copies: the originals are closed with the listeners. A kept socket starts nothing, and a copy of it would hold
+        # an address that has to be free
+        copied = ((name, _copy_of(each)) for name, each in self.passed if not is_kept(name))
+        self._sockets = [(name, sock) for name, sock in copied if sock]
         self.client: tuple[socket.socket, str] | None = None
         """A client that has been taken from the queue of a socket and still waits; the name of that socket."""
         for name, each in passed:
@@ -83,18 +86,17 @@ class Respite:
         if not self.passed:
             return
         signals.prepare_master()
-        delay_s = next_delay(self._previous())
-        self._remember(delay_s)
         now = time.monotonic()
-        wanted, latest = now + delay_s, now + delay_s + PATIENCE_S
+        wanted, latest = now + self._delay_s, now + self._delay_s + PATIENCE_S
         while now < wanted or (now < latest and self._has_client()):
             taken = signals.wait(min(now + LOOK_S, latest if now >= wanted else wanted))
             if signals.STOP.intersection(taken):
                 # an administrator waits for the next result
-                self.forget()
+                self._remember(0)
                 return
             if signals.RELOAD in taken or _version_of(self._path) != self._version:
                 self._start_again()
+                return
             now = time.monotonic()
 
     @property
@@ -102,13 +104,9 @@ class Respite:
         """The longest time that `take` waits."""
         return float(LONGEST_S + PATIENCE_S) if self.passed else 0.0
 
-    def forget(self) -> None:
-        """Begin with the shortest delay at the next failure."""
-        self._remember(0)
-
     def end(self) -> None:
-        """Close the copies of the sockets: they are open, and no client must find them in a worker."""
-        self.forget()
+        """Forget the delay, and close the copies: no worker may have them."""
+        self._remember(0)
         for _, sock in self._sockets:
             sock.close()
         self._sockets = []
@@ -116,7 +114,7 @@ class Respite:
     def _start_again(self) -> None:
         sockets = list(self._sockets)
         if len(sockets) != len(self.passed):
-            # the error is not in the file
+            # one is kept, or is no socket: the next start has them all
             return
         if self.client:
             client, name = self.client
@@ -132,7 +130,7 @@ class Respite:
     def _previous(self) -> int:
         """Return the delay of the last failure with the same file; 0 if there was none."""
         delays = [0]
-        for _, sock in self._sockets:
+        for sock in self._copies():
             with contextlib.suppress(OSError):
                 option = sock.getsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, _TIMEVAL.size)
                 stamp, delay_s = divmod(_TIMEVAL.unpack(option)[0], _STAMP_UNIT)
@@ -142,11 +140,18 @@ class Respite:
 
     def _remember(self, delay_s: int) -> None:
         stamp = _stamp(self._version) if delay_s else 0
-        for _, sock in self._sockets:
+        for sock in self._copies():
             # TypeError: of a vsock, Python sets numbers only
             with contextlib.suppress(OSError, TypeError):
                 option = _TIMEVAL.pack(stamp * _STAMP_UNIT + delay_s, 0)
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, option)
+
+    def _copies(self) -> Iterator[socket.socket]:
+        """Yield a copy of each socket that is still open, for a moment."""
+        for _, descriptor in self.passed:
+            if sock := _copy_of(descriptor):
+                with sock:
+                    yield sock
 
     def _has_client(self) -> bool:
         """Close each queued client that has left, up to the first one that still waits; return whether one does."""
@@ -185,9 +190,13 @@ def _has(sock: socket.socket, event: int) -> bool:
 
 
 def _copy_of(descriptor: int) -> socket.socket | None:
+    copy = -1
     try:
-        return socket.socket(fileno=os.dup(descriptor))
+        copy = os.dup(descriptor)
+        return socket.socket(fileno=copy)
     except OSError:
+        if copy >= 0:
+            os.close(copy)
         return None
 
 

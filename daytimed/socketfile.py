@@ -38,7 +38,7 @@ def bind(sock: socket.socket, path: str, backlog: int) -> Identity | None:
             try:
                 sock.bind(path)
             except OSError as error:
-                if error.errno != errno.EADDRINUSE or not _is_stale(folder, name, path):
+                if error.errno != errno.EADDRINUSE or not _is_stale(folder, name):
                     raise
                 _replace(sock, folder, name, backlog)
             else:
@@ -82,7 +82,7 @@ def _identify(folder: int, name: str) -> Identity | None:
     return parent.st_dev, parent.st_ino, file.st_dev, file.st_ino
 
 
-def _is_stale(folder: int, name: str, path: str) -> bool:
+def _is_stale(folder: int, name: str) -> bool:
     """Return whether a file is a socket that no process listens on."""
     try:
         if not stat.S_ISSOCK(os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode):
@@ -92,14 +92,18 @@ def _is_stale(folder: int, name: str, path: str) -> bool:
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
         # a listener with a full backlog is alive, but would block this connect
         client.setblocking(False)
-        return client.connect_ex(path) == errno.ECONNREFUSED
+        return client.connect_ex(_path_in(folder, name)) == errno.ECONNREFUSED
+
+
+def _path_in(folder: int, name: str) -> str:
+    """Return a path through the open folder; a path of a socket has at most 107 bytes, unix(7)."""
+    return f"/proc/self/fd/{folder}/{name}"
 
 
 def _replace(sock: socket.socket, folder: int, name: str, backlog: int) -> None:
     """Bind and listen at a new name, then rename it: the path never leads to a socket that refuses clients."""
     fresh = f".daytimed-{os.urandom(8).hex()}"
-    # a path of a socket has at most 107 bytes, and the folder's own may use them up
-    sock.bind(f"/proc/self/fd/{folder}/{fresh}")
+    sock.bind(_path_in(folder, fresh))
     try:
         sock.listen(backlog)
         os.rename(fresh, name, src_dir_fd=folder, dst_dir_fd=folder)

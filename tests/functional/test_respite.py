@@ -31,10 +31,11 @@ class Activation:
         self.config = folder / "daytimed.toml"
         self.config.write_text(WRONG)
         self.socket = socket.create_server(("127.0.0.1", 0))
+        self.name = "daytime"
 
     def start(self, *arguments: str, program: tuple[str, ...] = DAYTIMED, **env: str) -> subprocess.Popen[bytes]:
         """Start the daemon with the socket."""
-        prefix = passing(("daytime", self.socket.fileno()))
+        prefix = passing((self.name, self.socket.fileno()))
         return subprocess.Popen(
             [*prefix, *program, "-c", str(self.config), *arguments],
             env=clean_environment(env), pass_fds=[self.socket.fileno()], stderr=subprocess.PIPE,
@@ -76,6 +77,30 @@ def test_each_failure_takes_longer_until_the_file_changes(activation: Activation
         change()
         assert activation.fail() >= 1
         assert activation.delay() == 1
+
+
+def test_kept_sockets_have_the_delay_too(activation: Activation) -> None:
+    """A socket that the service manager has kept for us is passed again too, and a failure takes as long."""
+    activation.name = f"stored-{'0' * 32}"
+    assert activation.fail() >= 1
+    assert activation.fail() >= 2
+    assert activation.delay() == 2
+
+
+def test_a_file_that_changes_ends_the_delay_of_kept_sockets(activation: Activation) -> None:
+    """The process does not try again itself, because it may have closed some; the next start does."""
+    activation.name = f"stored-{'0' * 32}"
+    activation.fail()
+    activation.fail()
+    activation.fail()
+    begun = time.monotonic()
+    process = activation.start()
+    assert process.stderr and process.stderr.readline()
+    activation.config.write_text("workers = 1\n")
+    process.communicate(timeout=DEADLINE_S)
+    assert process.returncode == 78
+    # not the eight seconds of a fourth failure
+    assert time.monotonic() - begun < 8
 
 
 def test_clients_that_have_left_do_not_start_it_again(activation: Activation) -> None:

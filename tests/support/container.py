@@ -63,7 +63,8 @@ def make_root(suite: str, purpose: str, packages: str, options: tuple[str, ...] 
     """
     root = ROOTS / f"{suite}-{purpose}"
     recipe = ROOTS / f"{suite}-{purpose}.recipe"
-    text = " ".join(("2", packages, *options))
+    # the same for every clone of the project
+    text = " ".join(("2", packages, *options)).replace(f"{PROJECT}/", "")
     if recipe.exists() and recipe.read_text() == text:
         return root
     shutil.rmtree(root, ignore_errors=True)
