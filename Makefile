@@ -97,8 +97,8 @@ $(VENV)/.test: $(VENV)/.run
 	@touch $@
 
 $(VENV)/.fuzz: $(VENV)/.test
-	@told=$$($(BIN)/pip install --quiet --disable-pip-version-check --only-binary=atheris --editable '.[fuzz]' 2>&1) \
-		|| { case $$told in *'No matching distribution found for atheris'*) \
-		told="make fuzz: atheris has no wheel for $$($(BIN)/python --version); choose another, for example PYTHON=python3.11 VENV=.cache/venv";; \
-		esac; echo "$$told" >&2; exit 1; }
+	@errors=$$($(BIN)/pip install --quiet --disable-pip-version-check --only-binary=atheris --editable '.[fuzz]' 2>&1) \
+		|| { case $$errors in *'No matching distribution found for atheris'*) \
+		errors="make fuzz: atheris has no wheel for $$($(BIN)/python --version); choose another, for example PYTHON=python3.11 VENV=.cache/venv";; \
+		esac; echo "$$errors" >&2; exit 1; }
 	@touch $@

@@ -201,7 +201,7 @@ def _copy_of(descriptor: int) -> socket.socket | None:
 
 
 def _stamp(version: tuple[int, ...] | None) -> int:
-    """Return a number that most probably tells two versions of the file apart."""
+    """Return a number that differs for two versions of the file, most probably."""
     return hash(version) % _STAMPS if version else 0
 
 

@@ -96,8 +96,8 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--any", action="store_true")
     parser.add_argument("--max-bytes", type=_count, default=DEFAULT_MAX_BYTES)
     version = f"daytime-get {__version__}\n"
-    parser.add_argument("-V", "--version", dest="told", action="store_const", const=version)
-    parser.add_argument("-h", "--help", dest="told", action="store_const", const=HELP)
+    parser.add_argument("-V", "--version", dest="shown", action="store_const", const=version)
+    parser.add_argument("-h", "--help", dest="shown", action="store_const", const=HELP)
     return parser
 
 

@@ -46,11 +46,11 @@ def main(given: Sequence[str] | None = None) -> int:
 
 def _run(words: list[str], streams: Streams) -> int:
     options = arguments.parse(words)
-    if not streams.is_open and (options.told or not options.quiet):
+    if not streams.is_open and (options.shown or not options.quiet):
         streams.complain("standard output is closed; use -q to get only the exit status")
         return _UNKNOWN
-    if options.told:
-        streams.write(options.told.rstrip("\n"))
+    if options.shown:
+        streams.write(options.shown.rstrip("\n"))
         return 0
     asked = arguments.addresses_of(options)
     plan = arguments.survey_of(options, len(asked))

@@ -273,7 +273,7 @@ def test_any_words_are_a_question_or_one_sentence(words: list[str]) -> None:
     """Any command line is accepted, or is refused with exit status 3 and one printable line."""
     try:
         options = arguments.parse(words)
-        if options.told is None:
+        if options.shown is None:
             arguments.survey_of(options, len(arguments.addresses_of(options)))
             assert [] not in [value for name, value in vars(options).items() if name != "addresses"]
     except arguments.UsageError:
