@@ -100,6 +100,13 @@ def test_the_environment_of_python_does_not_end_the_probe(host: Host) -> None:
     assert host.run(f"env {variables} daytime-get").startswith("The Date Time is: ")
 
 
+def test_the_probe_without_its_modules_is_unknown(host: Host) -> None:
+    """While an upgrade replaces the modules, the exit status is 3 (UNKNOWN), with one line and no traceback."""
+    probe = "/usr/lib/python3/dist-packages/daytimed/probe"
+    printed = host.run(f"mv {probe} {probe}.away; daytime-get 2>&1; echo $?; mv {probe}.away {probe}")
+    assert printed == "daytime-get: cannot load its modules\n3\n"
+
+
 def test_reload_works_and_waits(host: Host) -> None:
     """`systemctl reload` works on systemd 252 too, and waits for the end where systemd supports it."""
     host.run("systemctl reload daytimed")
